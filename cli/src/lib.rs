@@ -1,0 +1,1 @@
+//! Shows, tries, explains and checks container networks: the cnikit command line.

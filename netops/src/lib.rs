@@ -1,0 +1,1 @@
+//! Linux network operations as values: applied, checked, undone, simulated or printed.

@@ -1,0 +1,1 @@
+//! The CNI plugin bridge: pods on a Linux bridge.

@@ -1,0 +1,1 @@
+//! The CNI address management plugins host-local and static.

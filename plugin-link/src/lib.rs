@@ -1,0 +1,1 @@
+//! The CNI plugins that make one interface: loopback, ptp, dummy.

@@ -1,0 +1,1 @@
+//! Every cnikit CNI plugin in one small multi-call executable.
