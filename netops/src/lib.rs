@@ -1,1 +1,29 @@
 //! Linux network operations as values: applied, checked, undone, simulated or printed.
+//!
+//! A [`Plan`] lists what must exist ([`Resource`]s: links, addresses, routes, settings, nf_tables entries) and where
+//! ([`Place`]). It does nothing by itself. A [`Kernel`] makes it so, says how reality differs, or takes it away again.
+//!
+//! ```text
+//! Plan ── apply ──▶ Facts (what is shared, read in one batch) ──▶ create, one batch per place ──▶ Applied ── undo
+//!      ── check ──▶ Facts ──▶ Differences
+//!      ── remove ─▶ in reverse; what is gone is fine
+//! ```
+
+mod engine;
+mod error;
+mod facts;
+mod kernel;
+mod name;
+mod plan;
+mod resource;
+
+pub use engine::{Applied, ApplyError};
+pub use error::{Errno, Error, NamespaceProblem, Operation};
+pub use facts::{Deviation, Difference, Facts};
+pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_link, read_links};
+pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
+pub use plan::{Ownership, Place, Plan, Step};
+pub use resource::{
+    Address, Link, LinkKind, Masquerade, OtherAddresses, Port, PortVlan, Resource, Route, SpoofCheck, Sysctl,
+    VethPeer,
+};

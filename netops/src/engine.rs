@@ -1,0 +1,305 @@
+//! What can be done with a plan: applied, undone, compared, removed.
+
+use std::fmt;
+
+use crate::error::{Errno, Error};
+use crate::facts::{Deviation, Difference, Facts};
+use crate::kernel::{Created, Kernel, Removed};
+use crate::name::LinkName;
+use crate::plan::{Ownership, Place, Plan, Step};
+use crate::resource::{Link, LinkKind, OtherAddresses, Resource};
+
+impl Plan {
+    /// Makes everything exist: what is shared is looked up in one batch and made where it is missing, what is the
+    /// plan's own is made, in as few batches as the places allow.
+    ///
+    /// # Errors
+    /// [`ApplyError`], after everything that was made has been unmade.
+    pub fn apply(&self, kernel: &mut dyn Kernel) -> Result<Applied, ApplyError> {
+        let mut applied = Applied { facts: Facts::default(), undo: Vec::new() };
+        match self.try_apply(kernel, &mut applied) {
+            Ok(()) => Ok(applied),
+            Err(cause) => Err(ApplyError { cause, left: applied.undo(kernel) }),
+        }
+    }
+
+    fn try_apply(&self, kernel: &mut dyn Kernel, applied: &mut Applied) -> Result<(), Error> {
+        let shared = || self.steps().iter().filter(|step| step.ownership == Ownership::Shared);
+        if shared().next().is_some() {
+            kernel.share()?;
+            applied.facts = Facts::read(kernel, shared())?;
+        }
+        let mut todo = Vec::with_capacity(self.steps().len());
+        for step in self.steps() {
+            if step.ownership == Ownership::Own || applied.facts.is_wanting(step)? {
+                applied.remove_rivals(kernel, step)?;
+                todo.push(step);
+            }
+        }
+        for run in todo.chunk_by(|a, b| a.place == b.place) {
+            applied.create(kernel, run)?;
+        }
+        Ok(())
+    }
+
+    /// Compares everything with the kernel; empty if nothing differs.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`].
+    pub fn check(&self, kernel: &mut dyn Kernel) -> Result<Vec<Difference>, Error> {
+        let facts = Facts::read(kernel, self.steps())?;
+        Ok(self.steps().iter().flat_map(|step| facts.differences(step)).collect())
+    }
+
+    /// Removes what is the plan's own, in reverse, going on after failures; what is gone already is fine. What goes
+    /// with an interface that is removed is not removed one by one. Returns what could not be removed.
+    pub fn remove(&self, kernel: &mut dyn Kernel) -> Vec<Error> {
+        let own = |step: &&Step| step.ownership == Ownership::Own;
+        let steps: Vec<_> = self.steps().iter().filter(own).map(|s| (s.place, &s.resource)).collect();
+        remove_in_reverse(kernel, &steps)
+    }
+}
+
+/// A plan that was applied, and what it takes to undo it.
+#[derive(Debug)]
+pub struct Applied {
+    facts: Facts,
+    undo: Vec<Undo>,
+}
+
+/// How to take back one thing that was done.
+#[derive(Debug)]
+struct Undo {
+    place: Place,
+    ownership: Ownership,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Remove(Resource),
+    Restore(Resource),
+}
+
+impl Applied {
+    /// What was read about shared resources before they were relied on.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Unmakes what was made, and only that. What is shared is taken back only if nobody can have begun to rely on
+    /// it. Returns what could not be undone.
+    pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<Error> {
+        let alone = self.undo.iter().any(|undo| undo.ownership == Ownership::Shared) && kernel.exclude();
+        let undo: Vec<_> =
+            self.undo.iter().filter(|undo| alone || undo.ownership == Ownership::Own).collect();
+        let mut ends = Vec::new();
+        for undo in &undo {
+            if let Action::Remove(resource) = &undo.action {
+                ends.extend(link_ends(undo.place, resource));
+            }
+        }
+        let mut failures = Vec::new();
+        // In the order of making, like a plan's steps.
+        let mut batch: Vec<(Place, &Resource)> = Vec::new();
+        for undo in undo.into_iter().rev() {
+            match &undo.action {
+                Action::Remove(resource) => {
+                    if undo.ownership == Ownership::Shared && is_bridge(resource) {
+                        failures.extend(flush_removals(kernel, &mut batch));
+                        if has_ports(kernel, undo.place, resource) {
+                            continue;
+                        }
+                    }
+                    batch.insert(0, (undo.place, resource));
+                }
+                Action::Restore(resource) if !goes_with(&ends, undo.place, resource) => {
+                    failures.extend(flush_removals(kernel, &mut batch));
+                    failures
+                        .extend(kernel.create(undo.place, &[resource]).into_iter().filter_map(Result::err));
+                }
+                Action::Restore(_) => {}
+            }
+        }
+        failures.extend(flush_removals(kernel, &mut batch));
+        failures
+    }
+
+    /// Makes a run of steps of one place, remembering how to unmake each.
+    fn create(&mut self, kernel: &mut dyn Kernel, run: &[&Step]) -> Result<(), Error> {
+        let mut rest = run;
+        while let [first, ..] = rest {
+            let resources: Vec<_> = rest.iter().map(|step| &step.resource).collect();
+            let results = kernel.create(first.place, &resources);
+            if results.is_empty() {
+                return Err(Error::Garbled {
+                    operation: crate::error::Operation::Create,
+                    reason: format!("nothing was done about {}", first.resource),
+                });
+            }
+            let tried = results.len().min(rest.len());
+            let mut failure = None;
+            for (step, result) in rest.iter().zip(results) {
+                match result {
+                    Ok(Created::New) => self.remember(step, Action::Remove(step.resource.clone())),
+                    Ok(Created::Kept) => {}
+                    Ok(Created::Changed(before)) => self.remember(step, Action::Restore(before)),
+                    Err(error) if error.errno() == Some(Errno::EEXIST) && may_exist(step) => {
+                        // Someone else was quicker; it must still be what we want.
+                        let facts = Facts::read(kernel, [*step])?;
+                        facts.is_wanting(step)?;
+                        self.facts.absorb(facts);
+                    }
+                    // The first failure is the cause; those after it are mostly its consequences.
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            rest = rest.get(tried..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, step: &Step, action: Action) {
+        self.undo.push(Undo { place: step.place, ownership: step.ownership, action });
+    }
+
+    /// Removes addresses that one to be added takes the place of.
+    fn remove_rivals(&mut self, kernel: &mut dyn Kernel, step: &Step) -> Result<(), Error> {
+        let Resource::Address(address) = &step.resource else { return Ok(()) };
+        if address.others != OtherAddresses::Replaced {
+            return Ok(());
+        }
+        let rivals: Vec<_> =
+            self.facts.rivals(step.place, address).into_iter().cloned().map(Resource::Address).collect();
+        for rival in rivals {
+            for result in kernel.remove(step.place, &[&rival]) {
+                if result? == Removed::Now {
+                    self.remember(step, Action::Restore(rival.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// Whether a shared resource has yet to be made.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if something else is in its place.
+    fn is_wanting(&self, step: &Step) -> Result<bool, Error> {
+        let conflict = |found: String| {
+            Err(Error::Conflict { object: step.resource.to_string(), place: step.place, found })
+        };
+        if let Resource::Address(address) = &step.resource
+            && address.others == OtherAddresses::Refused
+            && let Some(rival) = self.rivals(step.place, address).first()
+        {
+            return conflict(format!("{}, another address,", rival.net));
+        }
+        let differences = self.differences(step);
+        if let Resource::Link(wanted) = &step.resource {
+            // A link that exists is taken as it is, as long as it is of the kind: its MTU and MAC are its maker's.
+            return match self.link(step.place, &wanted.name) {
+                None => Ok(true),
+                Some(actual) if actual.kind == wanted.kind.name() => Ok(false),
+                Some(actual) if actual.kind.is_empty() => {
+                    conflict("an interface that is not virtual".to_owned())
+                }
+                Some(actual) => conflict(format!("a {}", actual.kind)),
+            };
+        }
+        Ok(!differences.is_empty())
+    }
+}
+
+/// Whether "exists already" is no failure: what is shared, and routes, which a namespace may have been given before.
+fn may_exist(step: &Step) -> bool {
+    step.ownership == Ownership::Shared || matches!(step.resource, Resource::Route(_))
+}
+
+fn is_bridge(resource: &Resource) -> bool {
+    matches!(resource, Resource::Link(Link { kind: LinkKind::Bridge { .. }, .. }))
+}
+
+/// Whether a bridge has got ports.
+fn has_ports(kernel: &mut dyn Kernel, place: Place, resource: &Resource) -> bool {
+    let Resource::Link(bridge) = resource else { return false };
+    // If it cannot be told, it is left: a bridge too many harms no one.
+    let Ok(links) = crate::kernel::read_links(kernel, place) else { return true };
+    let index = links.iter().find(|link| link.name == bridge.name).map(|link| link.index);
+    index.is_some() && links.iter().any(|link| link.master == index)
+}
+
+fn flush_removals(kernel: &mut dyn Kernel, batch: &mut Vec<(Place, &Resource)>) -> Vec<Error> {
+    let failures = remove_in_reverse(kernel, batch);
+    batch.clear();
+    failures
+}
+
+/// Removes resources in reverse, but for what an interface among them takes along.
+fn remove_in_reverse(kernel: &mut dyn Kernel, steps: &[(Place, &Resource)]) -> Vec<Error> {
+    let ends: Vec<_> = steps.iter().flat_map(|(place, resource)| link_ends(*place, resource)).collect();
+    let removals: Vec<_> =
+        steps.iter().rev().filter(|(place, resource)| !goes_with(&ends, *place, resource)).collect();
+    removals
+        .chunk_by(|a, b| a.0 == b.0)
+        .flat_map(|run| match run.first() {
+            Some((place, _)) => {
+                kernel.remove(*place, &run.iter().map(|(_, resource)| *resource).collect::<Vec<_>>())
+            }
+            None => Vec::new(),
+        })
+        .filter_map(Result::err)
+        .collect()
+}
+
+/// Whether something goes along with one of the interfaces.
+fn goes_with(ends: &[(Place, LinkName)], place: Place, resource: &Resource) -> bool {
+    resource.carrier().is_some_and(|name| ends.iter().any(|(p, link)| *p == place && link.as_str() == name))
+}
+
+/// The interfaces that a link consists of, and where they are.
+fn link_ends(place: Place, resource: &Resource) -> Vec<(Place, LinkName)> {
+    let Resource::Link(link) = resource else { return Vec::new() };
+    let mut ends = vec![(place, link.name.clone())];
+    if let LinkKind::Veth { peer } = &link.kind {
+        ends.push((peer.place, peer.name.clone()));
+    }
+    ends
+}
+
+/// A plan that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyError {
+    /// What went wrong.
+    pub cause: Error,
+    /// What could not be undone afterwards; empty if the kernel is as it was.
+    pub left: Vec<Error>,
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        for left in &self.left {
+            write!(f, "; and it could not be undone: {left}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApplyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+impl Difference {
+    /// Whether the thing is not there at all.
+    pub fn is_missing(&self) -> bool {
+        self.deviation == Deviation::Missing
+    }
+}

@@ -1,0 +1,275 @@
+//! Facts: what was read, remembered by question; and how a resource compares with them.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use ipnet::IpNet;
+
+use crate::error::Error;
+use crate::kernel::{Answer, Kernel, LinkState, Query};
+use crate::name::LinkName;
+use crate::plan::{Place, Step};
+use crate::resource::{Address, OtherAddresses, Resource};
+
+/// Answers, by place and question.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    answers: HashMap<(Place, Query), Answer>,
+}
+
+impl Facts {
+    /// Reads what is needed to compare steps with the kernel: each question once, each place in one batch.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`].
+    pub fn read<'a>(
+        kernel: &mut dyn Kernel,
+        steps: impl IntoIterator<Item = &'a Step>,
+    ) -> Result<Self, Error> {
+        let mut questions: [(Place, Vec<Query>); 2] =
+            [(Place::Host, Vec::new()), (Place::Container, Vec::new())];
+        for step in steps {
+            for query in queries(&step.resource) {
+                let (_, list) = &mut questions[usize::from(step.place == Place::Container)];
+                if !list.contains(&query) {
+                    list.push(query);
+                }
+            }
+        }
+        let mut facts = Self::default();
+        for (place, queries) in questions {
+            if !queries.is_empty() {
+                let answers = kernel.read(place, &queries)?;
+                facts.answers.extend(queries.into_iter().map(|query| (place, query)).zip(answers));
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Takes over newer answers.
+    pub(crate) fn absorb(&mut self, newer: Self) {
+        self.answers.extend(newer.answers);
+    }
+
+    /// An interface, if it was asked for and exists.
+    pub fn link(&self, place: Place, name: &LinkName) -> Option<&LinkState> {
+        match self.answers.get(&(place, Query::Link(name.clone())))? {
+            Answer::Links(links) => links.first(),
+            _ => None,
+        }
+    }
+
+    /// The addresses of an interface, if they were asked for.
+    pub fn addresses(&self, place: Place, link: &LinkName) -> &[Address] {
+        match self.answers.get(&(place, Query::Addresses(link.clone()))) {
+            Some(Answer::Addresses(addresses)) => addresses,
+            _ => &[],
+        }
+    }
+
+    /// How a step's resource differs from what is there; empty if it does not.
+    pub fn differences(&self, step: &Step) -> Vec<Difference> {
+        let mut found = Vec::new();
+        let mut differs = |what: Deviation| {
+            found.push(Difference { place: step.place, object: step.resource.to_string(), deviation: what });
+        };
+        let Some(pairs) = self.compare(step.place, &step.resource) else {
+            differs(Deviation::Missing);
+            return found;
+        };
+        for (what, wanted, actual) in pairs {
+            if wanted != actual {
+                differs(Deviation::Wrong { what, wanted, actual });
+            }
+        }
+        found
+    }
+
+    /// The addresses that stand in the way of one that tolerates no others.
+    pub fn rivals(&self, place: Place, wanted: &Address) -> Vec<&Address> {
+        if wanted.others == OtherAddresses::Welcome {
+            return Vec::new();
+        }
+        let rivals = |other: &&Address| match (other.net, wanted.net) {
+            (a, b) if a == b => false,
+            (IpNet::V4(_), IpNet::V4(_)) => true,
+            // fe80::/64 is every interface's: only what overlaps is a rival.
+            (IpNet::V6(a), IpNet::V6(b)) => a.contains(&b.network()) || b.contains(&a.network()),
+            _ => false,
+        };
+        self.addresses(place, &wanted.link).iter().filter(rivals).collect()
+    }
+
+    /// Wanted and actual values, or `None` if it is absent.
+    fn compare(&self, place: Place, resource: &Resource) -> Option<Vec<(&'static str, String, String)>> {
+        match resource {
+            Resource::Link(wanted) => {
+                let actual = self.link(place, &wanted.name)?;
+                let mut pairs = vec![("kind", wanted.kind.name().to_owned(), actual.kind.clone())];
+                if let Some(mac) = wanted.mac {
+                    pairs.push((
+                        "MAC address",
+                        mac.to_string(),
+                        actual.mac.map_or_else(String::new, |m| m.to_string()),
+                    ));
+                }
+                if let Some(mtu) = wanted.mtu {
+                    pairs.push(("MTU", mtu.to_string(), actual.mtu.to_string()));
+                }
+                if wanted.up {
+                    pairs.push(("state", "up".to_owned(), up_or_down(actual.up)));
+                }
+                if let Some(master) = &wanted.master {
+                    pairs.push(("bridge", master.to_string(), self.master_of(place, actual, master)));
+                }
+                Some(pairs)
+            }
+            Resource::LinkUp(link) => {
+                Some(vec![("state", "up".to_owned(), up_or_down(self.link(place, link)?.up))])
+            }
+            Resource::Promiscuous(link) => Some(vec![(
+                "promiscuous",
+                "true".to_owned(),
+                self.link(place, link)?.promiscuous.to_string(),
+            )]),
+            Resource::Port(wanted) => {
+                let Some(Answer::Port(Some(actual))) =
+                    self.answers.get(&(place, Query::Port(wanted.link.clone())))
+                else {
+                    return None;
+                };
+                let mut pairs = vec![
+                    ("hairpin mode", wanted.hairpin.to_string(), actual.hairpin.to_string()),
+                    ("isolation", wanted.isolated.to_string(), actual.isolated.to_string()),
+                ];
+                for vlan in &wanted.vlans {
+                    let there = actual.vlans.contains(vlan);
+                    pairs.push((
+                        "VLAN",
+                        format!("{vlan:?}"),
+                        if there { format!("{vlan:?}") } else { "none".to_owned() },
+                    ));
+                }
+                Some(pairs)
+            }
+            Resource::Address(wanted) => {
+                self.addresses(place, &wanted.link).iter().any(|a| a.net == wanted.net).then(Vec::new)
+            }
+            Resource::Route(wanted) => {
+                let Some(Answer::Routes(routes)) =
+                    self.answers.get(&(place, Query::Routes(wanted.link.clone())))
+                else {
+                    return None;
+                };
+                let same = |r: &&crate::resource::Route| {
+                    r.destination == wanted.destination
+                        && r.table.unwrap_or(254) == wanted.table.unwrap_or(254)
+                        && wanted.metric.is_none_or(|m| r.metric == Some(m))
+                };
+                // Several next hops to one destination are several routes: any that matches will do.
+                let candidates: Vec<_> = routes.iter().filter(same).collect();
+                let actual =
+                    candidates.iter().find(|r| r.gateway == wanted.gateway).or_else(|| candidates.first())?;
+                let show = |gateway: Option<std::net::IpAddr>| {
+                    gateway.map_or_else(|| "none".to_owned(), |g| g.to_string())
+                };
+                Some(vec![("gateway", show(wanted.gateway), show(actual.gateway))])
+            }
+            Resource::Sysctl(wanted) => {
+                let Some(Answer::Sysctl(Some(actual))) =
+                    self.answers.get(&(place, Query::Sysctl(wanted.key.clone())))
+                else {
+                    return None;
+                };
+                Some(vec![("value", wanted.value.clone(), actual.clone())])
+            }
+            Resource::Masquerade(wanted) => {
+                let Some(Answer::Masquerades(list)) =
+                    self.answers.get(&(place, Query::Masquerade(wanted.source)))
+                else {
+                    return None;
+                };
+                let actual = list.first()?;
+                Some(vec![("subnet", wanted.within.trunc().to_string(), actual.within.trunc().to_string())])
+            }
+            Resource::SpoofCheck(wanted) => {
+                let Some(Answer::SpoofChecks(list)) =
+                    self.answers.get(&(place, Query::SpoofCheck(wanted.port.clone())))
+                else {
+                    return None;
+                };
+                Some(vec![("MAC address", wanted.mac.to_string(), list.first()?.mac.to_string())])
+            }
+        }
+    }
+
+    /// The name of the bridge that an interface is a port of, as far as it is the wanted one or none.
+    fn master_of(&self, place: Place, link: &LinkState, wanted: &LinkName) -> String {
+        let Some(index) = link.master else { return "none".to_owned() };
+        match self.link(place, wanted) {
+            Some(master) if master.index == index => wanted.to_string(),
+            _ => format!("interface {index}"),
+        }
+    }
+}
+
+fn up_or_down(up: bool) -> String {
+    if up { "up" } else { "down" }.to_owned()
+}
+
+/// What must be asked to compare a resource with the kernel.
+fn queries(resource: &Resource) -> Vec<Query> {
+    match resource {
+        Resource::Link(link) => {
+            let own = Query::Link(link.name.clone());
+            link.master.iter().cloned().map(Query::Link).chain([own]).collect()
+        }
+        Resource::LinkUp(link) | Resource::Promiscuous(link) => vec![Query::Link(link.clone())],
+        Resource::Port(port) => vec![Query::Port(port.link.clone())],
+        Resource::Address(address) => vec![Query::Addresses(address.link.clone())],
+        Resource::Route(route) => vec![Query::Routes(route.link.clone())],
+        Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
+        Resource::Masquerade(masquerade) => vec![Query::Masquerade(masquerade.source)],
+        Resource::SpoofCheck(check) => vec![Query::SpoofCheck(check.port.clone())],
+    }
+}
+
+/// One way in which the kernel is not as a plan has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where.
+    pub place: Place,
+    /// What, as [`Resource`]'s `Display` has it.
+    pub object: String,
+    /// How.
+    pub deviation: Deviation,
+}
+
+/// How something differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Deviation {
+    /// It is not there.
+    Missing,
+    /// It is there with another value.
+    Wrong {
+        /// Which of its properties.
+        what: &'static str,
+        /// As planned.
+        wanted: String,
+        /// As it is.
+        actual: String,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, object, .. } = self;
+        match &self.deviation {
+            Deviation::Missing => write!(f, "{object} is missing in the {place}'s namespace"),
+            Deviation::Wrong { what, wanted, actual } => {
+                write!(f, "{object} in the {place}'s namespace: {what} is {actual}, not {wanted}")
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The one trait through which everything here asks for something: reading, creating, removing.
+//!
+//! Few methods, each for many things at once, so that a backend can put them into as few system calls as the kernel
+//! allows. Three backends stand behind it: [`crate::LinuxKernel`], the in-memory [`crate::MemoryKernel`], and
+//! [`crate::Script`], which prints the commands that a person would type.
+
+use std::net::IpAddr;
+
+use crate::error::Error;
+use crate::name::{LinkName, MacAddr, SysctlKey};
+use crate::plan::Place;
+use crate::resource::{Address, Masquerade, Port, Resource, Route, SpoofCheck};
+
+/// Something that holds network state. Object-safe; a plugin sees only this.
+pub trait Kernel {
+    /// Looks things up. One answer per question, in order; that something is absent is an answer, not an error.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn read(&mut self, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error>;
+
+    /// Makes resources exist, in order. Results come in the order of `resources`, one for each that was tried: a
+    /// failure ends the batch at the latest where the next one would begin, so the list may be shorter than
+    /// `resources`, and what follows a failure in it may have succeeded (the kernel goes on with the messages of a
+    /// datagram after one of them failed).
+    ///
+    /// That a [`Resource::Link`], [`Resource::Address`], [`Resource::Route`], [`Resource::Masquerade`] or
+    /// [`Resource::SpoofCheck`] exists already is `EEXIST`; settings (the others) are just set.
+    fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>>;
+
+    /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
+    /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
+    ///
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::Port`] and
+    /// [`Resource::Sysctl`] have no opposite and are left.
+    fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
+
+    /// Announces that shared resources are about to be looked up and relied upon, until this value is dropped: as
+    /// many as wish may do so at once.
+    ///
+    /// # Errors
+    /// When that cannot be announced.
+    fn share(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether nobody else relies on shared resources right now, nor can begin to until this value is dropped: only
+    /// then may one that was just made be unmade.
+    fn exclude(&mut self) -> bool {
+        true
+    }
+}
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Query {
+    /// One interface. Answer: [`Answer::Links`] of none or one.
+    Link(LinkName),
+    /// Every interface.
+    Links,
+    /// How a bridge treats one of its ports. Answer: [`Answer::Port`].
+    Port(LinkName),
+    /// The addresses of one interface; none if it does not exist.
+    Addresses(LinkName),
+    /// The addresses of an interface's other end, wherever that is: the container's, from the host. Answer:
+    /// [`Answer::Addresses`], with names left as the kernel has them there.
+    PeerAddresses(LinkName),
+    /// The routes of the `main` table and any others, out of one interface.
+    Routes(LinkName),
+    /// A setting. Answer: [`Answer::Sysctl`].
+    Sysctl(SysctlKey),
+    /// The masquerade of one address. Answer: [`Answer::Masquerades`] of none or one.
+    Masquerade(IpAddr),
+    /// Every masquerade in cnikit's table.
+    Masquerades,
+    /// The spoof check of one port. Answer: [`Answer::SpoofChecks`] of none or one.
+    SpoofCheck(LinkName),
+    /// Every spoof check in cnikit's table.
+    SpoofChecks,
+}
+
+/// What there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Interfaces.
+    Links(Vec<LinkState>),
+    /// A bridge port's settings; `None` if it is no bridge's port.
+    Port(Option<Port>),
+    /// Addresses.
+    Addresses(Vec<Address>),
+    /// Routes.
+    Routes(Vec<Route>),
+    /// A setting's value; `None` if there is no such setting.
+    Sysctl(Option<String>),
+    /// Masquerades.
+    Masquerades(Vec<Masquerade>),
+    /// Spoof checks.
+    SpoofChecks(Vec<SpoofCheck>),
+}
+
+/// An interface as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkState {
+    /// Its index in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: LinkName,
+    /// The kernel's word for what it is (`IFLA_INFO_KIND`); empty for hardware and loopback.
+    pub kind: String,
+    /// MAC address, if it has one of Ethernet's kind.
+    pub mac: Option<MacAddr>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Administratively up (`IFF_UP`).
+    pub up: bool,
+    /// It could carry packets (`IFF_LOWER_UP`).
+    pub carrier: bool,
+    /// Promiscuous (`IFF_PROMISC`).
+    pub promiscuous: bool,
+    /// The index of the bridge that it is a port of.
+    pub master: Option<u32>,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// The index of the interface it is tied to: a veth's other end, a macvlan's master (`IFLA_LINK`).
+    pub peer_index: Option<u32>,
+    /// The id, in this namespace, of the namespace that [`peer_index`](Self::peer_index) belongs to; `None` if it is
+    /// this one (`IFLA_LINK_NETNSID`).
+    pub peer_namespace: Option<i32>,
+}
+
+impl LinkState {
+    /// An interface that is down and has nothing.
+    pub fn new(index: u32, name: LinkName, kind: &str) -> Self {
+        Self {
+            index,
+            name,
+            kind: kind.to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: false,
+            carrier: false,
+            promiscuous: false,
+            master: None,
+            alias: None,
+            peer_index: None,
+            peer_namespace: None,
+        }
+    }
+}
+
+/// How a resource came to exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It was made.
+    New,
+    /// It was there, just so.
+    Kept,
+    /// It was there with another value: creating this brings that back.
+    Changed(Resource),
+}
+
+/// How a resource came to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It was removed.
+    Now,
+    /// It was not there.
+    Before,
+}
+
+/// Reads one interface.
+///
+/// # Errors
+/// As [`Kernel::read`].
+pub fn read_link(kernel: &mut dyn Kernel, place: Place, name: &LinkName) -> Result<Option<LinkState>, Error> {
+    let answers = kernel.read(place, &[Query::Link(name.clone())])?;
+    Ok(match answers.into_iter().next() {
+        Some(Answer::Links(links)) => links.into_iter().next(),
+        _ => None,
+    })
+}
+
+/// Reads every interface.
+///
+/// # Errors
+/// As [`Kernel::read`].
+pub fn read_links(kernel: &mut dyn Kernel, place: Place) -> Result<Vec<LinkState>, Error> {
+    let answers = kernel.read(place, &[Query::Links])?;
+    Ok(match answers.into_iter().next() {
+        Some(Answer::Links(links)) => links,
+        _ => Vec::new(),
+    })
+}

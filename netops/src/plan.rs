@@ -1,0 +1,79 @@
+//! A plan: what must exist, in order, and where.
+
+use std::fmt;
+
+use crate::resource::Resource;
+
+/// The namespace that something is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The node's.
+    Host,
+    /// The container's.
+    Container,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Container => "container",
+        })
+    }
+}
+
+/// Whose a step's resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// The plan's alone: made by it, gone with it. That it exists already is an error.
+    Own,
+    /// Many plans': made by whoever comes first, then left alone. It is looked up first, and stays when a plan is removed.
+    Shared,
+}
+
+/// One resource of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Where it must exist.
+    pub place: Place,
+    /// Whose it is.
+    pub ownership: Ownership,
+    /// What must exist.
+    pub resource: Resource,
+}
+
+/// What must exist, in the order in which it can be made; removed in reverse.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// A plan of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what this plan alone makes.
+    pub fn own(&mut self, place: Place, resource: Resource) -> &mut Self {
+        self.steps.push(Step { place, ownership: Ownership::Own, resource });
+        self
+    }
+
+    /// Adds what many plans share.
+    pub fn share(&mut self, place: Place, resource: Resource) -> &mut Self {
+        self.steps.push(Step { place, ownership: Ownership::Shared, resource });
+        self
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Appends another plan's steps.
+    pub fn extend(&mut self, other: Self) -> &mut Self {
+        self.steps.extend(other.steps);
+        self
+    }
+}
