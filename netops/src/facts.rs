@@ -175,14 +175,12 @@ impl Facts {
                 };
                 Some(vec![("gateway", show(wanted.gateway), show(actual.gateway))])
             }
-            Resource::Sysctl(wanted) => {
-                let Some(Answer::Sysctl(Some(actual))) =
-                    self.answers.get(&(place, Query::Sysctl(wanted.key.clone())))
-                else {
-                    return None;
-                };
-                Some(vec![("value", wanted.value.clone(), actual.clone())])
-            }
+            Resource::Sysctl(wanted) => match self.answers.get(&(place, Query::Sysctl(wanted.key.clone()))) {
+                Some(Answer::Sysctl(Some(actual))) => {
+                    Some(vec![("value", wanted.value.clone(), actual.clone())])
+                }
+                _ => wanted.optional.then(Vec::new),
+            },
             Resource::Masquerade(wanted) => {
                 let Some(Answer::Masquerades(list)) =
                     self.answers.get(&(place, Query::Masquerade(wanted.source)))

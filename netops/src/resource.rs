@@ -232,12 +232,19 @@ pub struct Sysctl {
     pub key: SysctlKey,
     /// The value as text, without a newline.
     pub value: String,
+    /// That the kernel has no such setting is fine ([`crate::Created::Kept`]): IPv6's, where IPv6 is switched off.
+    pub optional: bool,
 }
 
 impl Sysctl {
-    /// A setting with a value.
+    /// A setting with a value, which the kernel must have.
     pub fn new(key: SysctlKey, value: impl fmt::Display) -> Self {
-        Self { key, value: value.to_string() }
+        Self { key, value: value.to_string(), optional: false }
+    }
+
+    /// A setting with a value, if the kernel has it.
+    pub fn optional(key: SysctlKey, value: impl fmt::Display) -> Self {
+        Self { optional: true, ..Self::new(key, value) }
     }
 }
 
