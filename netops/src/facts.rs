@@ -155,6 +155,8 @@ impl Facts {
             Resource::Address(wanted) => {
                 self.addresses(place, &wanted.link).iter().any(|a| a.net == wanted.net).then(Vec::new)
             }
+            // Whatever addresses there are is for their own steps to say.
+            Resource::Settled(_) => Some(Vec::new()),
             Resource::Route(wanted) => {
                 let Some(Answer::Routes(routes)) =
                     self.answers.get(&(place, Query::Routes(wanted.link.clone())))
@@ -225,6 +227,7 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::LinkUp(link) | Resource::Promiscuous(link) => vec![Query::Link(link.clone())],
         Resource::Port(port) => vec![Query::Port(port.link.clone())],
         Resource::Address(address) => vec![Query::Addresses(address.link.clone())],
+        Resource::Settled(_) => Vec::new(),
         Resource::Route(route) => vec![Query::Routes(route.link.clone())],
         Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
         Resource::Masquerade(masquerade) => vec![Query::Masquerade(masquerade.source)],

@@ -31,8 +31,8 @@ pub trait Kernel {
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
-    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::Port`] and
-    /// [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or [`Resource::SpoofCheck`] is
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::Port`],
+    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or [`Resource::SpoofCheck`] is
     /// removed only if its mark is the same: an address may have found a new owner since ([`Removed::Before`]).
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 

@@ -23,6 +23,9 @@ pub enum Resource {
     Port(Port),
     /// An address on an interface.
     Address(Address),
+    /// An interface's addresses' being usable: IPv6 duplicate address detection is over and found none. Making it so
+    /// means to wait, for 10 s at most.
+    Settled(LinkName),
     /// A route.
     Route(Route),
     /// A kernel setting.
@@ -277,7 +280,7 @@ impl Resource {
     pub fn carrier(&self) -> Option<&str> {
         match self {
             Self::Link(_) | Self::Masquerade(_) | Self::SpoofCheck(_) => None,
-            Self::LinkUp(link) | Self::Promiscuous(link) => Some(link.as_str()),
+            Self::LinkUp(link) | Self::Promiscuous(link) | Self::Settled(link) => Some(link.as_str()),
             Self::Port(port) => Some(port.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
             Self::Route(route) => Some(route.link.as_str()),
@@ -295,6 +298,7 @@ impl fmt::Display for Resource {
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
             Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),
             Self::Address(address) => write!(f, "address {} on \"{}\"", address.net, address.link),
+            Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),
             Self::Route(route) => {
                 write!(f, "route {}", route.destination)?;
                 if let Some(gateway) = route.gateway {
