@@ -25,6 +25,8 @@ impl Errno {
     pub const EINVAL: Self = Self(libc::EINVAL);
     /// In use.
     pub const EBUSY: Self = Self(libc::EBUSY);
+    /// No memory.
+    pub const ENOMEM: Self = Self(libc::ENOMEM);
     /// No memory in a socket's buffer.
     pub const ENOBUFS: Self = Self(libc::ENOBUFS);
     /// This kernel cannot do it.

@@ -197,6 +197,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// Interface to send from.
     pub link: LinkName,
+    /// The source address of what is sent along it by default (`RTA_PREFSRC`).
+    pub source: Option<IpAddr>,
     /// The next hop is on the link even if no address says so (`RTNH_F_ONLINK`).
     pub onlink: bool,
     /// Metric; lower wins.
@@ -218,6 +220,7 @@ impl Route {
             destination: destination.trunc(),
             gateway,
             link,
+            source: None,
             onlink: false,
             metric: None,
             table: None,
