@@ -1,0 +1,60 @@
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+/// Which boot of the machine this is: the kernel's random name for the time between two reboots.
+///
+/// A network namespace never survives a reboot, so a lease that is known to be from another boot is nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BootId(String);
+
+impl BootId {
+    /// Reads `/proc/sys/kernel/random/boot_id`.
+    ///
+    /// # Errors
+    ///
+    /// If procfs is not mounted, or holds something else there.
+    pub fn current() -> io::Result<Self> {
+        const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        let text = std::fs::read_to_string(PATH)?;
+        text.trim_end()
+            .parse()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{PATH}: {error}")))
+    }
+
+    /// The text, fit to be part of a file name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BootId {
+    type Err = BootIdError;
+
+    fn from_str(text: &str) -> Result<Self, BootIdError> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if fits { Ok(Self(text.into())) } else { Err(BootIdError { text: text.chars().take(80).collect() }) }
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no [`BootId`]: 1 to 64 letters, digits and `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootIdError {
+    text: String,
+}
+
+impl fmt::Display for BootIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a boot ID: 1 to 64 letters, digits, '-'", self.text)
+    }
+}
+
+impl std::error::Error for BootIdError {}

@@ -1,0 +1,163 @@
+//! The index of one boot: `.cnikit.<boot ID>/<container ID>:<interface>:<slot>`, hard links to the lease files.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::at::Directory;
+use crate::boot::BootId;
+use crate::lease::{Owner, lease_text};
+use crate::store::StoreError;
+
+/// Names of indexes begin with this. It sorts before every address, which makes the reference's DEL, a walk in the
+/// order of names, remove the entry and then the lease.
+pub(super) const PREFIX: &str = ".cnikit.";
+
+/// An index under construction. No boot ID contains a `_`.
+pub(super) const DRAFT: &str = ".cnikit._new";
+
+/// The file whose modification time is that of the last [sweep](super::sweep).
+pub(super) const SWEPT: &str = "swept";
+
+#[derive(Debug)]
+pub(super) struct Index {
+    entries: Directory,
+}
+
+/// What is under the name of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Absent,
+    /// The lease has gone without its entry, or never came: somebody removed it by hand, or died.
+    Stale,
+    /// The lease stands, and is this inode.
+    Standing(u64),
+}
+
+impl Index {
+    pub(super) fn name(boot: &BootId) -> String {
+        format!("{PREFIX}{boot}")
+    }
+
+    pub(super) fn open(leases: &Directory, name: &str) -> Result<Option<Self>, StoreError> {
+        Ok(leases.directory(name)?.map(|entries| Self { entries }))
+    }
+
+    pub(super) fn entries(&self) -> &Directory {
+        &self.entries
+    }
+
+    /// A file that holds a lease for `owner`, but no address yet. `None` if this slot's lease stands.
+    pub(super) fn draft(&self, owner: &Owner, slot: usize) -> Result<Option<Draft<'_>>, StoreError> {
+        let name = entry_name(owner, slot);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let create = || self.entries.file(&name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let created = match create() {
+            Err(Errno::EEXIST) if matches!(self.entry(owner, slot)?, Entry::Standing(_)) => return Ok(None),
+            Err(Errno::EEXIST) => {
+                self.entries.unlink(&name)?;
+                create()
+            }
+            other => other,
+        };
+        let mut file = created.map_err(|errno| self.entries.error("create", &name, errno))?;
+        let draft = Draft { index: self, name };
+        match file.write_all(lease_text(owner).as_bytes()) {
+            Ok(()) => Ok(Some(draft)),
+            Err(error) => {
+                let error = self.entries.error("write", &draft.name, error);
+                draft.discard()?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn entry(&self, owner: &Owner, slot: usize) -> Result<Entry, StoreError> {
+        Ok(match self.entries.stat(&entry_name(owner, slot))? {
+            None => Entry::Absent,
+            // The entry is one name of the inode; the lease is the other.
+            Some(stat) if stat.st_nlink > 1 => Entry::Standing(stat.st_ino),
+            Some(_) => Entry::Stale,
+        })
+    }
+
+    /// The entries of an owner, slot by slot.
+    pub(super) fn entries_of(&self, owner: &Owner) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::with_capacity(2);
+        loop {
+            match self.entry(owner, entries.len())? {
+                Entry::Absent => return Ok(entries),
+                entry => entries.push(entry),
+            }
+        }
+    }
+
+    /// Removes the stale entries at the end of the owner's slots. Only there: a gap would hide what is behind it.
+    pub(super) fn tidy(&self, owner: &Owner) -> Result<(), StoreError> {
+        let entries = self.entries_of(owner)?;
+        let stale = entries.iter().enumerate().rev().take_while(|(_, entry)| **entry == Entry::Stale);
+        for (slot, _) in stale {
+            self.entries.unlink(&entry_name(owner, slot))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a lease that somebody else wrote.
+    pub(super) fn adopt(
+        &self,
+        leases: &Directory,
+        file: &str,
+        owner: Option<&Owner>,
+    ) -> Result<(), StoreError> {
+        let slot = owner.map(|owner| self.entries_of(owner)).transpose()?.map_or(0, |entries| entries.len());
+        let name = owner.map_or_else(|| format!("@{file}"), |owner| entry_name(owner, slot));
+        match leases.link(file, &self.entries, &name) {
+            // Without hard links there is no index; then leases outlive a boot until they are garbage-collected.
+            Ok(()) | Err(Errno::ENOENT | Errno::EEXIST) => Ok(()),
+            Err(errno) if no_hard_links(errno) => Ok(()),
+            Err(errno) => Err(leases.error("link", file, errno)),
+        }
+    }
+
+    /// The inodes of the leases that stand.
+    pub(super) fn standing(&self) -> Result<HashSet<u64>, StoreError> {
+        let mut names = Vec::new();
+        self.entries.for_each(|name, _| names.push(name.to_owned()))?;
+        let mut inodes = HashSet::with_capacity(names.len());
+        for name in names {
+            inodes.extend(self.entries.stat(&name)?.filter(|stat| stat.st_nlink > 1).map(|stat| stat.st_ino));
+        }
+        Ok(inodes)
+    }
+}
+
+/// A lease without an address: an entry of the index that is about to get its second name.
+#[derive(Debug)]
+pub(super) struct Draft<'i> {
+    index: &'i Index,
+    name: String,
+}
+
+impl Draft<'_> {
+    /// Gives the lease its name, which is its address. Fails with `EEXIST` if that is taken.
+    pub(super) fn publish(&self, leases: &Directory, file: &str) -> Result<(), Errno> {
+        self.index.entries.link(&self.name, leases, file)
+    }
+
+    pub(super) fn discard(self) -> Result<(), StoreError> {
+        self.index.entries.unlink(&self.name)
+    }
+}
+
+/// What `link` says on file systems that have none: `EPERM` (vfat), or not supported at all.
+pub(super) fn no_hard_links(errno: Errno) -> bool {
+    matches!(errno, Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS)
+}
+
+/// Container IDs and interface names contain no `:`.
+fn entry_name(owner: &Owner, slot: usize) -> String {
+    format!("{}:{}:{slot}", owner.container_id(), owner.interface())
+}

@@ -1,0 +1,356 @@
+//! host-local's directory: one file per lease.
+
+mod at;
+mod index;
+mod sweep;
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use self::at::Directory;
+use self::index::{Draft, Entry, Index, SWEPT};
+use crate::boot::BootId;
+use crate::lease::{Holder, Lease, Owner, address_of, lease_text};
+use crate::store::{Claim, LeaseStore, LeaseTable, StoreError};
+
+/// The leases of one network in host-local's own on-disk format, shared with host-local if it runs too.
+///
+/// `<data dir>/<network>/` holds a file per lease, named after the address, with the content
+/// `<container ID>\r\n<interface>`; `last_reserved_ip.<N>` with the address that set N gave last; and `lock`, on which
+/// everybody takes an exclusive `flock` for the time of one operation. The [crate's front page](crate) tells what is
+/// added to that and why.
+#[derive(Debug)]
+pub struct DirStore {
+    directory: Directory,
+    index_name: String,
+}
+
+impl DirStore {
+    /// Where host-local keeps its networks unless told otherwise.
+    pub const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
+
+    /// The store of `network` under `data_dir`; directories that are missing are created (mode 0755).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NetworkName`] if the name could lead out of `data_dir`, or if a directory cannot be opened or
+    /// created.
+    pub fn create(data_dir: &Path, network: &str, boot: &BootId) -> Result<Self, StoreError> {
+        match Self::open(data_dir, network, boot) {
+            Err(error) if error.is_not_found() => {
+                let path = data_dir.join(network);
+                let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
+                made.map_err(|source| StoreError::Io { operation: "create", path, source })?;
+                Self::open(data_dir, network, boot)
+            }
+            opened => opened,
+        }
+    }
+
+    /// The store of `network` under `data_dir`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and [`StoreError::is_not_found`] if nothing was ever leased in this network.
+    pub fn open(data_dir: &Path, network: &str, boot: &BootId) -> Result<Self, StoreError> {
+        if matches!(network, "" | "." | "..") || network.contains(['/', '\0']) {
+            return Err(StoreError::NetworkName { name: network.into() });
+        }
+        let directory = Directory::open(data_dir.join(network))?;
+        Ok(Self { directory, index_name: Index::name(boot) })
+    }
+
+    /// The networks that have a store under `data_dir`, by name. None if there is no such directory.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be listed.
+    pub fn networks(data_dir: &Path) -> Result<Vec<String>, StoreError> {
+        let error = |source| StoreError::Io { operation: "list", path: data_dir.into(), source };
+        let entries = match std::fs::read_dir(data_dir) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(error)?,
+        };
+        let mut networks = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(error)?;
+            if entry.path().is_dir() {
+                networks.extend(entry.file_name().into_string());
+            }
+        }
+        networks.sort_unstable();
+        Ok(networks)
+    }
+
+    /// The directory of this network.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl LeaseStore for DirStore {
+    fn lock(&self) -> Result<Box<dyn LeaseTable + '_>, StoreError> {
+        const LOCK: &str = "lock";
+        let flags = OFlag::O_RDONLY | OFlag::O_CREAT;
+        let file = self.directory.file(LOCK, flags, Mode::from_bits_truncate(0o750));
+        let lock = file.map_err(|errno| self.directory.error("open", LOCK, errno))?;
+        loop {
+            match lock.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.directory.error("lock", LOCK, error)),
+                Ok(()) => break,
+            }
+        }
+        Ok(Box::new(DirTable {
+            directory: &self.directory,
+            index_name: &self.index_name,
+            _lock: lock,
+            index: OnceCell::new(),
+            last_reserved: BTreeMap::new(),
+        }))
+    }
+
+    fn sync(&self, addresses: &[IpAddr]) -> Result<(), StoreError> {
+        for address in addresses {
+            let name = address.to_string();
+            let synced = match self.directory.file(&name, OFlag::O_RDONLY, Mode::empty()) {
+                Ok(file) => file.sync_all(),
+                Err(errno) => Err(errno.into()),
+            };
+            synced.map_err(|error| self.directory.error("sync", &name, error))?;
+        }
+        // fsync(2) of a file does not promise that its name is on the disk. With ext4 it is, and this finds nothing
+        // left to write.
+        self.directory.sync()
+    }
+}
+
+struct DirTable<'s> {
+    directory: &'s Directory,
+    index_name: &'s str,
+    /// Closing it unlocks: nobody else has this open file description.
+    _lock: File,
+    /// The index of this boot, once it has been opened.
+    index: OnceCell<Index>,
+    /// `last_reserved_ip.N`, kept open between reading and writing.
+    last_reserved: BTreeMap<usize, File>,
+}
+
+impl DirTable<'_> {
+    /// The index of this boot, if it has been begun.
+    fn index(&self) -> Result<Option<&Index>, StoreError> {
+        if self.index.get().is_none()
+            && let Some(index) = Index::open(self.directory, self.index_name)?
+        {
+            return Ok(Some(self.index.get_or_init(|| index)));
+        }
+        Ok(self.index.get())
+    }
+
+    fn entries_of(&self, owner: &Owner) -> Result<Vec<Entry>, StoreError> {
+        self.index()?.map_or(Ok(Vec::new()), |index| index.entries_of(owner))
+    }
+}
+
+impl LeaseTable for DirTable<'_> {
+    fn claim(
+        &mut self,
+        owner: &Owner,
+        slot: usize,
+        candidates: &mut dyn Iterator<Item = IpAddr>,
+    ) -> Result<Claim, StoreError> {
+        if self.index()?.is_none() {
+            // The first lease of a boot ends those of the last one.
+            sweep::begin_boot(self.directory, self.index_name)?;
+        }
+        let Some(index) = self.index()? else {
+            return Err(self.directory.error("open", self.index_name, Errno::ENOENT));
+        };
+        let Some(draft) = index.draft(owner, slot)? else {
+            return Ok(Claim::Duplicate);
+        };
+        for address in candidates {
+            match publish(self.directory, &draft, owner, &address.to_string()) {
+                Ok(Published::Linked) => return Ok(Claim::Won(address)),
+                Ok(Published::Copied) => return draft.discard().map(|()| Claim::Won(address)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let error = self.directory.error("create", &address.to_string(), error);
+                    draft.discard()?;
+                    return Err(error);
+                }
+            }
+        }
+        draft.discard().map(|()| Claim::AllTaken)
+    }
+
+    fn remove(&mut self, gone: &[Lease]) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        for lease in gone {
+            let unlinked = self.directory.unlink(&lease.address.to_string());
+            outcome = outcome.and(unlinked);
+        }
+        let Some(index) = self.index()? else { return outcome };
+        let mut owners: Vec<&Owner> = gone
+            .iter()
+            .filter_map(|lease| match &lease.holder {
+                Holder::Attachment(owner) => Some(owner),
+                _ => None,
+            })
+            .collect();
+        owners.dedup();
+        for owner in owners {
+            let tidied = index.tidy(owner);
+            outcome = outcome.and(tidied);
+        }
+        outcome
+    }
+
+    fn addresses(&mut self) -> Result<Vec<IpAddr>, StoreError> {
+        let mut addresses = Vec::new();
+        self.directory.for_each(|name, _| addresses.extend(address_of(name)))?;
+        Ok(addresses)
+    }
+
+    fn lease(&mut self, address: IpAddr) -> Result<Option<Lease>, StoreError> {
+        Ok(read_holder(self.directory, address)?.map(|holder| Lease { address, holder }))
+    }
+
+    fn known_leases(&mut self, owner: &Owner) -> Result<usize, StoreError> {
+        let entries = self.entries_of(owner)?;
+        Ok(entries.iter().filter(|entry| matches!(entry, Entry::Standing(_))).count())
+    }
+
+    fn held_by(&mut self, owner: &Owner) -> Result<Vec<Lease>, StoreError> {
+        let entries = self.entries_of(owner)?;
+        let inodes: Vec<u64> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Standing(inode) => Some(*inode),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::with_capacity(inodes.len());
+        if !inodes.is_empty() {
+            self.directory.for_each(|name, inode| {
+                if inodes.contains(&inode) {
+                    found.extend(address_of(name));
+                }
+            })?;
+        }
+        let mut leases = Vec::with_capacity(found.len());
+        for address in found {
+            leases.extend(self.lease(address)?.filter(|lease| lease.is_held_by(owner)));
+        }
+        // Some stacked file systems list other inode numbers than they stat; and what the reference wrote after the
+        // index was begun is not in it.
+        if leases.is_empty() || leases.len() < inodes.len() {
+            leases = LeaseTable::leases(self)?;
+            leases.retain(|lease| lease.is_held_by(owner));
+        }
+        Ok(leases)
+    }
+
+    fn last_reserved(&mut self, set: usize) -> Option<IpAddr> {
+        let file = self.directory.file(&last_reserved_name(set), OFlag::O_RDWR, Mode::empty()).ok()?;
+        let mut content = [0; 64];
+        let length = file.read_at(&mut content, 0).unwrap_or(0);
+        self.last_reserved.insert(set, file);
+        std::str::from_utf8(content.get(..length)?).ok()?.trim().parse().ok()
+    }
+
+    fn set_last_reserved(&mut self, set: usize, address: IpAddr) {
+        let file = self.last_reserved.remove(&set).map_or_else(
+            || {
+                let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+                self.directory.file(&last_reserved_name(set), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            },
+            Ok,
+        );
+        let text = address.to_string();
+        // Not truncated first: ext4 takes that for an attempt at replacing a file safely, and starts writing at once.
+        let _ = file.map_err(io::Error::from).and_then(|file| {
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.set_len(text.len() as u64)
+        });
+    }
+
+    fn reclaim(&mut self) -> Result<usize, StoreError> {
+        let Some(index) = self.index()? else {
+            return sweep::begin_boot(self.directory, self.index_name);
+        };
+        let swept = index.entries().stat(SWEPT)?;
+        let swept = swept
+            .map(|stat| SystemTime::UNIX_EPOCH + Duration::from_secs(stat.st_mtime.max(0).unsigned_abs()));
+        let age = swept.and_then(|swept| SystemTime::now().duration_since(swept).ok());
+        if age.is_some_and(|age| age < SWEEP_INTERVAL) {
+            return Ok(0);
+        }
+        sweep::sweep(self.directory, index, self.index_name)
+    }
+}
+
+/// A node whose range is full is asked for an address again and again. Looking at 4000 leases takes 10 ms, under the
+/// lock; finding out that nobody died in between can wait.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+enum Published {
+    Linked,
+    Copied,
+}
+
+/// Gives the draft its address as a name; fails with `EEXIST` if that is taken.
+fn publish(leases: &Directory, draft: &Draft<'_>, owner: &Owner, name: &str) -> io::Result<Published> {
+    match draft.publish(leases, name) {
+        Ok(()) => return Ok(Published::Linked),
+        Err(errno) if !index::no_hard_links(errno) => return Err(errno.into()),
+        Err(_) => {}
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mut file = leases.file(name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let written = file.write_all(lease_text(owner).as_bytes());
+    written.inspect_err(|_| drop(leases.unlink(name))).map(|()| Published::Copied)
+}
+
+/// Who holds a lease; `None` if there is none.
+fn read_holder(leases: &Directory, address: IpAddr) -> Result<Option<Holder>, StoreError> {
+    /// More than the longest lease, `<220>\r\n<15>`.
+    const LIMIT: usize = 256;
+
+    let name = address.to_string();
+    let file = match leases.file(&name, OFlag::O_RDONLY, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::ENOENT) => return Ok(None),
+        // A symbolic link, a socket, a device without a driver, somebody else's.
+        Err(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV | Errno::EACCES | Errno::EPERM) => {
+            return Ok(Some(Holder::Stranger));
+        }
+        Err(errno) => return Err(leases.error("open", &name, errno)),
+    };
+    let metadata = file.metadata().map_err(|error| leases.error("read", &name, error))?;
+    if !metadata.is_file() || metadata.len() > LIMIT as u64 {
+        return Ok(Some(Holder::Stranger));
+    }
+    let mut content = Vec::with_capacity(LIMIT);
+    match file.take(LIMIT as u64).read_to_end(&mut content) {
+        Ok(_) => Ok(Some(Holder::parse(&content))),
+        // A bad block: whoever it was, we cannot tell.
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => Ok(Some(Holder::Stranger)),
+        Err(error) => Err(leases.error("read", &name, error)),
+    }
+}
+
+fn last_reserved_name(set: usize) -> String {
+    format!("last_reserved_ip.{set}")
+}

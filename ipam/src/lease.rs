@@ -1,0 +1,187 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Who holds a lease: one interface of one container, an *attachment* in the words of the CNI specification.
+///
+/// Made only by [`Owner::new`]: both parts are what the specification allows, so that they can be written into a
+/// lease file (and its name be derived from them) without ever being mistaken for something else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    container_id: String,
+    interface: String,
+}
+
+impl Owner {
+    /// Parses `CNI_CONTAINERID` and `CNI_IFNAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`OwnerError`] if the container ID is not one (letters, digits, `_`, `.`, `-`, the first a letter or digit,
+    /// at most 220 of them), or the interface name is not one that Linux accepts (1 to 15 bytes, not `.` or `..`,
+    /// no `/`, `:` or white space).
+    pub fn new(container_id: &str, interface: &str) -> Result<Self, OwnerError> {
+        if !is_container_id(container_id) {
+            return Err(OwnerError::ContainerId { text: container_id.into() });
+        }
+        if !is_interface_name(interface) {
+            return Err(OwnerError::Interface { text: interface.into() });
+        }
+        Ok(Self { container_id: container_id.into(), interface: interface.into() })
+    }
+
+    /// `CNI_CONTAINERID`
+    #[must_use]
+    pub fn container_id(&self) -> &str {
+        &self.container_id
+    }
+
+    /// `CNI_IFNAME`
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "container {} interface {}", self.container_id, self.interface)
+    }
+}
+
+/// What is wrong with the name of an [`Owner`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnerError {
+    /// Not a container ID.
+    ContainerId {
+        /// What was given.
+        text: String,
+    },
+    /// Not an interface name.
+    Interface {
+        /// What was given.
+        text: String,
+    },
+}
+
+impl fmt::Display for OwnerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ContainerId { text } => write!(
+                f,
+                "{text:?} is not a container ID: 1 to {LONGEST_CONTAINER_ID} letters, digits, '_', '.', '-', \
+                 the first a letter or digit"
+            ),
+            Self::Interface { text } => {
+                write!(f, "{text:?} is not an interface name: 1 to 15 bytes without '/', ':' or white space")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OwnerError {}
+
+/// libcni's own cache file, `<network>-<container ID>-<interface>`, cannot be created with a longer one (NAME_MAX is
+/// 255), and neither can our index entry, `<container ID>:<interface>:<set>`.
+const LONGEST_CONTAINER_ID: usize = 220;
+
+fn is_container_id(text: &str) -> bool {
+    text.len() <= LONGEST_CONTAINER_ID
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// `dev_valid_name` in the kernel's net/core/dev.c.
+fn is_interface_name(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && !text.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+}
+
+/// An address that is taken, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: IpAddr,
+    /// Who holds it.
+    pub holder: Holder,
+}
+
+impl Lease {
+    /// Whether it is this attachment's: written for it, or (by plugins before 2018) for its container as a whole.
+    #[must_use]
+    pub fn is_held_by(&self, owner: &Owner) -> bool {
+        match &self.holder {
+            Holder::Attachment(holder) => holder == owner,
+            Holder::Container(id) => id == owner.container_id(),
+            Holder::Nobody | Holder::Stranger => false,
+        }
+    }
+}
+
+/// Who holds a [`Lease`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// An interface of a container.
+    Attachment(Owner),
+    /// A container, whichever the interface: the format of containernetworking/plugins before version 0.7.
+    Container(String),
+    /// Nobody: whoever made it died before it was written. Reclaimed when it is safe.
+    Nobody,
+    /// Something that no CNI plugin writes. The address is taken until a person, or a garbage collection, removes it.
+    Stranger,
+}
+
+impl Holder {
+    /// Reads the content of a lease file: `<container ID>\r\n<interface>`.
+    ///
+    /// Never fails: what is not a lease is a [`Stranger`](Self::Stranger), and what a crash leaves behind (an empty
+    /// file, one of NUL bytes, one that ends before the interface) is [`Nobody`](Self::Nobody)'s. White space around
+    /// the content is ignored, as the reference does.
+    #[must_use]
+    pub fn parse(content: &[u8]) -> Self {
+        if content.contains(&0) || content.ends_with(LINE_BREAK.as_bytes()) {
+            return Self::Nobody;
+        }
+        let Ok(text) = std::str::from_utf8(content) else {
+            return Self::Stranger;
+        };
+        match text.trim().split_once(LINE_BREAK) {
+            Some((id, interface)) => Owner::new(id, interface).map_or(Self::Stranger, Self::Attachment),
+            None if text.trim().is_empty() => Self::Nobody,
+            None if is_container_id(text.trim()) => Self::Container(text.trim().into()),
+            None => Self::Stranger,
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attachment(owner) => owner.fmt(f),
+            Self::Container(id) => write!(f, "container {id}"),
+            Self::Nobody => f.write_str("nobody"),
+            Self::Stranger => f.write_str("a file that no CNI plugin wrote"),
+        }
+    }
+}
+
+/// The content of the owner's lease files.
+pub(crate) fn lease_text(owner: &Owner) -> String {
+    format!("{}{LINE_BREAK}{}", owner.container_id, owner.interface)
+}
+
+const LINE_BREAK: &str = "\r\n";
+
+/// The address that a lease file is named after; `None` if the name is not exactly how that address is written (the
+/// lease of `fd00::5` is never looked up as `fd00:0::5`), or no address at all.
+pub(crate) fn address_of(name: &str) -> Option<IpAddr> {
+    match IpAddr::from_str(name).ok()? {
+        // There is only one way to write an IPv4 address that the standard library reads.
+        address @ IpAddr::V4(_) => Some(address),
+        address @ IpAddr::V6(_) => (address.to_string() == name).then_some(address),
+    }
+}
