@@ -1,0 +1,257 @@
+//! Plugins as processes.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Exec, ExecError, Exit, Output};
+use crate::Env;
+
+/// The most that a plugin may write to stdout, in bytes. A result with a thousand addresses has about 100 KiB.
+const STDOUT_LIMIT: usize = 4 << 20;
+/// The most that is kept of stderr, in bytes.
+const STDERR_LIMIT: usize = 64 << 10;
+/// Every pipe takes this much without a reader, in bytes: one page, the least that the kernel gives a pipe.
+const PIPE_LEAST: usize = 4096;
+/// How long "text file busy" is waited out: as long as the reference does.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long after its end a plugin's output is waited for.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a killed plugin is waited for: one that hangs in the kernel is not worth hanging with it.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Executes plugins as processes of this host.
+///
+/// - stdin is written and stdout and stderr are read at the same time, so that nobody waits for the other.
+/// - A plugin that does not end in [time](Self::with_timeout) is killed.
+/// - A plugin that ends but leaves a child behind that keeps its stdout open is waited for 250 ms longer, not for ever.
+/// - stdout is bounded to 4 MiB; of stderr the first 64 KiB are kept.
+/// - "Text file busy" (`ETXTBSY`: the file is just being written, by an installer for example) is tried again for 5 s.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessExec {
+    timeout: Option<Duration>,
+}
+
+impl ProcessExec {
+    /// Waits for plugins as long as they take.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Kills a plugin that does not end within `timeout`.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl Exec for ProcessExec {
+    fn exec(&self, plugin: &Path, env: &Env, stdin: &[u8]) -> Result<Output, ExecError> {
+        // A timeout beyond what an Instant can hold is no timeout.
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let child =
+            start(plugin, env).map_err(|source| ExecError::Start { plugin: plugin.to_owned(), source })?;
+        let mut running = Running { child, deadline, stdout: Vec::new(), stderr: Vec::new() };
+        match running.talk(stdin) {
+            Ok(exit) => Ok(Output { exit, stdout: running.stdout, stderr: running.stderr }),
+            Err(stop) => {
+                running.kill();
+                Err(running.error(stop, plugin.to_owned(), self.timeout.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+fn start(plugin: &Path, env: &Env) -> io::Result<Child> {
+    let mut command = Command::new(plugin);
+    command.env_clear().envs(env.iter()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy && began.elapsed() < BUSY_PATIENCE =>
+            {
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Why a plugin is not waited for any longer.
+enum Stop {
+    Deadline,
+    TooMuchOutput,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Bytes that a reader thread saw. The end of a stream is the end of its sender.
+type Event = (Stream, Vec<u8>);
+
+struct Running {
+    child: Child,
+    deadline: Option<Instant>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Running {
+    fn talk(&mut self, stdin: &[u8]) -> Result<Exit, Stop> {
+        let (sender, events) = mpsc::channel();
+        if let Some(pipe) = self.child.stdout.take() {
+            read(pipe, Stream::Stdout, sender.clone())?;
+        }
+        if let Some(pipe) = self.child.stderr.take() {
+            read(pipe, Stream::Stderr, sender)?;
+        }
+        if let Some(pipe) = self.child.stdin.take() {
+            write(pipe, stdin)?;
+        }
+        let status = match self.collect(&events)? {
+            Some(status) => status,
+            None => self.end()?,
+        };
+        Ok(exit(status))
+    }
+
+    /// Takes what the readers see until both streams end, or the plugin has ended and its streams do not.
+    fn collect(&mut self, events: &Receiver<Event>) -> Result<Option<ExitStatus>, Stop> {
+        let mut ended: Option<(ExitStatus, Instant)> = None;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match events.recv_timeout(self.within_deadline(pause)) {
+                Ok((stream, bytes)) => self.take(stream, &bytes)?,
+                // Both readers are gone.
+                Err(RecvTimeoutError::Disconnected) => return Ok(ended.map(|(status, _)| status)),
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(Duration::from_millis(50)),
+            }
+            match ended {
+                Some((status, when)) if when.elapsed() > DRAIN_PATIENCE => return Ok(Some(status)),
+                Some(_) => {}
+                None => {
+                    self.check_deadline()?;
+                    ended = self.child.try_wait()?.map(|status| (status, Instant::now()));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
+        match stream {
+            Stream::Stdout if self.stdout.len() + bytes.len() > STDOUT_LIMIT => {
+                return Err(Stop::TooMuchOutput);
+            }
+            Stream::Stdout => self.stdout.extend_from_slice(bytes),
+            Stream::Stderr => {
+                let room = STDERR_LIMIT - self.stderr.len();
+                self.stderr.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of a plugin that has closed its streams, which nearly all do by ending.
+    fn end(&mut self) -> Result<ExitStatus, Stop> {
+        if self.deadline.is_none() {
+            return Ok(self.child.wait()?);
+        }
+        let mut pause = Duration::from_micros(50);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            self.check_deadline()?;
+            thread::sleep(self.within_deadline(pause));
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    fn within_deadline(&self, pause: Duration) -> Duration {
+        self.deadline.map_or(pause, |deadline| pause.min(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    fn check_deadline(&self) -> Result<(), Stop> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Stop::Deadline),
+            _ => Ok(()),
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself; there is nothing to be done about any other error.
+        let _ = self.child.kill();
+        self.deadline = Instant::now().checked_add(KILL_PATIENCE);
+        let _ = self.end();
+    }
+
+    fn error(self, stop: Stop, plugin: PathBuf, timeout: Duration) -> ExecError {
+        match stop {
+            Stop::Deadline => {
+                ExecError::TimedOut { plugin, timeout, stdout: self.stdout, stderr: self.stderr }
+            }
+            Stop::TooMuchOutput => ExecError::TooMuchOutput { plugin, limit: STDOUT_LIMIT },
+            Stop::Io(source) => ExecError::Talk { plugin, source },
+        }
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// Reads a stream on a thread of its own. The thread ends with the stream, or when nobody listens any more.
+fn read(mut pipe: impl Read + Send + 'static, stream: Stream, events: Sender<Event>) -> io::Result<()> {
+    let run = move || {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(len) => {
+                    if events.send((stream, buffer[..len].to_vec())).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    };
+    thread::Builder::new().name("cni plugin output".to_owned()).spawn(run).map(drop)
+}
+
+/// Writes stdin. A plugin that does not read it (`VERSION` needs none) is no error.
+fn write(mut pipe: ChildStdin, stdin: &[u8]) -> io::Result<()> {
+    if stdin.len() <= PIPE_LEAST {
+        let _ = pipe.write_all(stdin);
+        return Ok(());
+    }
+    let stdin = stdin.to_vec();
+    let run = move || {
+        let _ = pipe.write_all(&stdin);
+    };
+    thread::Builder::new().name("cni plugin input".to_owned()).spawn(run).map(drop)
+}
