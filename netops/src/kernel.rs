@@ -1,9 +1,10 @@
 //! The one trait through which everything here asks for something: reading, creating, removing.
 //!
 //! Few methods, each for many things at once, so that a backend can put them into as few system calls as the kernel
-//! allows. Three backends stand behind it: [`crate::LinuxKernel`], the in-memory [`crate::MemoryKernel`], and
-//! [`crate::Script`], which prints the commands that a person would type.
+//! allows. Three backends stand behind it: [`crate::LinuxKernel`], the in-memory `MemoryKernel`
+//! (feature `testing`), and [`crate::Script`], which prints the commands that a person would type.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::error::Error;
@@ -79,6 +80,25 @@ pub enum Query {
     SpoofCheck(LinkName),
     /// Every spoof check in cnikit's table.
     SpoofChecks,
+}
+
+/// What is asked for, as errors name it: `interface "eth0"`, `addresses of "eth0"`.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(link) => write!(f, "interface \"{link}\""),
+            Self::Links => f.write_str("interfaces"),
+            Self::Port(link) => write!(f, "bridge port \"{link}\""),
+            Self::Addresses(link) => write!(f, "addresses of \"{link}\""),
+            Self::PeerAddresses(link) => write!(f, "addresses of the other end of \"{link}\""),
+            Self::Routes(link) => write!(f, "routes of \"{link}\""),
+            Self::Sysctl(key) => write!(f, "sysctl {key}"),
+            Self::Masquerade(source) => write!(f, "masquerade of {source}"),
+            Self::Masquerades => f.write_str("masquerades"),
+            Self::SpoofCheck(port) => write!(f, "spoof check of port \"{port}\""),
+            Self::SpoofChecks => f.write_str("spoof checks"),
+        }
+    }
 }
 
 /// What there is.

@@ -13,6 +13,8 @@ mod engine;
 mod error;
 mod facts;
 mod kernel;
+#[cfg(feature = "testing")]
+mod memory;
 mod name;
 mod plan;
 mod resource;
@@ -21,6 +23,8 @@ pub use engine::{Applied, ApplyError};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
 pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_link, read_links};
+#[cfg(feature = "testing")]
+pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
 pub use plan::{Ownership, Place, Plan, Step};
 pub use resource::{

@@ -1,0 +1,285 @@
+//! The rules of links: names, pairs, bridges and their ports, up and down.
+
+use crate::error::Errno;
+use crate::kernel::Created;
+use crate::name::{LinkName, MacAddr};
+use crate::plan::Place;
+use crate::resource::{Link, LinkKind, Port, PortVlan, Resource};
+
+use super::machine::{Feature, Machine, NamespaceId, Problem, View};
+use super::namespace::{Interface, Kind, Membership, Namespace};
+use super::{addresses, routes, sysctls};
+
+/// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
+const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// Makes a link, as `RTM_NEWLINK` with `NLM_F_EXCL`.
+pub(super) fn create(
+    machine: &mut Machine,
+    view: View,
+    place: Place,
+    wanted: &Link,
+) -> Result<Created, Problem> {
+    let here = view.of(place)?;
+    is_free(machine, here, &wanted.name)?;
+    let feature = match &wanted.kind {
+        LinkKind::Bridge { .. } => Feature::Bridge,
+        LinkKind::Veth { .. } => Feature::Veth,
+        LinkKind::Dummy => Feature::Dummy,
+    };
+    if !machine.has(feature) {
+        return Err(refused(Errno::EOPNOTSUPP, "Unknown device type"));
+    }
+    if wanted.kind == (LinkKind::Bridge { vlan_filtering: true }) && !machine.has(Feature::VlanFiltering) {
+        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+    }
+    has_sane_numbers(&wanted.kind, wanted.mtu, wanted.mac)?;
+    let master = match &wanted.master {
+        Some(name) => Some(find_master(machine, here, name, &wanted.kind)?),
+        None => None,
+    };
+
+    let index = match &wanted.kind {
+        LinkKind::Bridge { .. } => {
+            add(machine, here, &wanted.name, Kind::Bridge { had_ports: false }, wanted.mac, wanted.mtu)
+        }
+        LinkKind::Dummy => add(machine, here, &wanted.name, Kind::Dummy, wanted.mac, wanted.mtu),
+        LinkKind::Veth { peer } => {
+            let there = view.of(peer.place)?;
+            is_free(machine, there, &peer.name)?;
+            if there == here && peer.name == wanted.name {
+                return Err(Problem::Refused(Errno::EEXIST, None));
+            }
+            has_sane_numbers(&wanted.kind, peer.mtu, peer.mac)?;
+            // The kernel registers the peer first, so that its index is the lower one.
+            let unknown = Kind::Veth { place: here, peer: 0 };
+            let peer_index = add(machine, there, &peer.name, unknown, peer.mac, peer.mtu);
+            let kind = Kind::Veth { place: there, peer: peer_index };
+            let index = add(machine, here, &wanted.name, kind, wanted.mac, wanted.mtu);
+            if let Some(link) = link_mut(machine, there, peer_index) {
+                link.kind = Kind::Veth { place: here, peer: index };
+            }
+            index
+        }
+    };
+    let has_vlans = machine.has(Feature::VlanFiltering);
+    let Some(namespace) = machine.namespaces.get_mut(&here) else { return Ok(Created::New) };
+    if let Some(link) = namespace.links.get_mut(&index) {
+        link.alias = wanted.mark.as_ref().map(ToString::to_string);
+    }
+    if wanted.ignore_router_advertisements {
+        sysctls::ignore_router_advertisements(namespace, &wanted.name);
+    }
+    if let Some(master) = master {
+        enslave(namespace, index, master, has_vlans);
+    }
+    if wanted.up {
+        raise(namespace, &wanted.name)?;
+    }
+    Ok(Created::New)
+}
+
+/// Deletes a link, and a veth's other end.
+pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
+    let Some(namespace) = machine.namespaces.get_mut(&place) else { return };
+    let Some(link) = namespace.links.remove(&index) else { return };
+    routes::flush(namespace, index, routes::Family::V4);
+    routes::flush(namespace, index, routes::Family::V6);
+    sysctls::link_gone(&mut namespace.sysctls, &link.name);
+    if let Some(bridge) = link.bridge() {
+        follow_ports(namespace, bridge);
+    }
+    for port in namespace.links.values_mut().filter(|port| port.bridge() == Some(index)) {
+        port.membership = None;
+    }
+    if let Kind::Veth { place, peer } = link.kind {
+        delete(machine, place, peer);
+    }
+}
+
+/// Sets a link up.
+pub(super) fn raise(namespace: &mut Namespace, name: &LinkName) -> Result<Created, Problem> {
+    let link = namespace.link_mut(name)?;
+    if std::mem::replace(&mut link.up, true) {
+        return Ok(Created::Kept);
+    }
+    let index = link.index;
+    addresses::link_raised(namespace, index);
+    Ok(Created::New)
+}
+
+/// Sets a link down; whether it was up.
+pub(super) fn lower(namespace: &mut Namespace, name: &LinkName) -> bool {
+    let Ok(link) = namespace.link_mut(name) else { return false };
+    if !std::mem::replace(&mut link.up, false) {
+        return false;
+    }
+    link.ready = false;
+    let index = link.index;
+    routes::flush(namespace, index, routes::Family::V4);
+    addresses::link_lowered(namespace, index);
+    true
+}
+
+/// Sets how a bridge treats a port.
+pub(super) fn set_port(
+    namespace: &mut Namespace,
+    wanted: &Port,
+    has_vlans: bool,
+) -> Result<Created, Problem> {
+    let link = namespace.link_mut(&wanted.link)?;
+    let Some(membership) = &mut link.membership else {
+        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+    };
+    if !wanted.vlans.is_empty() && !has_vlans {
+        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+    }
+    let valid = |vlan: &PortVlan| vlan.first >= 1 && vlan.first <= vlan.last && vlan.last <= 4094;
+    if !wanted.vlans.iter().all(valid) {
+        return Err(Problem::Refused(Errno::EINVAL, None));
+    }
+    let before = membership.port.clone();
+    let mut vlans = before.vlans.clone();
+    if wanted.drop_default_vlan {
+        vlans.retain(|vlan| (vlan.first, vlan.last) != (1, 1));
+    }
+    for vlan in &wanted.vlans {
+        vlans.retain(|old| (old.first, old.last) != (vlan.first, vlan.last));
+        vlans.push(*vlan);
+    }
+    membership.port =
+        Port { hairpin: wanted.hairpin, isolated: wanted.isolated, vlans, ..membership.port.clone() };
+    Ok(if membership.port == before { Created::Kept } else { Created::Changed(Resource::Port(before)) })
+}
+
+/// Whether a link could carry packets (`IFF_LOWER_UP`).
+pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool {
+    let Some(namespace) = machine.namespaces.get(&place) else { return false };
+    let Some(link) = namespace.links.get(&index).filter(|link| link.up) else { return false };
+    match link.kind {
+        Kind::Loopback | Kind::Dummy | Kind::Bridge { had_ports: false } => true,
+        Kind::Bridge { had_ports: true } => {
+            namespace.ports(index).any(|port| carrier(machine, place, port.index))
+        }
+        Kind::Veth { place, peer } => machine
+            .namespaces
+            .get(&place)
+            .and_then(|there| there.links.get(&peer))
+            .is_some_and(|peer| peer.up),
+    }
+}
+
+/// A veth's other end.
+pub(super) fn peer<'a>(machine: &'a Machine, place: NamespaceId, name: &LinkName) -> Option<&'a Interface> {
+    match machine.namespaces.get(&place)?.link(name)?.kind {
+        Kind::Veth { place, peer } => machine.namespaces.get(&place)?.links.get(&peer),
+        _ => None,
+    }
+}
+
+/// Starts IPv6 on every link that has got a carrier since it went up. Carriers come from links anywhere, so this is
+/// looked at after everything that was done.
+pub(super) fn settle(machine: &mut Machine) {
+    let places = machine.namespaces.iter();
+    let ready: Vec<_> = places
+        .flat_map(|(place, namespace)| {
+            let waiting = namespace.links.values().filter(|link| link.up && !link.ready);
+            waiting.map(|link| (*place, link.index))
+        })
+        .filter(|(place, index)| carrier(machine, *place, *index))
+        .collect();
+    for (place, index) in ready {
+        if let Some(namespace) = machine.namespaces.get_mut(&place) {
+            addresses::link_ready(namespace, index);
+        }
+    }
+}
+
+fn add(
+    machine: &mut Machine,
+    place: NamespaceId,
+    name: &LinkName,
+    kind: Kind,
+    mac: Option<MacAddr>,
+    mtu: Option<u32>,
+) -> u32 {
+    let mut link = Interface::new(name.clone(), kind, mac);
+    link.mac = mac.unwrap_or_else(|| machine.next_mac());
+    link.mtu = mtu.unwrap_or(link.mtu);
+    machine.namespaces.get_mut(&place).map_or(0, |namespace| namespace.insert(link))
+}
+
+fn link_mut(machine: &mut Machine, place: NamespaceId, index: u32) -> Option<&mut Interface> {
+    machine.namespaces.get_mut(&place)?.links.get_mut(&index)
+}
+
+fn is_free(machine: &Machine, place: NamespaceId, name: &LinkName) -> Result<(), Problem> {
+    match machine.namespaces.get(&place).ok_or(Problem::NoContainer)?.link(name) {
+        Some(_) => Err(Problem::Refused(Errno::EEXIST, None)),
+        None => Ok(()),
+    }
+}
+
+fn has_sane_numbers(kind: &LinkKind, mtu: Option<u32>, mac: Option<MacAddr>) -> Result<(), Problem> {
+    // A dummy sets no limits.
+    if *kind != LinkKind::Dummy && mtu.is_some_and(|mtu| !ETHERNET_MTU.contains(&mtu)) {
+        return Err(Problem::Refused(Errno::EINVAL, None));
+    }
+    match mac {
+        Some(mac) if !mac.is_unicast() => Err(Problem::Refused(Errno::EADDRNOTAVAIL, None)),
+        _ => Ok(()),
+    }
+}
+
+/// The bridge that a link is to be a port of.
+fn find_master(
+    machine: &Machine,
+    place: NamespaceId,
+    name: &LinkName,
+    port: &LinkKind,
+) -> Result<u32, Problem> {
+    let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
+    let master = namespace.link(name).ok_or(Problem::Refused(Errno::ENODEV, None))?;
+    match (&master.kind, port) {
+        (Kind::Bridge { .. }, LinkKind::Bridge { .. }) => {
+            Err(refused(Errno::new(libc::ELOOP), "Can not enslave a bridge to a bridge"))
+        }
+        (Kind::Bridge { .. }, _) => Ok(master.index),
+        _ => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
+    }
+}
+
+fn enslave(namespace: &mut Namespace, index: u32, bridge: u32, has_vlans: bool) {
+    if let Some(link) = namespace.links.get_mut(&index) {
+        let default_vlan = PortVlan { first: 1, last: 1, access: true };
+        let port = Port {
+            link: link.name.clone(),
+            hairpin: false,
+            isolated: false,
+            vlans: if has_vlans { vec![default_vlan] } else { Vec::new() },
+            drop_default_vlan: false,
+        };
+        link.membership = Some(Membership { bridge, port });
+    }
+    if let Some(bridge) = namespace.links.get_mut(&bridge) {
+        bridge.kind = Kind::Bridge { had_ports: true };
+    }
+    follow_ports(namespace, bridge);
+}
+
+/// A bridge takes its ports' smallest MTU (unless somebody set one after its creation) and, if it was not given a MAC
+/// address, the lowest of theirs, which without ports is none at all.
+fn follow_ports(namespace: &mut Namespace, bridge: u32) {
+    let mtu = namespace.ports(bridge).map(|port| port.mtu).min().unwrap_or(1500);
+    let mac = namespace.ports(bridge).map(|port| port.mac).min().unwrap_or(MacAddr::new([0; 6]));
+    if let Some(bridge) = namespace.links.get_mut(&bridge) {
+        bridge.mtu = mtu;
+        if !bridge.mac_given {
+            bridge.mac = mac;
+        }
+    }
+}
+
+fn refused(errno: Errno, detail: &'static str) -> Problem {
+    Problem::Refused(errno, Some(detail))
+}

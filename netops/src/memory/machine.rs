@@ -1,0 +1,276 @@
+//! The machine: its namespaces, and which rule answers which request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::error::Errno;
+use crate::kernel::{Answer, Created, Query, Removed};
+use crate::name::SysctlKey;
+use crate::plan::Place;
+use crate::resource::{Masquerade, Resource, SpoofCheck};
+
+use super::links;
+use super::namespace::Namespace;
+use super::{addresses, routes, sysctls};
+
+/// A machine with its network namespaces.
+#[derive(Default)]
+pub(super) struct Machine {
+    pub(super) namespaces: BTreeMap<NamespaceId, Namespace>,
+    born: i32,
+    macs: u32,
+    lacking: BTreeSet<Feature>,
+    /// Processes that rely on shared resources.
+    pub(super) sharers: usize,
+    /// One process has shared resources to itself.
+    pub(super) exclusive: bool,
+}
+
+/// A namespace's number; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NamespaceId(i32);
+
+/// The namespaces that a process means by its places.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    pub(super) host: NamespaceId,
+    pub(super) container: Option<NamespaceId>,
+}
+
+/// Something that a kernel may have been built without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Feature {
+    /// `CONFIG_BRIDGE`.
+    Bridge,
+    /// `CONFIG_BRIDGE_VLAN_FILTERING`.
+    VlanFiltering,
+    /// `CONFIG_VETH`.
+    Veth,
+    /// `CONFIG_DUMMY`.
+    Dummy,
+    /// `CONFIG_NF_TABLES`.
+    NfTables,
+    /// `CONFIG_IPV6`.
+    Ipv6,
+}
+
+/// Why a request is not met.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// The kernel refuses, with its own explanation where it has one.
+    Refused(Errno, Option<&'static str>),
+    /// There is no container.
+    NoContainer,
+    /// What was waited for did not come.
+    TimedOut,
+}
+
+impl NamespaceId {
+    pub(super) fn number(self) -> i32 {
+        self.0
+    }
+}
+
+impl View {
+    /// The namespace that a place is.
+    pub(super) fn of(self, place: Place) -> Result<NamespaceId, Problem> {
+        match place {
+            Place::Host => Ok(self.host),
+            Place::Container => self.container.ok_or(Problem::NoContainer),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn add_namespace(&mut self) -> NamespaceId {
+        let id = NamespaceId(self.born);
+        self.born += 1;
+        self.namespaces.insert(id, Namespace::new(self.has(Feature::Ipv6)));
+        id
+    }
+
+    pub(super) fn delete_namespace(&mut self, id: NamespaceId) {
+        let links: Vec<_> = self
+            .namespaces
+            .get(&id)
+            .into_iter()
+            .flat_map(|namespace| namespace.links.keys().copied())
+            .collect();
+        for index in links {
+            links::delete(self, id, index);
+        }
+        self.namespaces.remove(&id);
+    }
+
+    pub(super) fn has(&self, feature: Feature) -> bool {
+        !self.lacking.contains(&feature)
+    }
+
+    pub(super) fn take_away(&mut self, feature: Feature) {
+        self.lacking.insert(feature);
+        if feature == Feature::Ipv6 {
+            for namespace in self.namespaces.values_mut() {
+                namespace.sysctls.retain(|key, _| !key.starts_with("net/ipv6/"));
+            }
+        }
+    }
+
+    pub(super) fn define_sysctl(&mut self, view: View, place: Place, key: &SysctlKey, value: &str) {
+        if let Ok(namespace) = self.namespace(view, place) {
+            namespace.sysctls.insert(key.as_str().to_owned(), value.to_owned());
+        }
+    }
+
+    /// The next MAC address of the kernel's own choice: locally administered, and the same in every run.
+    pub(super) fn next_mac(&mut self) -> crate::name::MacAddr {
+        self.macs += 1;
+        let [a, b, c, d] = self.macs.to_be_bytes();
+        crate::name::MacAddr::new([0x0e, 0xce, a, b, c, d])
+    }
+
+    fn namespace(&mut self, view: View, place: Place) -> Result<&mut Namespace, Problem> {
+        let id = view.of(place)?;
+        // A namespace lives as long as a process that has it in sight, unless another has deleted it.
+        self.namespaces.get_mut(&id).ok_or(Problem::NoContainer)
+    }
+
+    /// As [`crate::Kernel::create`], for one resource.
+    pub(super) fn create(
+        &mut self,
+        view: View,
+        place: Place,
+        resource: &Resource,
+    ) -> Result<Created, Problem> {
+        if is_nftables(resource) && !self.has(Feature::NfTables) {
+            return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+        }
+        let has_vlans = self.has(Feature::VlanFiltering);
+        let namespace = self.namespace(view, place)?;
+        let created = match resource {
+            Resource::Link(link) => links::create(self, view, place, link),
+            Resource::LinkUp(link) => links::raise(namespace, link),
+            Resource::Promiscuous(link) => {
+                let link = namespace.link_mut(link)?;
+                let before = std::mem::replace(&mut link.promiscuous, true);
+                Ok(if before { Created::Kept } else { Created::New })
+            }
+            Resource::Port(port) => links::set_port(namespace, port, has_vlans),
+            Resource::Address(address) => addresses::add(namespace, address),
+            Resource::Settled(link) => {
+                let index = namespace.index(link)?;
+                let id = view.of(place)?;
+                if addresses::are_settled(self, id, index) {
+                    Ok(Created::Kept)
+                } else {
+                    Err(Problem::TimedOut)
+                }
+            }
+            Resource::Route(route) => routes::add(namespace, route),
+            Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
+            Resource::Masquerade(wanted) => {
+                let same_family = matches!(
+                    (wanted.source, wanted.within),
+                    (IpAddr::V4(_), IpNet::V4(_)) | (IpAddr::V6(_), IpNet::V6(_))
+                );
+                if !same_family {
+                    return Err(Problem::Refused(Errno::EINVAL, None));
+                }
+                let entry = Masquerade { within: wanted.within.trunc(), ..wanted.clone() };
+                insert_new(&mut namespace.masquerades, wanted.source, entry)
+            }
+            Resource::SpoofCheck(wanted) => {
+                insert_new(&mut namespace.spoof_checks, wanted.port.clone(), wanted.clone())
+            }
+        }?;
+        links::settle(self);
+        Ok(created)
+    }
+
+    /// As [`crate::Kernel::remove`], for one resource.
+    pub(super) fn remove(
+        &mut self,
+        view: View,
+        place: Place,
+        resource: &Resource,
+    ) -> Result<Removed, Problem> {
+        let namespace = self.namespace(view, place)?;
+        let was_there = match resource {
+            Resource::Link(link) => {
+                let index = namespace.link(&link.name).map(|link| (link.index, link.kind.is_loopback()));
+                match index {
+                    Some((_, true)) => return Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
+                    Some((index, false)) => {
+                        let id = view.of(place)?;
+                        links::delete(self, id, index);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Resource::LinkUp(link) => links::lower(namespace, link),
+            Resource::Promiscuous(link) => {
+                namespace.link_mut(link).is_ok_and(|link| std::mem::replace(&mut link.promiscuous, false))
+            }
+            Resource::Address(address) => addresses::remove(namespace, address),
+            Resource::Route(route) => routes::remove(namespace, route),
+            Resource::Masquerade(Masquerade { source, mark, .. }) => {
+                let own = namespace.masquerades.get(source).is_some_and(|entry| entry.mark == *mark);
+                own && namespace.masquerades.remove(source).is_some()
+            }
+            Resource::SpoofCheck(SpoofCheck { port, mark, .. }) => {
+                let own = namespace.spoof_checks.get(port).is_some_and(|entry| entry.mark == *mark);
+                own && namespace.spoof_checks.remove(port).is_some()
+            }
+            Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
+        };
+        links::settle(self);
+        Ok(if was_there { Removed::Now } else { Removed::Before })
+    }
+
+    /// As [`crate::Kernel::read`], for one question.
+    pub(super) fn read(&self, view: View, place: Place, query: &Query) -> Result<Answer, Problem> {
+        let id = view.of(place)?;
+        let namespace = self.namespaces.get(&id).ok_or(Problem::NoContainer)?;
+        let state = |link: &super::namespace::Interface| link.state(id, links::carrier(self, id, link.index));
+        Ok(match query {
+            Query::Link(name) => Answer::Links(namespace.link(name).map(state).into_iter().collect()),
+            Query::Links => Answer::Links(namespace.links.values().map(state).collect()),
+            Query::Port(name) => {
+                let membership = namespace.link(name).and_then(|link| link.membership.as_ref());
+                Answer::Port(membership.map(|membership| membership.port.clone()))
+            }
+            Query::Addresses(name) => {
+                Answer::Addresses(namespace.link(name).map_or_else(Vec::new, addresses::list))
+            }
+            Query::PeerAddresses(name) => {
+                Answer::Addresses(links::peer(self, id, name).map_or_else(Vec::new, addresses::list))
+            }
+            Query::Routes(name) => Answer::Routes(routes::list(namespace, name)),
+            Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
+            Query::Masquerade(source) => {
+                Answer::Masquerades(namespace.masquerades.get(source).cloned().into_iter().collect())
+            }
+            Query::Masquerades => Answer::Masquerades(namespace.masquerades.values().cloned().collect()),
+            Query::SpoofCheck(port) => {
+                Answer::SpoofChecks(namespace.spoof_checks.get(port).cloned().into_iter().collect())
+            }
+            Query::SpoofChecks => Answer::SpoofChecks(namespace.spoof_checks.values().cloned().collect()),
+        })
+    }
+}
+
+fn is_nftables(resource: &Resource) -> bool {
+    matches!(resource, Resource::Masquerade(_) | Resource::SpoofCheck(_))
+}
+
+/// Adds an element to a map of cnikit's.
+fn insert_new<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Result<Created, Problem> {
+    if map.contains_key(&key) {
+        return Err(Problem::Refused(Errno::EEXIST, None));
+    }
+    map.insert(key, value);
+    Ok(Created::New)
+}

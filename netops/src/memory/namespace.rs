@@ -1,0 +1,182 @@
+//! One network namespace: what it holds, and how to find things in it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::error::Errno;
+use crate::kernel::LinkState;
+use crate::name::{LinkName, MacAddr};
+use crate::resource::{LinkKind, Masquerade, Port, SpoofCheck};
+
+use super::addresses::Held;
+use super::machine::{NamespaceId, Problem};
+use super::routes::Entry;
+use super::sysctls;
+
+/// A network namespace.
+pub(super) struct Namespace {
+    /// Links by index.
+    pub(super) links: BTreeMap<u32, Interface>,
+    next_index: u32,
+    /// Routes of all tables but `local`.
+    pub(super) routes: Vec<Entry>,
+    /// Settings by path.
+    pub(super) sysctls: BTreeMap<String, String>,
+    pub(super) masquerades: BTreeMap<IpAddr, Masquerade>,
+    pub(super) spoof_checks: BTreeMap<LinkName, SpoofCheck>,
+}
+
+/// A link.
+pub(super) struct Interface {
+    pub(super) index: u32,
+    pub(super) name: LinkName,
+    pub(super) kind: Kind,
+    pub(super) mac: MacAddr,
+    /// The MAC address was asked for: a bridge does not change it for its ports'.
+    pub(super) mac_given: bool,
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+    pub(super) promiscuous: bool,
+    pub(super) alias: Option<String>,
+    pub(super) membership: Option<Membership>,
+    pub(super) addresses: Vec<Held>,
+    /// It has been up with a carrier since it last went up (`IF_READY`): IPv6 has begun on it.
+    pub(super) ready: bool,
+}
+
+/// What a link is.
+pub(super) enum Kind {
+    Loopback,
+    Dummy,
+    Bridge {
+        /// A bridge has a carrier until its first port comes; from then on it has its ports'.
+        had_ports: bool,
+    },
+    Veth {
+        place: NamespaceId,
+        peer: u32,
+    },
+}
+
+/// Being a bridge's port.
+pub(super) struct Membership {
+    pub(super) bridge: u32,
+    pub(super) port: Port,
+}
+
+impl Namespace {
+    /// A namespace as it is born.
+    pub(super) fn new(ipv6: bool) -> Self {
+        let mut namespace = Self {
+            links: BTreeMap::new(),
+            next_index: 1,
+            routes: Vec::new(),
+            sysctls: sysctls::at_birth(ipv6),
+            masquerades: BTreeMap::new(),
+            spoof_checks: BTreeMap::new(),
+        };
+        namespace.insert(Interface {
+            mac: MacAddr::new([0; 6]),
+            mtu: 65536,
+            ..Interface::new(LinkName::loopback(), Kind::Loopback, None)
+        });
+        namespace
+    }
+
+    /// Takes a link in, with the next index.
+    pub(super) fn insert(&mut self, mut link: Interface) -> u32 {
+        let index = self.next_index;
+        self.next_index += 1;
+        link.index = index;
+        sysctls::link_born(&mut self.sysctls, &link);
+        self.links.insert(index, link);
+        index
+    }
+
+    /// Finds a link by name.
+    pub(super) fn link(&self, name: &LinkName) -> Option<&Interface> {
+        self.links.values().find(|link| link.name == *name)
+    }
+
+    /// Finds a link by name.
+    ///
+    /// # Errors
+    /// `ENODEV`.
+    pub(super) fn link_mut(&mut self, name: &LinkName) -> Result<&mut Interface, Problem> {
+        self.links.values_mut().find(|link| link.name == *name).ok_or(Problem::Refused(Errno::ENODEV, None))
+    }
+
+    /// Finds a link's index by name.
+    ///
+    /// # Errors
+    /// `ENODEV`.
+    pub(super) fn index(&self, name: &LinkName) -> Result<u32, Problem> {
+        self.link(name).map(|link| link.index).ok_or(Problem::Refused(Errno::ENODEV, None))
+    }
+
+    /// The ports of a bridge.
+    pub(super) fn ports(&self, bridge: u32) -> impl Iterator<Item = &Interface> {
+        self.links.values().filter(move |link| link.bridge() == Some(bridge))
+    }
+}
+
+impl Interface {
+    /// A link that is down, not yet in a namespace.
+    pub(super) fn new(name: LinkName, kind: Kind, mac: Option<MacAddr>) -> Self {
+        Self {
+            index: 0,
+            name,
+            kind,
+            mac: mac.unwrap_or(MacAddr::new([0; 6])),
+            mac_given: mac.is_some(),
+            mtu: 1500,
+            up: false,
+            promiscuous: false,
+            alias: None,
+            membership: None,
+            addresses: Vec::new(),
+            ready: false,
+        }
+    }
+
+    /// The index of the bridge that it is a port of.
+    pub(super) fn bridge(&self) -> Option<u32> {
+        self.membership.as_ref().map(|membership| membership.bridge)
+    }
+
+    /// What the kernel shows of it.
+    pub(super) fn state(&self, here: NamespaceId, carrier: bool) -> LinkState {
+        let peer = match self.kind {
+            Kind::Veth { place, peer } => Some((place, peer)),
+            _ => None,
+        };
+        LinkState {
+            mac: Some(self.mac),
+            mtu: self.mtu,
+            up: self.up,
+            carrier,
+            promiscuous: self.promiscuous,
+            master: self.bridge(),
+            alias: self.alias.clone(),
+            peer_index: peer.map(|(_, index)| index),
+            peer_namespace: peer.filter(|(place, _)| *place != here).map(|(place, _)| place.number()),
+            ..LinkState::new(self.index, self.name.clone(), self.kind.name())
+        }
+    }
+}
+
+impl Kind {
+    /// The kernel's word for it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Loopback => "",
+            Self::Dummy => LinkKind::Dummy.name(),
+            Self::Bridge { .. } => "bridge",
+            Self::Veth { .. } => "veth",
+        }
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        matches!(self, Self::Loopback)
+    }
+}

@@ -1,0 +1,231 @@
+//! The rules of routes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::error::Errno;
+use crate::kernel::Created;
+use crate::name::LinkName;
+use crate::resource::Route;
+
+use super::addresses::Held;
+use super::machine::Problem;
+use super::namespace::Namespace;
+use super::sysctls;
+
+/// The `main` table (`RT_TABLE_MAIN`).
+const MAIN: u32 = 254;
+/// `RT_SCOPE_UNIVERSE`.
+const UNIVERSE: u8 = 0;
+/// `RT_SCOPE_LINK`.
+const LINK: u8 = 253;
+/// `IP6_RT_PRIO_USER`: the metric of an IPv6 route that was not given one.
+const V6_METRIC: u32 = 1024;
+/// `IP6_RT_PRIO_ADDRCONF`: the metric of one that came with an address.
+const V6_CONNECTED_METRIC: u32 = 256;
+
+/// A route in a table.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) route: Route,
+    pub(super) link: u32,
+    /// It came with an address, and goes with it (`RTPROT_KERNEL`).
+    pub(super) connected: bool,
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// Adds a route, as `RTM_NEWROUTE` with `NLM_F_EXCL`.
+pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, Problem> {
+    let link = namespace.index(&wanted.link)?;
+    let (route, family) = match (wanted.destination, wanted.gateway) {
+        (IpNet::V4(_), None | Some(IpAddr::V4(_))) => {
+            let scope = if wanted.gateway.is_some() { UNIVERSE } else { LINK };
+            (Route { scope: wanted.scope.or(Some(scope)), ..wanted.clone() }, Family::V4)
+        }
+        (IpNet::V6(_), None | Some(IpAddr::V6(_))) => {
+            let metric = wanted.metric.filter(|metric| *metric != 0).unwrap_or(V6_METRIC);
+            (Route { metric: Some(metric), scope: Some(UNIVERSE), ..wanted.clone() }, Family::V6)
+        }
+        _ => return Err(Problem::Refused(Errno::EINVAL, None)),
+    };
+    let route = Route { destination: route.destination.trunc(), ..route };
+    match family {
+        Family::V4 => can_send_v4(namespace, link, &route)?,
+        Family::V6 => can_send_v6(namespace, link, &route)?,
+    }
+    if namespace.routes.iter().any(|entry| same_key(&entry.route, &route)) {
+        return Err(Problem::Refused(Errno::EEXIST, None));
+    }
+    namespace.routes.push(Entry { route, link, connected: false });
+    Ok(Created::New)
+}
+
+/// Removes a route: the first to its destination, in its table, out of its link, and with its gateway and metric if it
+/// has them. Whether there was one.
+pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
+    let Ok(link) = namespace.index(&unwanted.link) else { return false };
+    let matches = |entry: &Entry| {
+        entry.link == link
+            && entry.route.destination == unwanted.destination.trunc()
+            && table(&entry.route) == table(unwanted)
+            && unwanted.gateway.is_none_or(|gateway| entry.route.gateway == Some(gateway))
+            && unwanted.metric.is_none_or(|metric| entry.route.metric == Some(metric))
+    };
+    match namespace.routes.iter().position(matches) {
+        Some(at) => {
+            namespace.routes.remove(at);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The routes out of a link.
+pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
+    let Ok(link) = namespace.index(name) else { return Vec::new() };
+    namespace.routes.iter().filter(|entry| entry.link == link).map(|entry| entry.route.clone()).collect()
+}
+
+/// Adds the route to an address's own prefix, if it has one.
+pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) {
+    let Some(link) = namespace.links.get(&index) else { return };
+    let (scope, metric) = match held.net {
+        // Loopback's go to the `local` table, which is not looked at here.
+        _ if link.kind.is_loopback() || !held.prefix_route => return,
+        IpNet::V4(net) if held.secondary || net.prefix_len() == 32 || net.network().octets()[0] == 0 => {
+            return;
+        }
+        IpNet::V4(_) => (LINK, None),
+        IpNet::V6(_) => (UNIVERSE, Some(V6_CONNECTED_METRIC)),
+    };
+    let route = Route { scope: Some(scope), metric, ..Route::new(held.net.trunc(), None, link.name.clone()) };
+    let there = |entry: &Entry| entry.connected && entry.link == index && entry.route == route;
+    if !namespace.routes.iter().any(there) {
+        namespace.routes.push(Entry { route, link: index, connected: true });
+    }
+}
+
+/// Removes the route to an address's own prefix.
+pub(super) fn remove_connected(namespace: &mut Namespace, index: u32, net: IpNet) {
+    namespace
+        .routes
+        .retain(|entry| !(entry.connected && entry.link == index && entry.route.destination == net.trunc()));
+}
+
+/// Removes all routes of a family out of a link.
+pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
+    namespace.routes.retain(|entry| entry.link != index || family_of(entry.route.destination) != family);
+}
+
+/// What `fib_check_nh()` asks of a next hop.
+fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
+    let up = namespace.links.get(&index).is_some_and(|link| link.up);
+    let Some(gateway) = route.gateway else {
+        return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
+    };
+    let invalid = |errno| Err(refused(errno, "Nexthop has invalid gateway"));
+    let scope = route.scope.unwrap_or(UNIVERSE);
+    if scope >= LINK {
+        return Err(refused(Errno::EINVAL, "Nexthop has invalid scope"));
+    }
+    if is_local_v4(namespace, gateway) && route.onlink {
+        return invalid(Errno::EINVAL);
+    }
+    if gateway.is_multicast() || is_broadcast(namespace, index, gateway) {
+        return invalid(Errno::EINVAL);
+    }
+    if route.onlink {
+        return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Nexthop device is not up")) };
+    }
+    // A gateway must be reached without another gateway.
+    let direct = namespace.routes.iter().any(|entry| {
+        entry.link == index
+            && entry.route.scope >= Some(LINK)
+            && matches!(table(&entry.route), t if t == MAIN || t == table(route))
+            && entry.route.destination.contains(&gateway)
+    });
+    // The `local` table's routes to the link's own addresses reach them, for what that is worth.
+    let own = namespace.links.get(&index).is_some_and(|link| {
+        link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, gateway))
+    });
+    if direct || own { Ok(()) } else { invalid(Errno::ENETUNREACH) }
+}
+
+/// What `fib6_nh_init()` and `ip6_route_check_nh()` ask.
+fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
+    let Some(link) = namespace.links.get(&index) else { return Ok(()) };
+    if let Some(gateway) = route.gateway {
+        if gateway.is_multicast() || gateway.is_unspecified() {
+            return Err(refused(Errno::EINVAL, "Invalid gateway address"));
+        }
+        if namespace.links.values().any(|link| link.addresses.iter().any(|held| held.net.addr() == gateway)) {
+            return Err(refused(Errno::EINVAL, "Gateway can not be a local address"));
+        }
+        let link_local = matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local());
+        if !link_local && !route.onlink && !is_direct_v6(namespace, index, gateway) {
+            return Err(Problem::Refused(Errno::EHOSTUNREACH, None));
+        }
+    }
+    if !sysctls::is_ipv6_enabled(&namespace.sysctls, &link.name) {
+        return Err(refused(Errno::new(libc::EACCES), "IPv6 is disabled on nexthop device"));
+    }
+    if link.up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Nexthop device is not up")) }
+}
+
+/// Whether the best route to a gateway, out of one link, needs no other gateway.
+fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr) -> bool {
+    let candidates =
+        namespace.routes.iter().filter(|e| e.link == index && e.route.destination.contains(&gateway));
+    let key = |entry: &&Entry| {
+        let metric = std::cmp::Reverse(entry.route.metric.unwrap_or(V6_METRIC));
+        (entry.route.destination.prefix_len(), metric)
+    };
+    candidates.max_by_key(key).is_some_and(|best| best.route.gateway.is_none())
+}
+
+/// Routes are told apart by destination, metric and table (and type of service, which is not asked for here).
+fn same_key(a: &Route, b: &Route) -> bool {
+    a.destination == b.destination && a.metric.unwrap_or(0) == b.metric.unwrap_or(0) && table(a) == table(b)
+}
+
+fn is_local_v4(namespace: &Namespace, address: IpAddr) -> bool {
+    namespace.links.values().any(|link| {
+        link.addresses.iter().any(|held| held.net.addr() == address)
+            || (link.kind.is_loopback() && link.addresses.iter().any(|held| held.net.contains(&address)))
+    })
+}
+
+/// Whether the `local` table has a route to an address for one of a link's own.
+fn is_reached_locally(held: IpNet, address: IpAddr) -> bool {
+    held.addr() == address || (held.addr().is_loopback() && held.contains(&address))
+}
+
+fn is_broadcast(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
+    let Some(link) = namespace.links.get(&index) else { return false };
+    link.addresses.iter().any(|held| match held.net {
+        IpNet::V4(net) => net.prefix_len() < 31 && IpAddr::V4(net.broadcast()) == address,
+        IpNet::V6(_) => false,
+    })
+}
+
+fn table(route: &Route) -> u32 {
+    route.table.unwrap_or(MAIN)
+}
+
+fn family_of(net: IpNet) -> Family {
+    match net {
+        IpNet::V4(_) => Family::V4,
+        IpNet::V6(_) => Family::V6,
+    }
+}
+
+fn refused(errno: Errno, detail: &'static str) -> Problem {
+    Problem::Refused(errno, Some(detail))
+}

@@ -1,0 +1,160 @@
+//! Everything on a machine, as lines that can be compared.
+
+use std::fmt;
+
+use super::addresses::Held;
+use super::machine::{Machine, NamespaceId};
+use super::namespace::{Interface, Kind, Namespace};
+use super::{links, sysctls};
+
+/// Everything on a machine at one time, a line for each thing: what `==` compares and what an assertion prints.
+///
+/// The order in which things came to be is not in it, nor are interface indices: what is made again is the same. Nor is
+/// what Linux leaves behind whatever one does: 127.0.0.1/8 on a loopback interface that is down again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    lines: Vec<String>,
+}
+
+impl Snapshot {
+    pub(super) fn of(machine: &Machine) -> Self {
+        let mut lines = Vec::new();
+        for (number, (id, namespace)) in machine.namespaces.iter().enumerate() {
+            let place = place(number);
+            let mut of_place = describe(machine, *id, namespace);
+            of_place.sort();
+            lines.extend(of_place.into_iter().map(|line| format!("{place}: {line}")));
+        }
+        Self { lines }
+    }
+
+    /// The lines, sorted within their namespace.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// What is different in another snapshot: `-` before what only this one has, `+` before what only that one has;
+    /// empty if they are the same.
+    pub fn difference(&self, other: &Self) -> String {
+        let gone =
+            self.lines.iter().filter(|line| !other.lines.contains(line)).map(|line| format!("- {line}\n"));
+        let come =
+            other.lines.iter().filter(|line| !self.lines.contains(line)).map(|line| format!("+ {line}\n"));
+        gone.chain(come).collect()
+    }
+
+    /// Asserts that another snapshot, taken later, is the same.
+    ///
+    /// # Panics
+    /// If it is not, with the difference.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "an assertion for tests")]
+    pub fn assert_same(&self, now: &Self) {
+        if self != now {
+            panic!("the kernel is not as it was:\n{}", self.difference(now));
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// As it is displayed: an assertion's message is for reading.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn place(number: usize) -> String {
+    match number {
+        0 => "host".to_owned(),
+        1 => "container".to_owned(),
+        n => format!("container {n}"),
+    }
+}
+
+fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<String> {
+    let mut lines = Vec::new();
+    for link in namespace.links.values() {
+        lines.push(describe_link(machine, id, namespace, link));
+        // Linux leaves 127.0.0.1/8 on a loopback interface that was up once: no one could undo that.
+        let relic = |held: &&Held| link.kind.is_loopback() && !link.up && held.net.addr().is_loopback();
+        for held in link.addresses.iter().filter(|held| !relic(held)) {
+            let mut line = format!("link \"{}\" address {}", link.name, held.net);
+            let flags = [
+                (held.secondary, " secondary"),
+                (!held.prefix_route, " noprefixroute"),
+                (held.detect_duplicates, " dad"),
+            ];
+            line.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag));
+            lines.push(line);
+        }
+    }
+    for entry in &namespace.routes {
+        let route = &entry.route;
+        let mut line = format!("route {} dev \"{}\"", route.destination, route.link);
+        let words = [
+            route.gateway.map(|gateway| format!(" via {gateway}")),
+            route.onlink.then(|| " onlink".to_owned()),
+            route.metric.map(|metric| format!(" metric {metric}")),
+            route.table.filter(|table| *table != 254).map(|table| format!(" table {table}")),
+            route.scope.map(|scope| format!(" scope {scope}")),
+            route.mtu.map(|mtu| format!(" mtu {mtu}")),
+            route.advmss.map(|advmss| format!(" advmss {advmss}")),
+            entry.connected.then(|| " proto kernel".to_owned()),
+        ];
+        line.extend(words.into_iter().flatten());
+        lines.push(line);
+    }
+    for (key, value) in sysctls::unusual(&namespace.sysctls) {
+        lines.push(format!("sysctl {key} = {value}"));
+    }
+    for entry in namespace.masquerades.values() {
+        lines.push(format!("masquerade {} outside {} # {}", entry.source, entry.within, entry.mark));
+    }
+    for check in namespace.spoof_checks.values() {
+        lines.push(format!("spoof check \"{}\" {} # {}", check.port, check.mac, check.mark));
+    }
+    lines
+}
+
+fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link: &Interface) -> String {
+    let carrier = links::carrier(machine, id, link.index);
+    let kind = if link.kind.is_loopback() { "loopback" } else { link.kind.name() };
+    let mut line = format!("link \"{}\" {kind} mtu {} mac {}", link.name, link.mtu, link.mac);
+    line.push_str(if link.up { " up" } else { " down" });
+    if link.up && !carrier {
+        line.push_str(" no-carrier");
+    }
+    if link.promiscuous {
+        line.push_str(" promiscuous");
+    }
+    if let Kind::Veth { place: there, peer } = link.kind {
+        let number = machine.namespaces.keys().position(|id| *id == there);
+        let name = machine.namespaces.get(&there).and_then(|there| there.links.get(&peer));
+        if let (Some(number), Some(peer)) = (number, name) {
+            line.push_str(&format!(" peer {} \"{}\"", place(number), peer.name));
+        }
+    }
+    if let Some(membership) = &link.membership {
+        let port = &membership.port;
+        let bridge = namespace.links.get(&membership.bridge).map_or("?", |bridge| bridge.name.as_str());
+        line.push_str(&format!(" master \"{bridge}\""));
+        let vlans = port.vlans.iter().map(|vlan| {
+            let kind = if vlan.access { "access" } else { "trunk" };
+            format!(" vlan {}-{} {kind}", vlan.first, vlan.last)
+        });
+        line.push_str(if port.hairpin { " hairpin" } else { "" });
+        line.push_str(if port.isolated { " isolated" } else { "" });
+        line.extend(vlans);
+    }
+    if let Some(alias) = &link.alias {
+        line.push_str(&format!(" # {alias}"));
+    }
+    line
+}
