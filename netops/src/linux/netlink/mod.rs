@@ -1,0 +1,7 @@
+//! Netlink: messages as bytes, and the socket that they go through. Knows no family.
+
+mod message;
+mod socket;
+
+pub(super) use message::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
+pub(super) use socket::{Failure, Protocol, Refusal, Reply, Socket};

@@ -1,0 +1,241 @@
+//! A netlink socket, synchronous.
+//!
+//! The kernel executes a netlink request inside the `send` that brings it, and queues the answers before `send`
+//! returns; a dump goes on inside each `recv`. So nothing here ever waits: an answer that is not in the queue was lost.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+
+use super::message::{Datagram, Message, attribute, get_u32, messages};
+use crate::error::Errno;
+use crate::linux::sys;
+
+/// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`).
+const BUFFER: usize = 64 * 1024;
+/// A send buffer as the kernel gives it takes a datagram a little smaller than 208 KiB (`net.core.wmem_default`).
+const COMFORTABLE: usize = 192 * 1024;
+/// `NLMSGERR_ATTR_MSG`: what was wrong, in words.
+const EXPLANATION: u16 = 1;
+/// How often a dump is repeated that changes made inconsistent.
+const DUMPS: usize = 8;
+
+/// Whom a socket talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linux) enum Protocol {
+    /// Links, addresses, routes.
+    Route,
+    /// nf_tables.
+    Netfilter,
+}
+
+/// A socket; it stays in the network namespace of the thread that opens it.
+#[derive(Debug)]
+pub(in crate::linux) struct Socket {
+    descriptor: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// What came back for one request.
+#[derive(Debug, Default)]
+pub(in crate::linux) struct Reply {
+    /// The bodies of the messages that answer it.
+    pub(in crate::linux) answers: Vec<Vec<u8>>,
+    /// The kernel's no.
+    pub(in crate::linux) refusal: Option<Refusal>,
+}
+
+impl Reply {
+    /// The answers, unless the kernel refused.
+    pub(in crate::linux) fn accepted(self) -> Result<Vec<Vec<u8>>, Refusal> {
+        match self.refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.answers),
+        }
+    }
+}
+
+/// The kernel's no to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::linux) struct Refusal {
+    pub(in crate::linux) errno: Errno,
+    pub(in crate::linux) detail: Option<String>,
+}
+
+impl From<nix::errno::Errno> for Refusal {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self { errno: errno.into(), detail: None }
+    }
+}
+
+/// Why a datagram as a whole came to nothing, or to nothing known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::linux) enum Failure {
+    /// It was not taken: nothing has happened.
+    Refused(Refusal),
+    /// It does not fit the format's length fields: nothing was sent.
+    TooLong,
+    /// The answer was longer than any of the kernel's.
+    Truncated,
+    /// The answer was lost: everything may have happened.
+    Lost,
+}
+
+impl From<nix::errno::Errno> for Failure {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self::Refused(errno.into())
+    }
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    pub(in crate::linux) fn open(protocol: Protocol) -> Result<Self, nix::errno::Errno> {
+        let number = match protocol {
+            Protocol::Route => SockProtocol::NetlinkRoute,
+            Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
+        };
+        let descriptor = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, number)?;
+        let mut options = vec![libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK];
+        if protocol == Protocol::Route {
+            // Dumps of addresses and routes are then filtered by interface, in the kernel (Linux 4.20).
+            options.push(libc::NETLINK_GET_STRICT_CHK);
+        }
+        for option in options {
+            sys::set_socket_option(&descriptor, libc::SOL_NETLINK, option, 1)?;
+        }
+        Ok(Self { descriptor, sequence: 1, buffer: vec![0; BUFFER] })
+    }
+
+    /// Sends requests and collects what comes back, one reply each. Only the last is acknowledged, so that a thousand
+    /// of them do not overflow the receive buffer; refusals are reported whether asked for or not.
+    pub(in crate::linux) fn exchange(&mut self, datagram: &mut Datagram) -> Result<Vec<Reply>, Failure> {
+        let last = datagram.len().saturating_sub(1);
+        self.exchange_until(datagram, last)
+    }
+
+    /// The same for a datagram whose last request that is acknowledged is a given one.
+    pub(in crate::linux) fn exchange_until(
+        &mut self,
+        datagram: &mut Datagram,
+        last: usize,
+    ) -> Result<Vec<Reply>, Failure> {
+        if datagram.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = self.sequence;
+        self.sequence = self.sequence.wrapping_add(datagram.len() as u32);
+        let count = datagram.len();
+        let dump = is_dump(datagram.flags(last));
+        if !dump {
+            datagram.add_flags(last, libc::NLM_F_ACK);
+        }
+        let bytes = datagram.numbered(first).ok_or(Failure::TooLong)?;
+        if bytes.len() > COMFORTABLE {
+            sys::set_socket_option(
+                &self.descriptor,
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUFFORCE,
+                bytes.len().saturating_mul(2).try_into().map_err(|_| Failure::TooLong)?,
+            )?;
+        }
+        retry(|| send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty()))?;
+        self.collect(first, count, last)
+    }
+
+    /// Asks for a list. Repeats the question if the list changed while it was being read.
+    pub(in crate::linux) fn dump(&mut self, request: &mut Datagram) -> Result<Reply, Failure> {
+        request.add_flags(0, libc::NLM_F_DUMP);
+        for _ in 0..DUMPS {
+            let mut replies = self.exchange(request)?;
+            match replies.pop() {
+                Some(Reply { refusal: Some(Refusal { errno, .. }), .. }) if errno == INTERRUPTED => {}
+                Some(reply) => return Ok(reply),
+                None => return Err(Failure::Lost),
+            }
+        }
+        Err(Failure::Lost)
+    }
+
+    fn collect(&mut self, first: u32, count: usize, last: usize) -> Result<Vec<Reply>, Failure> {
+        let mut replies: Vec<Reply> = std::iter::repeat_with(Reply::default).take(count).collect();
+        loop {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+            let length = match retry(|| recv(self.descriptor.as_raw_fd(), &mut self.buffer, flags)) {
+                Ok(length) => length,
+                // Something was lost; what was not is still there.
+                Err(nix::errno::Errno::ENOBUFS) => continue,
+                // A batch that was refused as a whole says so about its first message, and has no more to say.
+                Err(nix::errno::Errno::EAGAIN) if replies.iter().any(|r| r.refusal.is_some()) => {
+                    return Ok(replies);
+                }
+                Err(nix::errno::Errno::EAGAIN) => return Err(Failure::Lost),
+                Err(errno) => return Err(errno.into()),
+            };
+            let Some(received) = self.buffer.get(..length) else { return Err(Failure::Truncated) };
+            let mut finished = false;
+            for message in messages(received) {
+                let number = message.sequence.wrapping_sub(first) as usize;
+                // An answer to an earlier request, one that was given up.
+                let Some(reply) = replies.get_mut(number) else { continue };
+                if message.flags & libc::NLM_F_DUMP_INTR as u16 != 0 {
+                    reply.refusal = Some(Refusal { errno: INTERRUPTED, detail: None });
+                }
+                match i32::from(message.kind) {
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => {
+                        reply.refusal = reply.refusal.take().or_else(|| refusal(&message));
+                        finished |= number == last;
+                    }
+                    libc::NLMSG_NOOP => {}
+                    _ => reply.answers.push(message.body.to_vec()),
+                }
+            }
+            if finished {
+                return Ok(replies);
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Stands for a dump that has to be repeated.
+const INTERRUPTED: Errno = Errno::new(libc::EINTR);
+
+fn is_dump(flags: u16) -> bool {
+    i32::from(flags) & libc::NLM_F_DUMP == libc::NLM_F_DUMP
+}
+
+/// What `NLMSG_ERROR` and `NLMSG_DONE` say, if it is not that all is well.
+fn refusal(message: &Message<'_>) -> Option<Refusal> {
+    let errno = get_u32(message.body, 0)? as i32;
+    if errno == 0 {
+        return None;
+    }
+    let explained = message.flags & libc::NLM_F_ACK_TLVS as u16 != 0;
+    let request = match i32::from(message.kind) {
+        libc::NLMSG_DONE => 0,
+        // With NETLINK_CAP_ACK just the refused request's header comes back.
+        _ if message.flags & libc::NLM_F_CAPPED as u16 != 0 => 16,
+        _ => get_u32(message.body, 4)? as usize,
+    };
+    let attributes = message.body.get(4usize.checked_add(request)?..).filter(|_| explained);
+    let detail = attributes.and_then(|bytes| attribute(bytes, EXPLANATION)).map(|text| {
+        String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    });
+    Some(Refusal { errno: Errno::new(errno.saturating_neg()), detail })
+}
+
+/// Repeats a system call that a signal interrupted before it did anything.
+fn retry<T>(mut call: impl FnMut() -> Result<T, nix::errno::Errno>) -> Result<T, nix::errno::Errno> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
