@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod facts;
 mod kernel;
+mod linux;
 #[cfg(feature = "testing")]
 mod memory;
 mod name;
@@ -23,6 +24,7 @@ pub use engine::{Applied, ApplyError};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
 pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_link, read_links};
+pub use linux::{LinuxKernel, Namespace};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};

@@ -1,0 +1,195 @@
+//! The real kernel: netlink and files, no helper program.
+//!
+//! ```text
+//! LinuxKernel   create.rs  read.rs  remove.rs    what the trait asks for, in few datagrams
+//!      │            │         │         │
+//!      ├── Room × 2: a namespace's sockets, opened when first needed, and the indices of its links
+//!      │
+//!      ├── rtnetlink/   links, ports, addresses, routes ─┐
+//!      ├── nft/         masquerades, spoof checks ───────┼── netlink/  messages, socket
+//!      └── sysctl.rs    files below /proc/sys, inside the namespace
+//! ```
+
+mod create;
+mod lock;
+mod namespace;
+mod netlink;
+mod read;
+mod remove;
+mod rtnetlink;
+mod sys;
+mod sysctl;
+
+use std::collections::HashMap;
+
+pub use namespace::Namespace;
+use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
+
+use crate::error::{Error, Operation};
+use crate::kernel::{Answer, Created, Kernel, Query, Removed};
+use crate::name::LinkName;
+use crate::plan::Place;
+use crate::resource::Resource;
+
+/// The kernel that this program runs on.
+///
+/// The host's namespace is that of the thread which first uses the value; the container's is given. Nothing is opened
+/// before it is needed. All methods are synchronous, and leave the calling thread in the namespace that it was in.
+///
+/// Needs `CAP_NET_ADMIN` in both namespaces, and `CAP_SYS_ADMIN` to enter the container's.
+///
+/// ```no_run
+/// use netops::{Address, Kernel, LinkName, LinuxKernel, Namespace, Place, Resource};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut kernel = LinuxKernel::new(Some(Namespace::open("/run/netns/blue")?));
+/// let address = Resource::Address(Address::new(LinkName::new("eth0")?, "10.22.0.5/16".parse()?));
+/// for result in kernel.create(Place::Container, &[&address]) {
+///     result?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct LinuxKernel {
+    host: Room,
+    container: Option<Room>,
+}
+
+impl LinuxKernel {
+    /// The host, and a container if there is one. Without, [`Place::Container`] can be neither read nor made anything
+    /// in ([`Error::NoContainer`]); what is to be removed there counts as gone.
+    pub fn new(container: Option<Namespace>) -> Self {
+        Self { host: Room::default(), container: container.map(Room::new) }
+    }
+
+    fn room(&mut self, place: Place) -> Result<&mut Room, Error> {
+        match place {
+            Place::Host => Ok(&mut self.host),
+            Place::Container => self.container.as_mut().ok_or(Error::NoContainer),
+        }
+    }
+
+    /// Forgets where links are: some are gone.
+    fn forget_links(&mut self) {
+        self.host.links.clear();
+        if let Some(container) = &mut self.container {
+            container.links.clear();
+        }
+    }
+
+    /// Sends rtnetlink requests to a place, and says of each what came back.
+    fn exchange(
+        &mut self,
+        place: Place,
+        datagram: &mut Datagram,
+        operation: Operation,
+        object: &str,
+    ) -> Result<Vec<Reply>, Error> {
+        let replies = self.room(place)?.route()?.exchange(datagram);
+        replies.map_err(|failure| failed(operation, place, object, failure))
+    }
+
+    /// Asks rtnetlink of a place for a list.
+    fn dump(&mut self, place: Place, request: &mut Datagram, object: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let reply = self.room(place)?.route()?.dump(request);
+        let reply = reply.map_err(|failure| failed(Operation::Read, place, object, failure))?;
+        reply.accepted().map_err(|refusal| refused(Operation::Read, place, object, refusal))
+    }
+}
+
+impl Kernel for LinuxKernel {
+    fn read(&mut self, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
+        read::read(self, place, queries)
+    }
+
+    fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>> {
+        create::create(self, place, resources)
+    }
+
+    fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
+        remove::remove(self, place, resources)
+    }
+
+    fn share(&mut self) -> Result<(), Error> {
+        lock::share(self.host.namespace()?)
+            .map_err(|errno| refused(Operation::Open, Place::Host, "lock on the namespace", errno.into()))
+    }
+
+    fn exclude(&mut self) -> bool {
+        self.host.namespace().is_ok_and(lock::exclude)
+    }
+}
+
+/// One namespace: the sockets that were opened in it and what was learned about it.
+#[derive(Debug, Default)]
+struct Room {
+    /// `None` is the calling thread's own, until someone has to be told which that is.
+    namespace: Option<Namespace>,
+    foreign: bool,
+    route: Option<Socket>,
+    links: HashMap<LinkName, Known>,
+}
+
+/// What is remembered of a link.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    index: u32,
+    /// Made through this same value: its state is known without a look.
+    ours: bool,
+}
+
+impl Room {
+    fn new(namespace: Namespace) -> Self {
+        Self { namespace: Some(namespace), foreign: true, ..Self::default() }
+    }
+
+    /// Runs something in the namespace.
+    fn within<R>(&self, inside: impl FnOnce() -> R) -> Result<R, Error> {
+        match &self.namespace {
+            Some(namespace) if self.foreign => namespace.enter(inside),
+            _ => Ok(inside()),
+        }
+    }
+
+    /// The namespace, as something to point at.
+    fn namespace(&mut self) -> Result<&Namespace, Error> {
+        let namespace = match self.namespace.take() {
+            Some(namespace) => namespace,
+            None => Namespace::current()?,
+        };
+        Ok(self.namespace.insert(namespace))
+    }
+
+    fn route(&mut self) -> Result<&mut Socket, Error> {
+        let socket = match self.route.take() {
+            Some(socket) => socket,
+            None => self.open(Protocol::Route)?,
+        };
+        Ok(self.route.insert(socket))
+    }
+
+    fn open(&self, protocol: Protocol) -> Result<Socket, Error> {
+        self.within(|| Socket::open(protocol))?.map_err(|errno| {
+            let place = if self.foreign { Place::Container } else { Place::Host };
+            refused(Operation::Open, place, "netlink socket", errno.into())
+        })
+    }
+}
+
+/// The error for a request that the kernel refused.
+fn refused(operation: Operation, place: Place, object: &str, refusal: Refusal) -> Error {
+    let Refusal { errno, detail } = refusal;
+    Error::Refused { operation, object: object.to_owned(), place, errno, detail }
+}
+
+/// The error for requests of which nothing, or nothing certain, came back.
+fn failed(operation: Operation, place: Place, object: &str, failure: Failure) -> Error {
+    let garbled = |reason: &str| Error::Garbled { operation, reason: format!("{reason} ({object})") };
+    match failure {
+        Failure::Refused(refusal) => refused(operation, place, object, refusal),
+        Failure::TooLong => refused(operation, place, object, nix::errno::Errno::EMSGSIZE.into()),
+        Failure::Truncated => garbled("longer than the kernel's answers are"),
+        Failure::Lost => Error::TimedOut { operation, object: object.to_owned() },
+    }
+}

@@ -1,0 +1,214 @@
+//! [`Kernel::read`](crate::Kernel::read): what is asked about single links goes into one datagram; lists are filtered
+//! by the kernel.
+
+use std::collections::HashMap;
+
+use super::netlink::Datagram;
+use super::rtnetlink::{address, link, port, route};
+use super::{Known, LinuxKernel, refused, sysctl};
+use crate::error::{Errno, Error, Operation};
+use crate::kernel::{Answer, LinkState, Query};
+use crate::name::LinkName;
+use crate::plan::Place;
+use crate::resource::{Address, Port, Route};
+
+pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
+    let found = Found::look_up(kernel, place, queries)?;
+    let mut answers = Vec::with_capacity(queries.len());
+    for query in queries {
+        answers.push(match query {
+            Query::Link(name) => Answer::Links(found.link(name).into_iter().collect()),
+            Query::Links => Answer::Links(links(kernel, place)?),
+            Query::Port(name) => Answer::Port(found.port(kernel, place, name)?),
+            Query::Addresses(name) => Answer::Addresses(match found.link(name) {
+                Some(link) => addresses(kernel, place, link.index, None, name)?,
+                None => Vec::new(),
+            }),
+            Query::PeerAddresses(name) => Answer::Addresses(match found.link(name) {
+                Some(link) => peer_addresses(kernel, place, &link)?,
+                None => Vec::new(),
+            }),
+            Query::Routes(name) => Answer::Routes(match found.link(name) {
+                Some(link) => routes(kernel, place, link.index, name)?,
+                None => Vec::new(),
+            }),
+            Query::Sysctl(key) => {
+                let value = kernel.room(place)?.within(|| sysctl::read(key))?;
+                let object = || format!("sysctl {key}");
+                Answer::Sysctl(value.map_err(|refusal| refused(Operation::Read, place, &object(), refusal))?)
+            }
+            Query::Masquerade(_) | Query::Masquerades => Answer::Masquerades(Vec::new()),
+            Query::SpoofCheck(_) | Query::SpoofChecks => Answer::SpoofChecks(Vec::new()),
+        });
+    }
+    Ok(answers)
+}
+
+/// Reads one interface.
+pub(super) fn link(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    name: &LinkName,
+) -> Result<Option<LinkState>, Error> {
+    Ok(Found::look_up(kernel, place, &[Query::Link(name.clone())])?.link(name))
+}
+
+/// Reads how a bridge treats a port.
+pub(super) fn port(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<Port>, Error> {
+    Found::look_up(kernel, place, &[Query::Port(name.clone())])?.port(kernel, place, name)
+}
+
+/// The messages about the links that some queries are about; links that are not there have none.
+struct Found {
+    messages: HashMap<LinkName, Vec<u8>>,
+}
+
+impl Found {
+    fn look_up(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Self, Error> {
+        let mut names: Vec<&LinkName> = queries.iter().filter_map(subject).collect();
+        names.sort();
+        names.dedup();
+        let mut datagram = Datagram::default();
+        for name in &names {
+            link::get(&mut datagram, name);
+        }
+        let mut found = Self { messages: HashMap::new() };
+        if datagram.is_empty() {
+            return Ok(found);
+        }
+        let replies = kernel.exchange(place, &mut datagram, Operation::Read, "interfaces")?;
+        for (name, reply) in names.into_iter().zip(replies) {
+            match reply.accepted() {
+                Ok(answers) => found.messages.extend(answers.into_iter().next().map(|m| (name.clone(), m))),
+                Err(refusal) if refusal.errno == Errno::ENODEV => {}
+                Err(refusal) => {
+                    let object = format!("interface \"{name}\"");
+                    return Err(refused(Operation::Read, place, &object, refusal));
+                }
+            }
+            let index = found.link(name).map(|link| link.index);
+            kernel.room(place)?.learn(name, index);
+        }
+        Ok(found)
+    }
+
+    fn link(&self, name: &LinkName) -> Option<LinkState> {
+        link::parse(self.messages.get(name)?)
+    }
+
+    fn port(&self, kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<Port>, Error> {
+        let port = self.messages.get(name).and_then(|message| port::parse(name, message));
+        let (Some(mut port), Some(link)) = (port, self.link(name)) else { return Ok(None) };
+        let mut request = Datagram::default();
+        port::get_vlans(&mut request, link.index);
+        match kernel.dump(place, &mut request, &format!("VLANs of bridge port \"{name}\"")) {
+            Ok(entries) => {
+                let ours = entries.iter().filter(|body| port::vlans_index(body) == Some(link.index));
+                port.vlans = ours.flat_map(|body| port::parse_vlans(body)).collect();
+                port.drop_default_vlan =
+                    !port.vlans.is_empty() && !port.vlans.iter().any(|vlan| vlan.first <= 1);
+            }
+            // A kernel without VLAN filtering.
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Some(port))
+    }
+}
+
+/// The link that must be looked up for a query.
+fn subject(query: &Query) -> Option<&LinkName> {
+    match query {
+        Query::Link(name)
+        | Query::Port(name)
+        | Query::Addresses(name)
+        | Query::PeerAddresses(name)
+        | Query::Routes(name) => Some(name),
+        Query::Links
+        | Query::Sysctl(_)
+        | Query::Masquerade(_)
+        | Query::Masquerades
+        | Query::SpoofCheck(_)
+        | Query::SpoofChecks => None,
+    }
+}
+
+fn links(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<LinkState>, Error> {
+    let mut request = Datagram::default();
+    link::get_all(&mut request);
+    let list = kernel.dump(place, &mut request, "interfaces")?;
+    Ok(list.iter().filter_map(|body| link::parse(body)).collect())
+}
+
+fn addresses(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    index: u32,
+    namespace: Option<i32>,
+    name: &LinkName,
+) -> Result<Vec<Address>, Error> {
+    let mut request = Datagram::default();
+    address::get(&mut request, index, namespace);
+    let object = format!("addresses of \"{name}\"");
+    let list = absent_is_empty(kernel.dump(place, &mut request, &object))?;
+    Ok(list.iter().filter_map(|body| address::parse(body, index, name)).collect())
+}
+
+/// The addresses of a link's other end. The namespace that it is in needs no path, only the number that the kernel
+/// gave it for us.
+fn peer_addresses(kernel: &mut LinuxKernel, place: Place, link: &LinkState) -> Result<Vec<Address>, Error> {
+    let Some(index) = link.peer_index.filter(|index| *index != 0) else { return Ok(Vec::new()) };
+    let namespace = match link.peer_namespace {
+        Some(number) if number < 0 => return Ok(Vec::new()),
+        other => other,
+    };
+    let object = format!("other end of \"{}\"", link.name);
+    let mut request = Datagram::default();
+    match namespace {
+        Some(number) => link::get_elsewhere(&mut request, index, number),
+        None => link::get_by_index(&mut request, index),
+    }
+    let reply = kernel.exchange(place, &mut request, Operation::Read, &object)?.pop().unwrap_or_default();
+    let peer = match reply.accepted() {
+        Ok(answers) => answers.first().and_then(|body| link::parse(body)),
+        Err(refusal) if refusal.errno == Errno::ENODEV => None,
+        Err(refusal) => return Err(refused(Operation::Read, place, &object, refusal)),
+    };
+    match peer {
+        Some(peer) => addresses(kernel, place, index, namespace, &peer.name),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn routes(kernel: &mut LinuxKernel, place: Place, index: u32, name: &LinkName) -> Result<Vec<Route>, Error> {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut request = Datagram::default();
+        route::get(&mut request, family, index);
+        let object = format!("routes out of \"{name}\"");
+        let list = absent_is_empty(kernel.dump(place, &mut request, &object))?;
+        found.extend(list.iter().flat_map(|body| route::parse(body, index, name)));
+    }
+    Ok(found)
+}
+
+/// A link that went away between two questions has nothing.
+fn absent_is_empty(list: Result<Vec<Vec<u8>>, Error>) -> Result<Vec<Vec<u8>>, Error> {
+    match list {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+impl super::Room {
+    /// Remembers where a link was found, or that it was not.
+    fn learn(&mut self, name: &LinkName, index: Option<u32>) {
+        match index {
+            Some(index) => {
+                let ours = self.links.get(name).is_some_and(|known| known.ours && known.index == index);
+                self.links.insert(name.clone(), Known { index, ours });
+            }
+            None => drop(self.links.remove(name)),
+        }
+    }
+}

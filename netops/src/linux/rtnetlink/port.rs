@@ -1,0 +1,114 @@
+//! Bridge ports: `RTM_SETLINK` and `RTM_DELLINK` of family `AF_BRIDGE` (`linux/if_bridge.h`).
+
+use super::link::{HEADER, ifinfomsg};
+use crate::linux::netlink::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
+use crate::name::LinkName;
+use crate::resource::{Port, PortVlan};
+
+/// `IFLA_BRPORT_*` (`linux/if_link.h`).
+const MODE: u16 = 4;
+const ISOLATED: u16 = 33;
+/// `BRIDGE_VLAN_INFO_*` (`linux/if_bridge.h`): the flags of a `struct bridge_vlan_info`.
+const PVID: u16 = 1 << 1;
+const UNTAGGED: u16 = 1 << 2;
+const RANGE_BEGIN: u16 = 1 << 3;
+const RANGE_END: u16 = 1 << 4;
+/// `IFLA_BRIDGE_VLAN_INFO` (`linux/if_bridge.h`).
+const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
+/// The VLAN that every port of a filtering bridge starts in.
+pub(in crate::linux) const DEFAULT_VLAN: PortVlan = PortVlan { first: 1, last: 1, access: true };
+
+/// Sets everything about a port, or, on a port that is new, what differs from the kernel's defaults. Returns how many
+/// messages that took.
+pub(in crate::linux) fn set(datagram: &mut Datagram, index: u32, port: &Port, new: bool) -> usize {
+    let before = datagram.len();
+    // The default VLAN goes first: an access port's own VLAN then becomes the PVID on a clean slate.
+    if port.drop_default_vlan {
+        let header = ifinfomsg(libc::AF_BRIDGE, index, 0, 0);
+        datagram.push(libc::RTM_DELLINK, 0, &header, |message| {
+            message.nest(libc::IFLA_AF_SPEC, |spec| vlan(spec, &DEFAULT_VLAN));
+        });
+    }
+    let flags = !new || port.hairpin || port.isolated;
+    if flags || !port.vlans.is_empty() {
+        datagram.push(libc::RTM_SETLINK, 0, &ifinfomsg(libc::AF_BRIDGE, index, 0, 0), |message| {
+            if flags {
+                message.nest(libc::IFLA_PROTINFO, |info| {
+                    info.u8(MODE, port.hairpin.into()).u8(ISOLATED, port.isolated.into());
+                });
+            }
+            if !port.vlans.is_empty() {
+                message
+                    .nest(libc::IFLA_AF_SPEC, |spec| port.vlans.iter().for_each(|range| vlan(spec, range)));
+            }
+        });
+    }
+    datagram.len() - before
+}
+
+/// A range is two entries, a single VLAN one. The kernel refuses a range that is to be the PVID.
+fn vlan(spec: &mut Attributes<'_>, range: &PortVlan) {
+    let flags = if range.access { PVID | UNTAGGED } else { 0 };
+    let mut entry = |flags: u16, id: u16| {
+        let [a, b] = flags.to_ne_bytes();
+        let [c, d] = id.to_ne_bytes();
+        spec.bytes(IFLA_BRIDGE_VLAN_INFO, &[a, b, c, d]);
+    };
+    if range.first == range.last {
+        entry(flags, range.first);
+    } else {
+        entry(flags | RANGE_BEGIN, range.first);
+        entry(flags | RANGE_END, range.last);
+    }
+}
+
+/// What a link's own message says about its being a port; `None` if it is no bridge's.
+pub(in crate::linux) fn parse(name: &LinkName, body: &[u8]) -> Option<Port> {
+    let info = attribute(body.get(HEADER..)?, libc::IFLA_LINKINFO)?;
+    let kind = attribute(info, libc::IFLA_INFO_SLAVE_KIND)?;
+    if kind.split(|byte| *byte == 0).next() != Some(b"bridge") {
+        return None;
+    }
+    let data = attribute(info, libc::IFLA_INFO_SLAVE_DATA).unwrap_or_default();
+    let is_on = |kind| attribute(data, kind).and_then(|value| value.first()).is_some_and(|value| *value != 0);
+    Some(Port {
+        link: name.clone(),
+        hairpin: is_on(MODE),
+        isolated: is_on(ISOLATED),
+        vlans: Vec::new(),
+        drop_default_vlan: false,
+    })
+}
+
+/// `RTM_GETVLAN` (Linux 5.6), which unlike a dump of `AF_BRIDGE` links can be asked about one port.
+const RTM_GETVLAN: u16 = 114;
+/// `BRIDGE_VLANDB_ENTRY`, `BRIDGE_VLANDB_ENTRY_INFO`, `BRIDGE_VLANDB_ENTRY_RANGE` (`linux/if_bridge.h`).
+const ENTRY: u16 = 1;
+const ENTRY_INFO: u16 = 1;
+const ENTRY_RANGE: u16 = 2;
+/// Length of `struct br_vlan_msg`.
+const VLAN_HEADER: usize = 8;
+
+/// Asks for the VLANs of a port. A kernel without VLAN filtering answers `EOPNOTSUPP`.
+pub(in crate::linux) fn get_vlans(datagram: &mut Datagram, index: u32) {
+    let mut header = [0; VLAN_HEADER];
+    header[0] = libc::AF_BRIDGE as u8;
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    datagram.push(RTM_GETVLAN, 0, &header, |_| {});
+}
+
+/// The VLANs in one message of the answer.
+pub(in crate::linux) fn parse_vlans(body: &[u8]) -> impl Iterator<Item = PortVlan> {
+    let entries = attributes(body.get(VLAN_HEADER..).unwrap_or_default());
+    entries.filter(|(kind, _)| *kind == ENTRY).filter_map(|(_, entry)| {
+        let info = attribute(entry, ENTRY_INFO)?;
+        let (flags, first) = (get_u16(info, 0)?, get_u16(info, 2)?);
+        let last = attribute(entry, ENTRY_RANGE).and_then(|value| get_u16(value, 0)).unwrap_or(first);
+        Some(PortVlan { first, last, access: flags & PVID != 0 })
+    })
+}
+
+/// The index of the interface that an answer is about.
+pub(in crate::linux) fn vlans_index(body: &[u8]) -> Option<u32> {
+    get_u32(body, 4)
+}

@@ -1,0 +1,7 @@
+//! The real kernel, in namespaces made for each test.
+
+#![cfg(test)]
+
+mod links;
+mod sharing;
+mod support;

@@ -1,0 +1,139 @@
+//! Namespaces for a test of its own, and other programs' view of them.
+//!
+//! Tests need the right to make network namespaces. As an ordinary user each test is repeated inside a user namespace
+//! (`unshare(1)`). Where that is refused too it fails, unless `NETOPS_SKIP_KERNEL_TESTS` is set.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::{Command, Output};
+use std::thread;
+
+use netops::{Created, Error, Kernel, LinkName, LinuxKernel, Namespace, Place, Removed, Resource};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+/// Two namespaces: the "host" is the calling thread's own, the container is another.
+pub(crate) struct Lab {
+    pub(crate) kernel: LinuxKernel,
+    pub(crate) container: Namespace,
+}
+
+/// Runs a test in a fresh pair of network namespaces, and in a mount namespace, on a thread of its own.
+#[macro_export]
+macro_rules! in_lab {
+    ($test:expr) => {{
+        fn here() {}
+        $crate::support::run(std::any::type_name_of_val(&here), $test)
+    }};
+}
+
+pub(crate) fn run(name: &str, test: impl FnOnce(Lab) + Send) {
+    if std::env::var_os("NETOPS_SKIP_KERNEL_TESTS").is_some() {
+        eprintln!("SKIPPED: NETOPS_SKIP_KERNEL_TESTS is set");
+        return;
+    }
+    let outcome = thread::scope(|scope| {
+        let thread = scope.spawn(|| match unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
+            Ok(()) => {
+                mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                    .unwrap();
+                Some(catch_unwind(AssertUnwindSafe(|| test(Lab::new()))))
+            }
+            Err(nix::errno::Errno::EPERM) => None,
+            Err(errno) => panic!("cannot make namespaces: {errno}"),
+        });
+        thread.join()
+    });
+    match outcome {
+        Ok(Some(Ok(()))) => {}
+        Ok(Some(Err(panic))) | Err(panic) => resume_unwind(panic),
+        Ok(None) => repeat_in_user_namespace(name),
+    }
+}
+
+fn repeat_in_user_namespace(name: &str) {
+    assert!(
+        std::env::var_os("NETOPS_IN_USER_NAMESPACE").is_none(),
+        "no network namespaces in a user namespace"
+    );
+    // linux::links::some_test::here
+    let test = name.split("::").skip(1).collect::<Vec<_>>().join("::");
+    let test = test.trim_end_matches("::here").trim_end_matches("::{{closure}}");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--mount", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("NETOPS_IN_USER_NAMESPACE", "1")
+        .output()
+        .expect("not root, and no unshare(1): set NETOPS_SKIP_KERNEL_TESTS to do without these tests");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "in a user namespace ({}):\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+impl Lab {
+    fn new() -> Self {
+        let container = Namespace::create().unwrap();
+        let path = format!(
+            "/proc/self/fd/{}",
+            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&container))
+        );
+        let kernel = LinuxKernel::new(Some(Namespace::open(path).unwrap()));
+        Self { kernel, container }
+    }
+
+    /// Another kernel value for the same two namespaces, which remembers nothing.
+    pub(crate) fn fresh_kernel(&self) -> LinuxKernel {
+        let path = format!(
+            "/proc/self/fd/{}",
+            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&self.container))
+        );
+        LinuxKernel::new(Some(Namespace::open(path).unwrap()))
+    }
+
+    /// Creates one resource.
+    pub(crate) fn create(&mut self, place: Place, resource: &Resource) -> Result<Created, Error> {
+        let mut results = self.kernel.create(place, &[resource]);
+        assert_eq!(results.len(), 1);
+        results.remove(0)
+    }
+
+    /// Removes one resource.
+    pub(crate) fn remove(&mut self, place: Place, resource: &Resource) -> Result<Removed, Error> {
+        let mut results = self.kernel.remove(place, &[resource]);
+        assert_eq!(results.len(), 1);
+        results.remove(0)
+    }
+
+    /// What `ip -d -j …` says in a place.
+    pub(crate) fn ip(&self, place: Place, arguments: &str) -> Value {
+        let said = self.run(place, &format!("ip -d -j {arguments}"));
+        if said.is_empty() { Value::Array(Vec::new()) } else { serde_json::from_str(&said).unwrap() }
+    }
+
+    /// What a command says in a place; it must succeed.
+    pub(crate) fn run(&self, place: Place, command: &str) -> String {
+        let output = self.output(place, command);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command in a place.
+    pub(crate) fn output(&self, place: Place, command: &str) -> Output {
+        let mut words = command.split_whitespace();
+        let mut program = Command::new(words.next().unwrap());
+        program.args(words);
+        match place {
+            Place::Host => program.output().unwrap(),
+            Place::Container => self.container.enter(|| program.output().unwrap()).unwrap(),
+        }
+    }
+}
+
+pub(crate) fn name(text: &str) -> LinkName {
+    LinkName::new(text).unwrap()
+}
