@@ -1,8 +1,11 @@
 //! [`Kernel::create`](crate::Kernel::create): as few datagrams as the order allows.
 
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::netlink::{Datagram, Refusal, Reply};
+use super::rtnetlink::address::Detection;
 use super::rtnetlink::link::{Creation, Flag};
 use super::rtnetlink::{address, link, port, route};
 use super::{Known, LinuxKernel, read, refused, sysctl};
@@ -10,7 +13,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
 use crate::plan::Place;
-use crate::resource::{Link, LinkKind, Port, Resource, VethPeer};
+use crate::resource::{Link, LinkKind, Port, Resource, Sysctl, VethPeer};
 
 pub(super) fn create(
     kernel: &mut LinuxKernel,
@@ -22,6 +25,7 @@ pub(super) fn create(
         outcomes.extend(match run.first().map(|first| Means::of(first)) {
             Some(Means::File) => write_sysctls(kernel, place, run),
             Some(Means::Rtnetlink) => Batch::new(kernel, place, run).run(),
+            Some(Means::Patience) => wait(kernel, place, run),
             Some(Means::Nftables) | None => Vec::new(),
         });
         if outcomes.iter().any(Result::is_err) {
@@ -37,12 +41,14 @@ pub(super) enum Means {
     Rtnetlink,
     Nftables,
     File,
+    Patience,
 }
 
 impl Means {
     pub(super) fn of(resource: &Resource) -> Self {
         match resource {
             Resource::Sysctl(_) => Self::File,
+            Resource::Settled(_) => Self::Patience,
             Resource::Masquerade(_) | Resource::SpoofCheck(_) => Self::Nftables,
             Resource::Link(_)
             | Resource::LinkUp(_)
@@ -71,6 +77,54 @@ fn write_sysctls(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> V
         outcomes
     };
     kernel.room(place).and_then(|room| room.within(write_all)).unwrap_or_else(|error| vec![Err(error)])
+}
+
+/// Duplicate address detection takes a second and a bit, longer if it is told to repeat its question.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until the addresses of interfaces are usable.
+fn wait(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Created, Error>> {
+    let mut outcomes = Vec::with_capacity(run.len());
+    for resource in run {
+        let Resource::Settled(name) = resource else { continue };
+        let outcome = wait_for(kernel, place, name, resource);
+        let failed = outcome.is_err();
+        outcomes.push(outcome);
+        if failed {
+            break;
+        }
+    }
+    outcomes
+}
+
+fn wait_for(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    name: &LinkName,
+    resource: &Resource,
+) -> Result<Created, Error> {
+    let refuse = |errno, detail| {
+        let refusal = Refusal { errno, detail: Some(detail) };
+        Err(refused(Operation::Create, place, &resource.to_string(), refusal))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut created = Created::Kept;
+    loop {
+        match read::detection(kernel, place, name)? {
+            None => return refuse(Errno::ENODEV, format!("there is no interface \"{name}\"")),
+            Some(Detection::Over) => return Ok(created),
+            Some(Detection::Found(address)) => {
+                let detail = format!("{address} is in use on another machine (duplicate address detection)");
+                return refuse(Errno::new(libc::EADDRINUSE), detail);
+            }
+            Some(Detection::Running) if Instant::now() >= deadline => {
+                return Err(Error::TimedOut { operation: Operation::Create, object: resource.to_string() });
+            }
+            Some(Detection::Running) => thread::sleep(PAUSE),
+        }
+        created = Created::New;
+    }
 }
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
@@ -165,7 +219,10 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             // Made by other means.
-            Resource::Sysctl(_) | Resource::Masquerade(_) | Resource::SpoofCheck(_) => Ok(()),
+            Resource::Settled(_)
+            | Resource::Sysctl(_)
+            | Resource::Masquerade(_)
+            | Resource::SpoofCheck(_) => Ok(()),
         }
     }
 
@@ -193,13 +250,10 @@ impl<'a> Batch<'a> {
         }
         self.flush()?;
         if link.ignore_router_advertisements {
-            let key = SysctlKey::ipv6(&link.name, "accept_ra");
-            let written = self.kernel.room(self.place)?.within(|| sysctl::write_if_there(&key, "0"))?;
-            if let Err(refusal) = written {
-                self.abandon(
-                    number,
-                    refused(Operation::Create, self.place, &format!("sysctl {key}"), refusal),
-                );
+            let setting = Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(&link.name, "accept_ra"), 0));
+            let written = write_sysctls(self.kernel, self.place, &[&setting]);
+            if let Some(Err(error)) = written.into_iter().next() {
+                self.abandon(number, error);
                 return Err(Stop::Earlier);
             }
         }

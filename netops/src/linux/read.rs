@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::netlink::Datagram;
+use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route};
 use super::{Known, LinuxKernel, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
@@ -34,8 +35,9 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             }),
             Query::Sysctl(key) => {
                 let value = kernel.room(place)?.within(|| sysctl::read(key))?;
-                let object = || format!("sysctl {key}");
-                Answer::Sysctl(value.map_err(|refusal| refused(Operation::Read, place, &object(), refusal))?)
+                let value =
+                    value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
+                Answer::Sysctl(value)
             }
             Query::Masquerade(_) | Query::Masquerades => Answer::Masquerades(Vec::new()),
             Query::SpoofCheck(_) | Query::SpoofChecks => Answer::SpoofChecks(Vec::new()),
@@ -56,6 +58,27 @@ pub(super) fn link(
 /// Reads how a bridge treats a port.
 pub(super) fn port(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<Port>, Error> {
     Found::look_up(kernel, place, &[Query::Port(name.clone())])?.port(kernel, place, name)
+}
+
+/// Reads how far duplicate address detection has come; `None` if there is no such interface.
+pub(super) fn detection(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    name: &LinkName,
+) -> Result<Option<Detection>, Error> {
+    let Some(link) = link(kernel, place, name)? else { return Ok(None) };
+    let mut request = Datagram::default();
+    address::get(&mut request, link.index, None);
+    let list = kernel.dump(place, &mut request, &Query::Addresses(name.clone()).to_string())?;
+    let mut overall = Detection::Over;
+    for body in &list {
+        match address::detection(body, link.index) {
+            Some(Detection::Found(address)) => return Ok(Some(Detection::Found(address))),
+            Some(Detection::Running) => overall = Detection::Running,
+            Some(Detection::Over) | None => {}
+        }
+    }
+    Ok(Some(overall))
 }
 
 /// The messages about the links that some queries are about; links that are not there have none.

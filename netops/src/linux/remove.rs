@@ -80,7 +80,11 @@ fn write_request(
             None => return Ok(None),
         },
         // These have no opposite.
-        Resource::Port(_) | Resource::Sysctl(_) | Resource::Masquerade(_) | Resource::SpoofCheck(_) => {
+        Resource::Port(_)
+        | Resource::Settled(_)
+        | Resource::Sysctl(_)
+        | Resource::Masquerade(_)
+        | Resource::SpoofCheck(_) => {
             return Ok(None);
         }
     }

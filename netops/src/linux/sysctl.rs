@@ -1,7 +1,8 @@
 //! Sysctls: files below `/proc/sys`, which show the namespace of the thread that opens them.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::namespace::errno_of;
@@ -10,49 +11,57 @@ use crate::kernel::Created;
 use crate::name::SysctlKey;
 use crate::resource::{Resource, Sysctl};
 
-/// A setting's value; `None` if there is no such setting.
+/// A setting's value, numbers of a list separated by single blanks; `None` if there is no such setting.
 pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
-    match fs::read(path(key)) {
-        Ok(value) => Ok(Some(String::from_utf8_lossy(&value).trim_end().to_owned())),
+    match File::open(path(key)).and_then(|file| value_in(&file)) {
+        Ok(value) => Ok(Some(value)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(refusal(&error)),
     }
 }
 
 /// Sets a setting. Writes only what is not so already: some writes restart things even if nothing changes
-/// (`net/ipv4/ip_forward` resets every interface's settings).
+/// (`net/ipv4/ip_forward` resets every interface's settings), and some settings can only be read here.
 pub(super) fn write(sysctl: &Sysctl) -> Result<Created, Refusal> {
-    let before = fs::read(path(&sysctl.key)).map_err(|error| refusal(&error))?;
-    let before = String::from_utf8_lossy(&before).trim_end().to_owned();
-    if same_value(&before, &sysctl.value) {
+    let opened = OpenOptions::new().read(true).write(true).open(path(&sysctl.key));
+    let before = match &opened {
+        Ok(file) => value_in(file).map_err(|error| refusal(&error)).map(Some)?,
+        Err(_) => read(&sysctl.key)?,
+    };
+    let before = match before {
+        Some(before) => before,
+        None if sysctl.optional => return Ok(Created::Kept),
+        None => return Err(nix::errno::Errno::ENOENT.into()),
+    };
+    if before == normalise(&sysctl.value) {
         return Ok(Created::Kept);
     }
-    fs::write(path(&sysctl.key), &sysctl.value).map_err(|error| refusal(&error))?;
-    Ok(Created::Changed(Resource::Sysctl(Sysctl { key: sysctl.key.clone(), value: before })))
+    // At the beginning: the kernel takes no value in pieces.
+    let written = opened.and_then(|file| file.write_all_at(sysctl.value.as_bytes(), 0));
+    written.map_err(|error| refusal(&error))?;
+    Ok(Created::Changed(Resource::Sysctl(Sysctl { value: before, ..sysctl.clone() })))
 }
 
-/// Sets a setting where there is one: without IPv6 there are none of its settings, and nothing that they would be for.
-pub(super) fn write_if_there(key: &SysctlKey, value: &str) -> Result<(), Refusal> {
-    match fs::OpenOptions::new().write(true).open(path(key)) {
-        Ok(mut file) => io::Write::write_all(&mut file, value.as_bytes()).map_err(|error| refusal(&error)),
-        Err(error) if is_absent(&error) => Ok(()),
-        Err(error) => Err(refusal(&error)),
-    }
+/// The kernel separates the numbers of a list with tabs (`net/ipv4/ip_local_port_range`); people write blanks.
+fn normalise(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The kernel separates the numbers of a list with tabs (`net/ipv4/ip_local_port_range`).
-fn same_value(a: &str, b: &str) -> bool {
-    a.split_whitespace().eq(b.split_whitespace())
+fn value_in(mut file: &File) -> Result<String, Error> {
+    // More than one page is never read from or written to a setting.
+    let mut value = [0; 4096];
+    let length = file.read(&mut value)?;
+    Ok(normalise(&String::from_utf8_lossy(value.get(..length).unwrap_or_default())))
 }
 
 fn path(key: &SysctlKey) -> PathBuf {
     PathBuf::from(format!("/proc/sys/{key}"))
 }
 
-fn is_absent(error: &io::Error) -> bool {
+fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn refusal(error: &io::Error) -> Refusal {
+fn refusal(error: &Error) -> Refusal {
     Refusal { errno: errno_of(error), detail: None }
 }

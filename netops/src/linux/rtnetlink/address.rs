@@ -87,6 +87,31 @@ pub(in crate::linux) fn parse(body: &[u8], index: u32, link: &LinkName) -> Optio
     })
 }
 
+/// How far IPv6 duplicate address detection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linux) enum Detection {
+    /// Every address can be used.
+    Over,
+    /// Some cannot yet.
+    Running,
+    /// An address is someone else's, and cannot be used.
+    Found(IpAddr),
+}
+
+/// How far duplicate address detection has come with the address in a message.
+pub(in crate::linux) fn detection(body: &[u8], index: u32) -> Option<Detection> {
+    let address = parse(body, index, &LinkName::loopback())?.net.addr();
+    // As of all flags up to 0x80, these are in the short field too.
+    let flags = u32::from(*body.get(2)?);
+    Some(if flags & libc::IFA_F_DADFAILED != 0 {
+        Detection::Found(address)
+    } else if flags & libc::IFA_F_TENTATIVE != 0 && flags & libc::IFA_F_OPTIMISTIC == 0 {
+        Detection::Running
+    } else {
+        Detection::Over
+    })
+}
+
 /// The address family's number.
 pub(in crate::linux) fn family(address: IpAddr) -> i32 {
     if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }

@@ -92,6 +92,9 @@ fn push(
         if let Some(metric) = route.metric {
             message.u32(libc::RTA_PRIORITY, metric);
         }
+        if let Some(source) = route.source {
+            ip(message, libc::RTA_PREFSRC, source);
+        }
         more(message);
     });
 }
@@ -139,6 +142,7 @@ fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
     let metrics = attribute(details, libc::RTA_METRICS).unwrap_or_default();
     let metric = |kind| attribute(metrics, kind).and_then(|value| get_u32(value, 0));
     let route = Route {
+        source: attribute(details, libc::RTA_PREFSRC).and_then(parse_ip),
         metric: number(libc::RTA_PRIORITY),
         table: (table != MAIN).then_some(table),
         scope: Some(scope),
