@@ -28,7 +28,10 @@ impl Plugin for Debug {
         log(Command::Add, &request.invocation);
         // In a chain, the result so far is passed on. Alone, there is at least an interface to name.
         let alone = || AddResult {
-            interfaces: vec![Interface::in_sandbox(request.if_name.as_str(), request.netns.to_string_lossy())],
+            interfaces: vec![Interface::in_sandbox(
+                request.if_name.as_str(),
+                request.netns.to_string_lossy(),
+            )],
             ..AddResult::default()
         };
         Ok(request.config.prev_result()?.unwrap_or_else(alone))
@@ -46,7 +49,10 @@ impl Plugin for Debug {
 
     fn gc(&self, request: &GcRequest) -> Result<(), Error> {
         log(Command::Gc, &request.invocation);
-        request.valid_attachments.iter().for_each(|id| eprintln!("keep {} of {}", id.if_name, id.container_id));
+        request
+            .valid_attachments
+            .iter()
+            .for_each(|id| eprintln!("keep {} of {}", id.if_name, id.container_id));
         Ok(())
     }
 
@@ -58,7 +64,9 @@ impl Plugin for Debug {
 
 fn log(command: Command, invocation: &Invocation) {
     eprintln!("{command}");
-    for (name, value) in invocation.env().iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CNI_")) {
+    for (name, value) in
+        invocation.env().iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CNI_"))
+    {
         eprintln!("{}={}", name.display(), value.display());
     }
     eprintln!("{}", String::from_utf8_lossy(invocation.stdin()));

@@ -19,8 +19,6 @@ mod memory;
 mod name;
 mod plan;
 mod resource;
-mod ruleset;
-mod script;
 
 pub use engine::{Applied, ApplyError};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
@@ -35,4 +33,3 @@ pub use resource::{
     Address, Link, LinkKind, Masquerade, OtherAddresses, Port, PortVlan, Resource, Route, SpoofCheck, Sysctl,
     VethPeer,
 };
-pub use script::{Command, Script};

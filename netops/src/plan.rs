@@ -71,6 +71,11 @@ impl Plan {
         &self.steps
     }
 
+    /// The steps that another plan does not have.
+    pub fn without(&self, other: &Self) -> Self {
+        Self { steps: self.steps.iter().filter(|step| !other.steps.contains(step)).cloned().collect() }
+    }
+
     /// Appends another plan's steps.
     pub fn extend(&mut self, other: Self) -> &mut Self {
         self.steps.extend(other.steps);

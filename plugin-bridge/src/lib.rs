@@ -1,1 +1,200 @@
-//! The CNI plugin bridge: pods on a Linux bridge.
+//! The CNI plugin `bridge`: a container is plugged into a Linux bridge by a virtual cable.
+//!
+//! ```text
+//!   container                 host
+//!   eth0 10.22.0.5/16  ━━━━━  veth…  ── cni0 10.22.0.1/16 (the pods' gateway) ── routed, masqueraded ── elsewhere
+//! ```
+//!
+//! [`Bridge::plan`] is all of it: the list of what must exist. How that is made, undone, checked and removed is
+//! [`plugin_kit`]'s. Configuration: [`Config`], with the reference's keys and defaults.
+
+mod config;
+
+pub use config::{Config, Gateway, Reflection, Vlans};
+
+use cni_spec::{AddResult, Error, Interface};
+use ipnet::IpNet;
+use netops::{
+    Address, Kernel, Link, LinkKind, LinkName, MacAddr, OtherAddresses, Place, Plan, Port, PortVlan,
+    Resource, SpoofCheck, Sysctl, SysctlKey, VethPeer,
+};
+use plugin_kit::{Addressing, Attach, Attachment, DuplicateDetection, PrefixRoutes, Request};
+
+/// The plugin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bridge;
+
+impl Attach for Bridge {
+    type Config = Config;
+
+    const TYPE: &'static str = "bridge";
+    const ABOUT: &'static str =
+        concat!("cnikit bridge ", env!("CARGO_PKG_VERSION"), ": containers on a Linux bridge");
+    const ADDRESSING: Addressing = Addressing::Optional;
+
+    fn plan(&self, request: &Request<'_, Config>, _: &mut dyn Kernel) -> Result<Attachment, Error> {
+        let config = &request.config;
+        let mut result = request.addresses.clone();
+        choose_gateways(config.gateway, &mut result);
+
+        // Of its own, so that it does not change as ports come and go.
+        let bridge_mac = request.shared_mac(&config.bridge);
+        let mut plan = Plan::new();
+        plan_bridge(&mut plan, config, bridge_mac);
+        plan_gateway(&mut plan, config, &result)?;
+        plan_cable(&mut plan, request);
+        if !result.ips.is_empty() {
+            let interface = &request.names.interface;
+            let detection =
+                if config.detect_duplicates { DuplicateDetection::Done } else { DuplicateDetection::Skipped };
+            plugin_kit::plan_addresses(&mut plan, interface, &result, detection, PrefixRoutes::Kernel);
+            plugin_kit::plan_routes(&mut plan, interface, &result);
+        } else if !config.interface_down {
+            plan.own(Place::Container, Resource::LinkUp(request.names.interface.clone()));
+        }
+        plan_filters(&mut plan, request, &result);
+
+        result.interfaces = vec![
+            Interface { mac: Some(bridge_mac.to_string()), ..Interface::on_host(config.bridge.to_string()) },
+            request.host_interface(),
+            request.container_interface(config.mtu),
+        ];
+        request.assign_addresses(&mut result);
+        Ok(Attachment { plan, result })
+    }
+}
+
+/// Gives each address the gateway that the bridge will be, and the pod its default route.
+fn choose_gateways(gateway: Gateway, result: &mut AddResult) {
+    if gateway == Gateway::None {
+        return;
+    }
+    for ip in &mut result.ips {
+        ip.gateway = ip.gateway.or_else(|| Some(plugin_kit::first_address(ip.address)));
+    }
+    if gateway != Gateway::DefaultRoute {
+        return;
+    }
+    for ip in &result.ips {
+        let default = plugin_kit::default_route(ip.address.addr());
+        if !result.routes.iter().any(|route| route.dst == default && route.gw.is_some())
+            && let Some(gateway) = ip.gateway
+        {
+            result.routes.push(cni_spec::Route::via(default, gateway));
+        }
+    }
+}
+
+/// The bridge, shared by all attachments of the network.
+fn plan_bridge(plan: &mut Plan, config: &Config, mac: MacAddr) {
+    let bridge = &config.bridge;
+    plan.share(
+        Place::Host,
+        Resource::Link(Link {
+            mtu: config.mtu,
+            mac: Some(mac),
+            up: true,
+            ignore_router_advertisements: true,
+            ..Link::new(bridge.clone(), LinkKind::Bridge { vlan_filtering: config.vlans.is_some() })
+        }),
+    );
+    plan.share(Place::Host, Resource::LinkUp(bridge.clone()));
+    if config.reflection == Reflection::Promiscuous {
+        plan.share(Place::Host, Resource::Promiscuous(bridge.clone()));
+    }
+}
+
+/// The gateway's addresses on the node, and forwarding.
+fn plan_gateway(plan: &mut Plan, config: &Config, result: &AddResult) -> Result<(), Error> {
+    if config.gateway == Gateway::None {
+        return Ok(());
+    }
+    let mut holder = config.bridge.clone();
+    if let Some(vlan) = config.vlans.as_ref().and_then(|vlans| vlans.access) {
+        holder = plan_vlan_gateway(plan, config, vlan)?;
+    }
+    let others = if config.force_address { OtherAddresses::Replaced } else { OtherAddresses::Refused };
+    let (mut ipv4, mut ipv6) = (false, false);
+    for ip in &result.ips {
+        let Some(gateway) = ip.gateway else { continue };
+        let net = IpNet::new(gateway, ip.address.prefix_len()).map_err(|_| {
+            Error::config(format!("gateway {gateway} is not of the family of {}", ip.address))
+        })?;
+        plan.share(Place::Host, Resource::Address(Address { others, ..Address::new(holder.clone(), net) }));
+        ipv4 |= net.addr().is_ipv4();
+        ipv6 |= net.addr().is_ipv6();
+    }
+    if ipv4 {
+        plan.share(Place::Host, Resource::Sysctl(Sysctl::new(SysctlKey::ipv4_forwarding(), 1)));
+    }
+    if ipv6 {
+        plan.share(Place::Host, Resource::Sysctl(Sysctl::new(SysctlKey::ipv6_forwarding(), 1)));
+    }
+    Ok(())
+}
+
+/// On a bridge with VLANs the node is one more host in the pods' VLAN: a cable of its own, `BRIDGE.VLAN`, holds the
+/// gateway's address.
+fn plan_vlan_gateway(plan: &mut Plan, config: &Config, vlan: u16) -> Result<LinkName, Error> {
+    let named = |name: String| {
+        LinkName::new(&name).map_err(|e| Error::config(format!("the gateway's interface: {e}")))
+    };
+    let gateway = named(format!("{}.{vlan}", config.bridge))?;
+    let port = plugin_kit::derived_name(&["vlan gateway", config.bridge.as_str(), &vlan.to_string()]);
+    let peer = VethPeer { place: Place::Host, name: gateway.clone(), mtu: config.mtu, mac: None };
+    plan.share(
+        Place::Host,
+        Resource::Link(Link {
+            mtu: config.mtu,
+            up: true,
+            master: Some(config.bridge.clone()),
+            ignore_router_advertisements: true,
+            ..Link::new(port.clone(), LinkKind::Veth { peer })
+        }),
+    );
+    plan.share(
+        Place::Host,
+        Resource::Port(Port {
+            link: port,
+            hairpin: false,
+            isolated: false,
+            vlans: vec![PortVlan { first: vlan, last: vlan, access: true }],
+            drop_default_vlan: true,
+        }),
+    );
+    plan.share(Place::Host, Resource::LinkUp(gateway.clone()));
+    Ok(gateway)
+}
+
+/// The cable between pod and bridge.
+fn plan_cable(plan: &mut Plan, request: &Request<'_, Config>) {
+    let config = &request.config;
+    plan.own(
+        Place::Host,
+        Resource::Link(Link { master: Some(config.bridge.clone()), ..request.cable(config.mtu) }),
+    );
+    let hairpin = config.reflection == Reflection::Hairpin;
+    if hairpin || config.isolated || config.vlans.is_some() {
+        plan.own(
+            Place::Host,
+            Resource::Port(Port {
+                link: request.names.host_interface.clone(),
+                hairpin,
+                isolated: config.isolated,
+                vlans: config.vlans.as_ref().map(|vlans| vlans.port.clone()).unwrap_or_default(),
+                drop_default_vlan: config.vlans.as_ref().is_some_and(|vlans| !vlans.keep_default),
+            }),
+        );
+    }
+}
+
+/// What nf_tables does with the pod's packets.
+fn plan_filters(plan: &mut Plan, request: &Request<'_, Config>, result: &AddResult) {
+    if request.config.masquerade {
+        plugin_kit::plan_masquerade(plan, &request.owner, result);
+    }
+    if request.config.check_spoofing {
+        let (port, mac) = (request.names.host_interface.clone(), request.names.container_mac);
+        plan.own(Place::Host, Resource::SpoofCheck(SpoofCheck { port, mac, mark: request.owner.mark() }));
+    }
+}

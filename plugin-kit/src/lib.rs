@@ -1,1 +1,35 @@
-//! Build a CNI plugin by describing what should exist: ADD with undo, DEL, CHECK, GC, STATUS and explain follow.
+//! Build a CNI plugin by describing what should exist.
+//!
+//! A plugin implements [`Attach`]: from a typed configuration and addresses it makes a [`netops::Plan`] and the result
+//! that the runtime is told. [`Kit`] makes a [`cni_spec::plugin::Plugin`] of it:
+//!
+//! | command | what happens |
+//! | --- | --- |
+//! | `ADD` | addresses are taken, the plan is applied, the addresses are kept; whatever fails, everything is taken back |
+//! | `DEL` | what follows from the attachment's names is removed; it needs no namespace, no valid configuration, no `prevResult` |
+//! | `CHECK` | the same plan is compared with the kernel; each difference is named |
+//! | `GC` | what bears the [mark](Owner::mark) of an attachment that is not valid any more is removed |
+//! | `STATUS` | the plugin and its address manager are asked whether an `ADD` could succeed |
+//! | [`Explain`] | the plan is given to whom it may concern: `cnikit explain` prints it as commands |
+//!
+//! Addresses come from [`ipam`]: our own managers in process, any other by execution.
+
+mod attach;
+mod detach;
+pub mod error;
+mod interface;
+pub mod ipam;
+mod kernels;
+mod owner;
+mod request;
+mod resolv_conf;
+
+pub use attach::{Addressing, Attach, Attachment, Explain, Kit};
+pub use error::kernel_error;
+pub use interface::{
+    DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, plan_addresses,
+    plan_masquerade, plan_routes,
+};
+pub use kernels::{Kernels, Linux, Purpose};
+pub use owner::{MarkedOwner, Owner, derived_name, network_prefix};
+pub use request::{Names, Request, mtu};

@@ -1,1 +1,69 @@
-//! Every cnikit CNI plugin in one small multi-call executable.
+//! Every cnikit CNI plugin in one small executable, which is each of them under its name: `/opt/cni/bin/bridge`,
+//! `/opt/cni/bin/host-local`, … are links to it.
+//!
+//! As a library: [`find`] gives a plugin by name, to be called in process.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use cni_spec::plugin::Plugin;
+use plugin_bridge::Bridge;
+use plugin_ipam::{HOST_LOCAL, STATIC};
+use plugin_kit::{Explain, Kit};
+use plugin_link::{Dummy, Loopback, Ptp};
+
+static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
+static DUMMY: Kit<Dummy> = Kit::new(Dummy);
+static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
+static PTP: Kit<Ptp> = Kit::new(Ptp);
+
+/// A plugin that can say what it would do, or one that has nothing of its own in the kernel.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Entry {
+    /// It makes an interface.
+    Interface(&'static dyn Explain),
+    /// It manages addresses.
+    Addresses(&'static dyn Plugin),
+}
+
+impl Entry {
+    /// The plugin.
+    pub fn plugin(self) -> &'static dyn Plugin {
+        match self {
+            Self::Interface(plugin) => plugin,
+            Self::Addresses(plugin) => plugin,
+        }
+    }
+}
+
+/// Every plugin, by the name that configurations call it by.
+pub static ALL: &[(&str, Entry)] = &[
+    ("bridge", Entry::Interface(&BRIDGE)),
+    ("dummy", Entry::Interface(&DUMMY)),
+    ("host-local", Entry::Addresses(&HOST_LOCAL)),
+    ("loopback", Entry::Interface(&LOOPBACK)),
+    ("ptp", Entry::Interface(&PTP)),
+    ("static", Entry::Addresses(&STATIC)),
+];
+
+/// The plugin of a name, if it is one of ours.
+pub fn find(name: &str) -> Option<Entry> {
+    ALL.iter().find(|(known, _)| *known == name).map(|(_, entry)| *entry)
+}
+
+/// Runs the plugin that the program is called as: its first argument's file name, as in `/opt/cni/bin/bridge`, or
+/// else the second, as in `cnikit-plugins bridge`.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let name = |text: OsString| Path::new(&text).file_name()?.to_str().map(str::to_owned);
+    match args.into_iter().take(2).filter_map(name).find_map(|name| find(&name)) {
+        Some(entry) => cni_spec::plugin::run(entry.plugin()),
+        None => {
+            let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+            eprintln!("this is to be called under a plugin's name: {}", names.join(", "));
+            eprintln!("`cnikit install --bin-dir /opt/cni/bin` puts it there");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Shows, tries, explains and checks container networks: the cnikit command line.

@@ -1,0 +1,3 @@
+//! `cnikit`: shows, tries, explains and checks container networks.
+
+fn main() {}

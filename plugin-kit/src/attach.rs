@@ -1,0 +1,325 @@
+//! What the author of a plugin writes, and what the commands of the specification make of it.
+
+use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
+use cni_spec::{AddResult, Error, NetworkConfig, SpecVersion};
+use netops::{Applied, ApplyError, Kernel, Place, Plan};
+use serde::de::DeserializeOwned;
+
+use crate::detach;
+use crate::error::{self, kernel_error};
+use crate::ipam::{self, Grant, Manager};
+use crate::kernels::{Kernels, Linux, Purpose};
+use crate::owner::Owner;
+use crate::request::{Names, Request, requested_mac};
+
+/// A plugin that makes an interface in a container: it says what must exist.
+///
+/// Everything else follows: [`Kit`] makes a CNI plugin of it.
+pub trait Attach: Send + Sync {
+    /// The plugin's own configuration; every other key of the document is ignored.
+    type Config: DeserializeOwned;
+
+    /// The word for it in configurations, and the name of its executable.
+    const TYPE: &'static str;
+
+    /// What it says of itself to a person who runs it by hand.
+    const ABOUT: &'static str;
+
+    /// The versions of the specification that it speaks.
+    const VERSIONS: &'static [SpecVersion] = SpecVersion::ALL;
+
+    /// Whether its interfaces have addresses.
+    const ADDRESSING: Addressing;
+
+    /// What must exist for an attachment, and the result that says so. Pure, but for what it may look up in the
+    /// kernel. The same request gives the same plan, for `ADD` makes it and `CHECK` compares it.
+    ///
+    /// # Errors
+    /// When the configuration and the addresses make no sense together.
+    fn plan(&self, request: &Request<'_, Self::Config>, kernel: &mut dyn Kernel)
+    -> Result<Attachment, Error>;
+
+    /// Completes the result with what only the kernel knows, once the plan is applied.
+    ///
+    /// # Errors
+    /// As the kernel's.
+    fn complete(
+        &self,
+        request: &Request<'_, Self::Config>,
+        kernel: &mut dyn Kernel,
+        result: &mut AddResult,
+    ) -> Result<(), Error> {
+        let _ = (request, kernel, result);
+        Ok(())
+    }
+
+    /// What may be left of an attachment of which nothing is known but whose it is: the links to be removed. By
+    /// default the cable of [`Request::cable`]. What bears the owner's [mark](Owner::mark) in nf_tables is found
+    /// without help.
+    ///
+    /// # Errors
+    /// When the owner's names are none that the kernel takes.
+    fn remnants(&self, owner: &Owner) -> Result<Plan, Error> {
+        detach::cable_remnants(owner)
+    }
+
+    /// Whether an attachment could be made now, apart from its addresses.
+    ///
+    /// # Errors
+    /// [`cni_spec::ErrorCode::PLUGIN_NOT_AVAILABLE`], or [`cni_spec::ErrorCode::LIMITED_CONNECTIVITY`].
+    fn status(&self, config: &Self::Config, kernel: &mut dyn Kernel) -> Result<(), Error> {
+        let _ = (config, kernel);
+        Ok(())
+    }
+}
+
+/// Whether a plugin's interfaces have addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// `ipam` must be configured.
+    Required,
+    /// `ipam` may be configured; without it the interface has no addresses.
+    Optional,
+    /// `ipam` is not looked at.
+    Never,
+}
+
+/// What must exist for an attachment, and the result that says so.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// What must exist.
+    pub plan: Plan,
+    /// What the runtime is told. MAC addresses of shared interfaces that exist already are filled in.
+    pub result: AddResult,
+}
+
+/// A CNI plugin made of a description.
+#[derive(Debug, Clone, Copy)]
+pub struct Kit<P, K = Linux> {
+    plugin: P,
+    kernels: K,
+}
+
+impl<P: Attach> Kit<P> {
+    /// The plugin on the kernel that this program runs on.
+    pub const fn new(plugin: P) -> Self {
+        Self { plugin, kernels: Linux }
+    }
+}
+
+impl<P: Attach, K: Kernels> Kit<P, K> {
+    /// The plugin on kernels of one's own.
+    pub const fn with_kernels(plugin: P, kernels: K) -> Self {
+        Self { plugin, kernels }
+    }
+}
+
+/// A plugin that can say what it would do.
+pub trait Explain: Plugin {
+    /// The plan of an `ADD`, with the addresses that it would get now, and nothing done.
+    ///
+    /// # Errors
+    /// As an `ADD`'s, as far as they can be foreseen.
+    fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error>;
+}
+
+impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
+    fn about(&self) -> &str {
+        P::ABOUT
+    }
+
+    fn versions(&self) -> &[SpecVersion] {
+        P::VERSIONS
+    }
+
+    fn add(&self, call: &plugin::Request) -> Result<AddResult, Error> {
+        let owner = Owner::of(call);
+        let config = call.config.parse()?;
+        let manager = self.manager(&call.config)?;
+        let mut kernel = self.open(call, Purpose::Attach)?;
+        let mut add = Add { kit: self, kernel: &mut *kernel, done: Vec::new() };
+        let result = add.run(call, owner, config, manager.as_deref());
+        result.map_err(|error| add.undo(error))
+    }
+
+    fn del(&self, call: &DelRequest) -> Result<(), Error> {
+        let owner = Owner::of(call);
+        detach::detach(call, &owner, &self.plugin.remnants(&owner)?, &self.kernels)?;
+        // Addresses last: as long as something still has one, nobody else may get it. A configuration that cannot be
+        // read has given no address.
+        match ipam::manager(&call.config) {
+            Ok(Some(manager)) if P::ADDRESSING != Addressing::Never => manager.del(call),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, call: &plugin::Request) -> Result<(), Error> {
+        let previous =
+            call.config.prev_result()?.ok_or_else(|| Error::config("prevResult: missing: CHECK needs it"))?;
+        let owner = Owner::of(call);
+        let config = call.config.parse()?;
+        let mut errors = Vec::new();
+        if let Some(manager) = self.manager(&call.config)? {
+            errors.extend(manager.check(call).err());
+        }
+        let addresses = own_addresses(&previous, &owner);
+        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?).recorded(&previous);
+        let request = Request { call, owner, config, addresses, names, previous: Some(previous) };
+        let mut kernel = self.open(call, Purpose::Attach)?;
+        let attachment = self.plugin.plan(&request, &mut *kernel)?;
+        let differences = attachment.plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        errors
+            .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
+        error::join(errors)
+    }
+
+    fn gc(&self, call: &GcRequest) -> Result<(), Error> {
+        let mut errors = Vec::new();
+        errors.extend(detach::collect_garbage(call, &self.kernels).err());
+        if let Some(manager) = self.manager(&call.config)? {
+            errors.extend(manager.gc(call).err());
+        }
+        error::join(errors)
+    }
+
+    fn status(&self, call: &StatusRequest) -> Result<(), Error> {
+        let config = call.config.parse()?;
+        let mut kernel = self.kernels.open(None, Purpose::Attach).map_err(|e| kernel_error(&e))?;
+        self.plugin.status(&config, &mut *kernel)?;
+        match self.manager(&call.config)? {
+            Some(manager) => manager.status(call),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
+    fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error> {
+        let owner = Owner::of(call);
+        let config = call.config.parse()?;
+        let addresses = match self.manager(&call.config)? {
+            Some(manager) => manager.preview(call)?,
+            None => AddResult::default(),
+        };
+        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
+        let previous = call.config.prev_result()?;
+        let request = Request { call, owner, config, addresses, names, previous };
+        let mut attachment = self.plugin.plan(&request, kernel)?;
+        override_dns(call, &mut attachment.result)?;
+        Ok(attachment)
+    }
+}
+
+impl<P: Attach, K: Kernels> Kit<P, K> {
+    /// Who gives the interface its addresses.
+    fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
+        match P::ADDRESSING {
+            Addressing::Never => Ok(None),
+            Addressing::Optional => ipam::manager(config),
+            Addressing::Required => ipam::manager(config)?
+                .ok_or_else(|| Error::config(format!("ipam.type: missing: {} needs addresses", P::TYPE)))
+                .map(Some),
+        }
+    }
+
+    fn open(&self, call: &plugin::Request, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
+        self.kernels.open(Some(&call.netns), purpose).map_err(|e| kernel_error(&e))
+    }
+}
+
+/// An `ADD` under way.
+struct Add<'k, P, K> {
+    kit: &'k Kit<P, K>,
+    kernel: &'k mut dyn Kernel,
+    /// What was applied, to be undone in reverse if anything fails.
+    done: Vec<Applied>,
+}
+
+impl<P: Attach, K: Kernels> Add<'_, P, K> {
+    fn run(
+        &mut self,
+        call: &plugin::Request,
+        owner: Owner,
+        config: P::Config,
+        manager: Option<&dyn Manager>,
+    ) -> Result<AddResult, Error> {
+        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
+        let previous = call.config.prev_result()?;
+        let mut request = Request { call, owner, config, addresses: AddResult::default(), names, previous };
+
+        let mut applied = Plan::new();
+        if manager.is_some_and(Manager::needs_interface) {
+            // A DHCP client asks through the interface that the answer is for.
+            applied = self.kit.plugin.plan(&request, self.kernel)?.plan;
+            self.apply(&applied)?;
+        }
+        let grant = match manager {
+            Some(manager) => manager.add(call)?,
+            None => Grant::free(AddResult::default()),
+        };
+        request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
+        let Attachment { plan, mut result } = self.kit.plugin.plan(&request, self.kernel)?;
+        self.apply(&plan.without(&applied))?;
+        self.kit.plugin.complete(&request, self.kernel, &mut result)?;
+        self.record_shared_macs(&mut result);
+        override_dns(call, &mut result)?;
+        grant.keep()?;
+        Ok(result)
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.done.push(plan.apply(self.kernel).map_err(apply_error)?);
+        Ok(())
+    }
+
+    /// Takes back what was done before something failed.
+    fn undo(&mut self, error: Error) -> Error {
+        let applied = std::mem::take(&mut self.done).into_iter().rev();
+        let left: Vec<_> = applied.flat_map(|applied| applied.undo(self.kernel)).collect();
+        left.iter()
+            .fold(error, |error, left| error.and_details(format!("and it could not be undone: {left}")))
+    }
+
+    /// A shared interface that was there before has the address that it had.
+    fn record_shared_macs(&self, result: &mut AddResult) {
+        for interface in result.interfaces.iter_mut().filter(|interface| interface.sandbox.is_none()) {
+            let Ok(name) = interface.name.parse() else { continue };
+            let there = self.done.iter().find_map(|applied| applied.facts().link(Place::Host, &name));
+            if let Some(mac) = there.and_then(|link| link.mac) {
+                interface.mac = Some(mac.to_string());
+            }
+        }
+    }
+}
+
+fn apply_error(error: ApplyError) -> Error {
+    let cause = kernel_error(&error.cause);
+    error
+        .left
+        .iter()
+        .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
+}
+
+/// The addresses of a previous result that are on the attachment's interface.
+fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
+    let ours = |ip: &&cni_spec::IpConfig| {
+        previous
+            .interface_of(ip)
+            .is_none_or(|interface| interface.sandbox.is_some() && interface.name == owner.interface.as_str())
+    };
+    AddResult {
+        interfaces: Vec::new(),
+        ips: previous.ips.iter().filter(ours).cloned().collect(),
+        routes: previous.routes.clone(),
+        dns: previous.dns.clone(),
+    }
+}
+
+/// The configuration's `dns` stands before the IPAM plugin's.
+fn override_dns(call: &plugin::Request, result: &mut AddResult) -> Result<(), Error> {
+    let configured = call.config.dns()?;
+    if !configured.is_empty() {
+        result.dns = configured;
+    }
+    Ok(())
+}

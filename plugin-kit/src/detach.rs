@@ -1,0 +1,162 @@
+//! The end of attachments: of one (`DEL`), and of all that nobody knows any more (`GC`).
+
+use std::collections::HashSet;
+
+use cni_spec::plugin::{DelRequest, GcRequest};
+use cni_spec::{AttachmentId, Error};
+use netops::{
+    Answer, Kernel, Link, LinkKind, LinkName, Mark, NamespaceProblem, Place, Plan, Query, Removed, Resource,
+    VethPeer, read_link, read_links,
+};
+
+use crate::error::{self, kernel_error};
+use crate::kernels::{Kernels, Purpose};
+use crate::owner::{Owner, network_prefix};
+
+/// The cable of an attachment, by the names that follow from its owner.
+pub(crate) fn cable_remnants(owner: &Owner) -> Result<Plan, Error> {
+    let peer = VethPeer { place: Place::Container, name: owner.link()?, mtu: None, mac: None };
+    let mut plan = Plan::new();
+    plan.own(Place::Host, Resource::Link(Link::new(owner.host_interface(), LinkKind::Veth { peer })));
+    Ok(plan)
+}
+
+/// Removes all that an attachment has in the kernel. Needs no namespace, no valid configuration, no previous result;
+/// what is gone is fine.
+pub(crate) fn detach(
+    call: &DelRequest,
+    owner: &Owner,
+    remnants: &Plan,
+    kernels: &dyn Kernels,
+) -> Result<(), Error> {
+    let in_container = remnants.steps().iter().any(|step| step.place == Place::Container);
+    let mut kernel = open(call, kernels, in_container)?;
+    let mut errors = remove_marked(call, owner, &mut *kernel);
+    let mut cable_found = false;
+    for step in remnants.steps().iter().rev() {
+        match kernel.remove(step.place, &[&step.resource]).pop() {
+            Some(Ok(removed)) => cable_found |= step.place == Place::Host && removed == Removed::Now,
+            // Whatever was in a namespace that is gone, or that is none, is gone with it.
+            Some(Err(netops::Error::NoContainer)) | None => {}
+            Some(Err(error)) => errors.push(kernel_error(&error)),
+        }
+    }
+    if !in_container && !cable_found {
+        errors.extend(remove_foreign_cable(call, owner, kernels).err());
+    }
+    error::join(errors)
+}
+
+/// Opens the kernel, with the container's namespace if it is wanted and still there.
+fn open<'k>(
+    call: &DelRequest,
+    kernels: &'k dyn Kernels,
+    wanted: bool,
+) -> Result<Box<dyn Kernel + 'k>, Error> {
+    let container = call.netns.as_deref().filter(|_| wanted);
+    match kernels.open(container, Purpose::Detach) {
+        // A path that leads nowhere, or to the plain file that an unmount left, is a namespace that is gone.
+        Err(netops::Error::Namespace {
+            problem: NamespaceProblem::Gone | NamespaceProblem::NotANamespace,
+            ..
+        }) => kernels.open(None, Purpose::Detach),
+        opened => opened,
+    }
+    .map_err(|e| kernel_error(&e))
+}
+
+/// Removes what bears the owner's mark in nf_tables. With a previous result the entries are found by their
+/// addresses; without one all are looked through.
+fn remove_marked(call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Vec<Error> {
+    let mark = owner.mark();
+    let mut queries = vec![Query::SpoofCheck(owner.host_interface())];
+    match call.config.prev_result() {
+        Ok(Some(previous)) if !previous.ips.is_empty() => {
+            queries.extend(previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr())));
+        }
+        _ => queries.push(Query::Masquerades),
+    }
+    let found = match kernel.read(Place::Host, &queries) {
+        Ok(answers) => marked(answers, |other| *other == mark),
+        Err(error) => return vec![kernel_error(&error)],
+    };
+    remove_all(kernel, &found)
+}
+
+/// The reference gives the host's end a random name: such a cable is found by its other end, if the container is
+/// still there.
+fn remove_foreign_cable(call: &DelRequest, owner: &Owner, kernels: &dyn Kernels) -> Result<(), Error> {
+    if call.netns.is_none() {
+        return Ok(());
+    }
+    let mut kernel = open(call, kernels, true)?;
+    let name = owner.link()?;
+    let link = match read_link(&mut *kernel, Place::Container, &name) {
+        Ok(Some(link)) if link.kind == "veth" => link,
+        Ok(_) | Err(netops::Error::NoContainer) => return Ok(()),
+        Err(error) => return Err(kernel_error(&error)),
+    };
+    let resource = veth_by_name(link.name);
+    error::join(remove_all(&mut *kernel, &[(Place::Container, resource)]))
+}
+
+/// Removes what bears the mark of an attachment of the network that is not valid any more.
+pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result<(), Error> {
+    let network = call.config.name();
+    let owner = |valid: &AttachmentId| Owner {
+        network: network.clone(),
+        container: valid.container_id.clone(),
+        interface: valid.if_name.clone(),
+    };
+    let valid: HashSet<Mark> = call.valid_attachments.iter().map(|v| owner(v).mark()).collect();
+    let prefix = network_prefix(network);
+    let stale = |mark: &Mark| mark.as_str().starts_with(&prefix) && !valid.contains(mark);
+
+    let mut kernel = kernels.open(None, Purpose::Detach).map_err(|e| kernel_error(&e))?;
+    let answers =
+        kernel.read(Place::Host, &[Query::Masquerades, Query::SpoofChecks]).map_err(|e| kernel_error(&e))?;
+    let mut found = marked(answers, stale);
+    let links = read_links(&mut *kernel, Place::Host).map_err(|e| kernel_error(&e))?;
+    for link in links {
+        let mark = link.alias.as_deref().and_then(|alias| Mark::new(alias).ok());
+        if mark.is_some_and(|mark| stale(&mark)) {
+            found.push((Place::Host, veth_by_name(link.name)));
+        }
+    }
+    error::join(remove_all(&mut *kernel, &found))
+}
+
+/// A cable of which one end's name is known, to be removed: the other end's does not matter.
+fn veth_by_name(name: LinkName) -> Resource {
+    let peer = VethPeer { place: Place::Container, name: name.clone(), mtu: None, mac: None };
+    Resource::Link(Link::new(name, LinkKind::Veth { peer }))
+}
+
+/// The nf_tables entries among answers whose mark is wanted.
+fn marked(answers: Vec<Answer>, wanted: impl Fn(&Mark) -> bool) -> Vec<(Place, Resource)> {
+    let mut found = Vec::new();
+    for answer in answers {
+        match answer {
+            Answer::Masquerades(list) => found.extend(list.into_iter().map(Resource::Masquerade)),
+            Answer::SpoofChecks(list) => found.extend(list.into_iter().map(Resource::SpoofCheck)),
+            _ => {}
+        }
+    }
+    found.retain(|resource| match resource {
+        Resource::Masquerade(masquerade) => wanted(&masquerade.mark),
+        Resource::SpoofCheck(check) => wanted(&check.mark),
+        _ => false,
+    });
+    found.into_iter().map(|resource| (Place::Host, resource)).collect()
+}
+
+/// Removes resources in their order, going on after failures.
+fn remove_all(kernel: &mut dyn Kernel, found: &[(Place, Resource)]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for run in found.chunk_by(|a, b| a.0 == b.0) {
+        let Some((place, _)) = run.first() else { continue };
+        let resources: Vec<_> = run.iter().map(|(_, resource)| resource).collect();
+        errors.extend(kernel.remove(*place, &resources).into_iter().filter_map(Result::err));
+    }
+    errors.iter().map(kernel_error).collect()
+}

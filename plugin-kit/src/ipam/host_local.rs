@@ -1,0 +1,235 @@
+//! `host-local`: addresses from ranges, with leases in files, as the reference's plugin of that name keeps them.
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
+use cni_spec::{AddResult, AttachmentId, Dns, Error, ErrorCode, IpConfig, IpRange, NetworkConfig, Route};
+use ipam::{
+    AcquireError, BootId, DirStore, LeaseStore, Owner, Pool, Range, RangeSet, Reservation, StoreError,
+};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::request::Requested;
+use super::{Grant, Hold, Manager};
+use crate::resolv_conf;
+
+/// The manager of `"type": "host-local"`.
+#[derive(Debug, Default)]
+pub struct HostLocal {
+    /// Opened by the first `add`; what is granted borrows it.
+    store: OnceCell<DirStore>,
+}
+
+/// The `ipam` section.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    /// The old form: one range, in the section itself.
+    #[serde(default)]
+    subnet: Option<IpNet>,
+    #[serde(default)]
+    range_start: Option<IpAddr>,
+    #[serde(default)]
+    range_end: Option<IpAddr>,
+    #[serde(default)]
+    gateway: Option<IpAddr>,
+    /// One address is taken from each set.
+    #[serde(default)]
+    ranges: Vec<Vec<IpRange>>,
+    #[serde(default)]
+    routes: Vec<Route>,
+    #[serde(default)]
+    resolv_conf: Option<PathBuf>,
+}
+
+impl HostLocal {
+    /// The word for it in configurations.
+    pub const TYPE: &'static str = "host-local";
+}
+
+impl Manager for HostLocal {
+    fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error> {
+        let config = Config::of(&call.config)?;
+        let pool = config.pool(&call.config)?;
+        let store = DirStore::create(&data_dir(&call.config)?, call.config.name().as_str(), &boot()?)
+            .map_err(store_error)?;
+        let requested = Requested::of(call)?.addresses();
+        let store = self.store.get_or_init(|| store);
+        let reservation =
+            ipam::acquire(store, &pool, &owner(&call.attachment())?, &requested).map_err(acquire_error)?;
+        let ips = reservation.assigned().iter();
+        let ips = ips.map(|ip| IpConfig { gateway: ip.gateway, ..IpConfig::new(ip.address) }).collect();
+        let result = config.result(&call.config, ips)?;
+        Ok(Grant::new(result, reservation))
+    }
+
+    fn del(&self, call: &DelRequest) -> Result<(), Error> {
+        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        // The previous result says where to look; a wrong one costs a look at every lease.
+        let previous = call.config.prev_result().ok().flatten().unwrap_or_default();
+        let hint: Vec<_> = previous.ips.iter().map(|ip| ip.address.addr()).collect();
+        ipam::release(&store, &owner(&call.attachment())?, &hint).map_err(store_error)?;
+        Ok(())
+    }
+
+    fn check(&self, call: &Request) -> Result<(), Error> {
+        let owner = owner(&call.attachment())?;
+        let leases = match existing_store(&call.config)? {
+            Some(store) => ipam::find(&store, &owner).map_err(store_error)?,
+            None => Vec::new(),
+        };
+        if leases.is_empty() {
+            return Err(Error::new(
+                crate::error::DIFFERS,
+                format!("{owner} has no lease in network {}", call.config.name()),
+            ));
+        }
+        Ok(())
+    }
+
+    fn gc(&self, call: &GcRequest) -> Result<(), Error> {
+        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        ipam::retain(&store, |lease| {
+            call.valid_attachments
+                .iter()
+                .any(|valid| owner(valid).is_ok_and(|owner| lease.is_held_by(&owner)))
+        })
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    fn status(&self, call: &StatusRequest) -> Result<(), Error> {
+        let unavailable = |text: String| Error::new(ErrorCode::PLUGIN_NOT_AVAILABLE, text);
+        let pool = Config::of(&call.config)?.pool(&call.config)?;
+        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        let usage = ipam::usage(&store, &pool).map_err(store_error)?;
+        for (number, set) in usage.iter().enumerate() {
+            if set.free() == 0 {
+                return Err(unavailable(format!(
+                    "network {}: every address of range set {number} is taken",
+                    call.config.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn preview(&self, call: &Request) -> Result<AddResult, Error> {
+        let config = Config::of(&call.config)?;
+        let pool = config.pool(&call.config)?;
+        let requested = Requested::of(call)?.addresses();
+        let (mut taken, mut last) = (Vec::new(), vec![None; pool.sets().len()]);
+        if let Some(store) = existing_store(&call.config)? {
+            let mut table = store.lock().map_err(store_error)?;
+            taken = table.addresses().map_err(store_error)?;
+            taken.sort_unstable();
+            last = (0..pool.sets().len()).map(|set| table.last_reserved(set)).collect();
+        }
+        let mut ips = Vec::new();
+        for (number, set) in pool.sets().iter().enumerate() {
+            let wanted = requested.iter().copied().find(|ip| set.range_of(*ip).is_some());
+            let address = wanted.or_else(|| set.first_free(last[number], &taken));
+            ips.extend(address.and_then(|address| ip_config(set, address)));
+        }
+        config.result(&call.config, ips)
+    }
+}
+
+impl Hold for Reservation<'_> {
+    fn keep(self: Box<Self>) -> Result<(), Error> {
+        self.commit().map(|_| ()).map_err(store_error)
+    }
+}
+
+impl Config {
+    fn of(config: &NetworkConfig) -> Result<Self, Error> {
+        config.section("ipam").parse()?.ok_or_else(|| Error::config("ipam: missing"))
+    }
+
+    /// The ranges: the runtime's first, then the old form's, then the rest.
+    fn pool(&self, config: &NetworkConfig) -> Result<Pool, Error> {
+        let mut sets = Vec::new();
+        for (number, set) in config.runtime_config().ip_ranges()?.iter().enumerate() {
+            sets.push(range_set(&format!("runtimeConfig.ipRanges[{number}]"), set)?);
+        }
+        if let Some(subnet) = self.subnet {
+            let (range_start, range_end, gateway) = (self.range_start, self.range_end, self.gateway);
+            sets.push(range_set("ipam", &[IpRange { subnet, range_start, range_end, gateway }])?);
+        }
+        for (number, set) in self.ranges.iter().enumerate() {
+            sets.push(range_set(&format!("ipam.ranges[{number}]"), set)?);
+        }
+        if sets.is_empty() {
+            return Err(Error::config("ipam: no ranges: host-local needs a subnet, or ranges"));
+        }
+        Pool::new(sets).map_err(|e| Error::config(format!("ipam.ranges: {e}")))
+    }
+
+    fn result(&self, config: &NetworkConfig, ips: Vec<IpConfig>) -> Result<AddResult, Error> {
+        let dns = match &self.resolv_conf {
+            Some(path) if !path.as_os_str().is_empty() => resolv_conf::read(path)?,
+            _ => Dns::default(),
+        };
+        super::deny_several_in_old_versions(config, &ips)?;
+        Ok(AddResult { ips, routes: self.routes.clone(), dns, ..AddResult::default() })
+    }
+}
+
+/// An address as a set would give it.
+fn ip_config(set: &RangeSet, address: IpAddr) -> Option<IpConfig> {
+    let range = set.range_of(address)?;
+    let net = IpNet::new(address, range.subnet().prefix_len()).ok()?;
+    Some(IpConfig { gateway: range.gateway(), ..IpConfig::new(net) })
+}
+
+fn range_set(at: &str, ranges: &[IpRange]) -> Result<RangeSet, Error> {
+    let ranges = ranges.iter().enumerate().map(|(number, range)| {
+        Range::new(range.subnet, range.range_start, range.range_end, range.gateway)
+            .map_err(|e| Error::config(format!("{at}[{number}]: {e}")))
+    });
+    RangeSet::new(ranges.collect::<Result<_, _>>()?).map_err(|e| Error::config(format!("{at}: {e}")))
+}
+
+/// `ipam.dataDir`: where the networks' leases are.
+fn data_dir(config: &NetworkConfig) -> Result<PathBuf, Error> {
+    let configured = config.section("ipam").get::<PathBuf>("dataDir")?;
+    let configured = configured.filter(|dir| !dir.as_os_str().is_empty());
+    Ok(configured.unwrap_or_else(|| DirStore::DEFAULT_DATA_DIR.into()))
+}
+
+/// The network's leases, if there ever were any.
+fn existing_store(config: &NetworkConfig) -> Result<Option<DirStore>, Error> {
+    match DirStore::open(&data_dir(config)?, config.name().as_str(), &boot()?) {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(store_error(error)),
+    }
+}
+
+fn boot() -> Result<BootId, Error> {
+    BootId::current().map_err(|e| Error::io(format!("read the boot ID: {e}")))
+}
+
+fn owner(attachment: &AttachmentId) -> Result<Owner, Error> {
+    Owner::new(attachment.container_id.as_str(), attachment.if_name.as_str())
+        .map_err(|e| Error::environment(e.to_string()))
+}
+
+fn store_error(error: StoreError) -> Error {
+    Error::io(error.to_string())
+}
+
+fn acquire_error(error: AcquireError) -> Error {
+    let text = error.to_string();
+    match error {
+        AcquireError::Exhausted { .. } => Error::new(ErrorCode::TRY_AGAIN_LATER, text),
+        AcquireError::NotInPool { .. } | AcquireError::Gateway { .. } | AcquireError::TwoOfOneSet { .. } => {
+            Error::config(text)
+        }
+        AcquireError::Store(error) => store_error(error),
+        _ => Error::new(crate::error::CONFLICT, text),
+    }
+}

@@ -1,0 +1,127 @@
+//! Addresses for an attachment: our own managers in process, any other as the specification says, by executing it.
+//!
+//! [`manager`] reads the `ipam` section of a configuration and chooses; what it returns is asked for addresses
+//! ([`Manager::add`]) and told of their end ([`Manager::del`]).
+
+mod foreign;
+mod host_local;
+mod request;
+mod static_addresses;
+
+pub use host_local::HostLocal;
+pub use static_addresses::Static;
+
+use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
+use cni_spec::{AddResult, Error, IpConfig, NetworkConfig, SpecVersion};
+
+use foreign::Foreign;
+
+/// Manages the addresses of a network: one of the specification's IPAM plugins, in whatever form.
+pub trait Manager {
+    /// Takes addresses. They are the attachment's for good once the grant is [kept](Grant::keep), and given back if
+    /// it is dropped.
+    ///
+    /// # Errors
+    /// When there are none to be had: nothing is taken then.
+    fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error>;
+
+    /// Gives back whatever an attachment has; fine if it has nothing.
+    ///
+    /// # Errors
+    /// When something could not be given back.
+    fn del(&self, call: &DelRequest) -> Result<(), Error>;
+
+    /// Says whether an attachment still has what it was given.
+    ///
+    /// # Errors
+    /// When it has not.
+    fn check(&self, call: &Request) -> Result<(), Error>;
+
+    /// Gives back what belongs to no valid attachment.
+    ///
+    /// # Errors
+    /// When something could not be given back.
+    fn gc(&self, call: &GcRequest) -> Result<(), Error>;
+
+    /// Says whether an `add` could be served now.
+    ///
+    /// # Errors
+    /// When it could not: [`cni_spec::ErrorCode::PLUGIN_NOT_AVAILABLE`].
+    fn status(&self, call: &StatusRequest) -> Result<(), Error>;
+
+    /// Whether the interface must be there, and up, before addresses can be asked for.
+    fn needs_interface(&self) -> bool {
+        false
+    }
+
+    /// What `add` would give, without taking it.
+    ///
+    /// # Errors
+    /// As [`Self::add`], or where the manager cannot say.
+    fn preview(&self, call: &Request) -> Result<AddResult, Error>;
+}
+
+/// The manager that a configuration asks for; `None` if it asks for none (`"ipam": {}`).
+///
+/// # Errors
+/// When `ipam.type` is not a name.
+pub fn manager(config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
+    let Some(kind) = config.ipam_type()? else { return Ok(None) };
+    Ok(Some(match kind.as_str() {
+        HostLocal::TYPE => Box::new(HostLocal::default()),
+        Static::TYPE => Box::new(Static),
+        _ => Box::new(Foreign::new(kind)),
+    }))
+}
+
+/// Addresses that were taken, and are given back unless they are kept.
+#[must_use = "dropping a grant gives its addresses back"]
+pub struct Grant<'a> {
+    result: AddResult,
+    hold: Option<Box<dyn Hold + 'a>>,
+}
+
+/// What stands behind a grant. Dropping it without [`Hold::keep`] gives everything back.
+trait Hold {
+    /// Makes it last, also through a power cut.
+    fn keep(self: Box<Self>) -> Result<(), Error>;
+}
+
+impl<'a> Grant<'a> {
+    fn new(result: AddResult, hold: impl Hold + 'a) -> Self {
+        Self { result, hold: Some(Box::new(hold)) }
+    }
+
+    /// A grant of what nobody has to give back.
+    pub(crate) fn free(result: AddResult) -> Self {
+        Self { result, hold: None }
+    }
+
+    /// The addresses, routes and DNS settings.
+    pub fn result(&self) -> &AddResult {
+        &self.result
+    }
+
+    /// Makes the addresses the attachment's for good. Only then may they be announced.
+    ///
+    /// # Errors
+    /// When they could not be recorded durably; they have been given back then.
+    pub fn keep(self) -> Result<AddResult, Error> {
+        if let Some(hold) = self.hold {
+            hold.keep()?;
+        }
+        Ok(self.result)
+    }
+}
+
+/// Results before 0.3.0 hold one address per family.
+pub(crate) fn deny_several_in_old_versions(config: &NetworkConfig, ips: &[IpConfig]) -> Result<(), Error> {
+    let of_family = |v4: bool| ips.iter().filter(|ip| ip.address.addr().is_ipv4() == v4).count();
+    if config.cni_version() < SpecVersion::V0_3_0 && (of_family(true) > 1 || of_family(false) > 1) {
+        return Err(Error::config(format!(
+            "cniVersion {} has room for one address per family: use 0.3.0 or later",
+            config.cni_version()
+        )));
+    }
+    Ok(())
+}
