@@ -15,6 +15,7 @@
 //! - **Calls**: [`Env`] is an environment as a value, [`Exec`] executes a plugin with one, [`Invocation`] and
 //!   [`Delegate`] let a plugin execute another.
 //! - **[`plugin`]**: implement [`plugin::Plugin`], call [`plugin::run`] in `main`.
+//! - **[`runtime`]**: find a network's configuration, run its chain of plugins, remember what is attached.
 //!
 //! Panics: reading never panics, whatever the bytes are.
 
@@ -28,6 +29,7 @@ mod json;
 mod name;
 pub mod plugin;
 mod result;
+pub mod runtime;
 mod version;
 
 pub use self::{

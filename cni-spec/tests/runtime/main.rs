@@ -1,0 +1,8 @@
+//! The runtime half of the protocol, against plugins of a test's imagination, processes that misbehave, and what real
+//! runtimes on libcni did.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+
+mod chain;
+mod gc;
+mod support;
