@@ -50,7 +50,7 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(format!("expected an object, found {}", kind(&other))),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(shorten(error.to_string())),
     }
 }
 
@@ -112,8 +112,18 @@ fn decode<T: DeserializeOwned>(node: Node<'_>, at: &str) -> Result<T, FieldError
             path => path,
         };
         let joint = if at.is_empty() || inner.is_empty() || inner.starts_with('[') { "" } else { "." };
-        FieldError { path: format!("{at}{joint}{inner}"), reason: error.into_inner().to_string() }
+        let reason = error.into_inner().to_string();
+        FieldError { path: shorten(format!("{at}{joint}{inner}")), reason: shorten(reason) }
     })
+}
+
+/// serde quotes what it did not expect, however long it is, and errors end up in events and terminals.
+fn shorten(text: String) -> String {
+    const LIMIT: usize = 300;
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// A deserializer with Go's rules over a parsed document.

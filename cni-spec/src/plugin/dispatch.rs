@@ -176,7 +176,8 @@ fn versions(plugin: &dyn Plugin, stdin: &mut dyn Read) -> String {
 
 fn command(env: &Env) -> Result<Command, Error> {
     let text = variable(env, "CNI_COMMAND").unwrap_or_default().to_string_lossy();
-    text.parse().map_err(|unknown| Error::environment(format!("CNI_COMMAND: {unknown}")))
+    text.parse()
+        .map_err(|_| Error::environment("CNI_COMMAND is unknown").with_details(excerpt(OsStr::new(&*text))))
 }
 
 /// All of stdin, and the document in it.
