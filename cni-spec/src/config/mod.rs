@@ -14,3 +14,6 @@ pub use self::{
     network::{AttachmentId, NetworkConfig},
     section::Section,
 };
+
+#[cfg(test)]
+mod tests;
