@@ -46,3 +46,7 @@ pub use self::{
     result::{AddResult, Dns, Interface, IpConfig, Route},
     version::{Command, SpecVersion, UnknownCommand, UnknownVersion, VersionResult},
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
