@@ -110,6 +110,15 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The attachment that holds it, if one does.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Owner> {
+        match &self.holder {
+            Holder::Attachment(owner) => Some(owner),
+            _ => None,
+        }
+    }
+
     /// Whether it is this attachment's: written for it, or (by plugins before 2018) for its container as a whole.
     #[must_use]
     pub fn is_held_by(&self, owner: &Owner) -> bool {

@@ -44,7 +44,7 @@ impl LeaseTable for MutexGuard<'_, Table> {
         slot: usize,
         candidates: &mut dyn Iterator<Item = IpAddr>,
     ) -> Result<Claim, StoreError> {
-        if self.known_leases(owner)? > slot {
+        if self.known_leases(owner) > slot {
             return Ok(Claim::Duplicate);
         }
         for address in candidates {
@@ -72,8 +72,8 @@ impl LeaseTable for MutexGuard<'_, Table> {
         Ok(owner.map(|owner| Lease { address, holder: Holder::Attachment(owner) }))
     }
 
-    fn known_leases(&mut self, owner: &Owner) -> Result<usize, StoreError> {
-        Ok(self.leases.values().filter(|holder| *holder == owner).count())
+    fn known_leases(&mut self, owner: &Owner) -> usize {
+        self.leases.values().filter(|holder| *holder == owner).count()
     }
 
     fn last_reserved(&mut self, set: usize) -> Option<IpAddr> {

@@ -68,11 +68,7 @@ pub trait LeaseTable {
     fn lease(&mut self, address: IpAddr) -> Result<Option<Lease>, StoreError>;
 
     /// How many leases of this owner the store knows of without reading any: at most as many as there are.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be read.
-    fn known_leases(&mut self, owner: &Owner) -> Result<usize, StoreError>;
+    fn known_leases(&mut self, owner: &Owner) -> usize;
 
     /// The leases that [are held by](Lease::is_held_by) this owner, in no order. Reads every lease, unless the store
     /// knows better.

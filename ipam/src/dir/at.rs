@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::NixPath;
@@ -29,11 +29,11 @@ impl Directory {
         }
     }
 
-    /// A directory inside; `None` if there is none.
+    /// A directory inside; `None` if there is nothing of this name, or something else.
     pub(super) fn directory(&self, name: &str) -> Result<Option<Self>, StoreError> {
         match self.open_raw(name, OFlag::O_DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path: self.path.join(name) })),
-            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
             Err(errno) => Err(self.error("open", name, errno)),
         }
     }
@@ -122,11 +122,5 @@ impl Directory {
     ) -> StoreError {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         StoreError::Io { operation, path, source: source.into() }
-    }
-}
-
-impl AsFd for Directory {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

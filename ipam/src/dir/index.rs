@@ -19,7 +19,7 @@ pub(super) const PREFIX: &str = ".cnikit.";
 /// An index under construction. No boot ID contains a `_`.
 pub(super) const DRAFT: &str = ".cnikit._new";
 
-/// The file whose modification time is that of the last [sweep](super::sweep).
+/// The file whose modification time is that of the last look at all leases ([`super::sweep`]).
 pub(super) const SWEPT: &str = "swept";
 
 #[derive(Debug)]
@@ -105,21 +105,14 @@ impl Index {
         Ok(())
     }
 
-    /// Adds a lease that somebody else wrote.
-    pub(super) fn adopt(
-        &self,
-        leases: &Directory,
-        file: &str,
-        owner: Option<&Owner>,
-    ) -> Result<(), StoreError> {
-        let slot = owner.map(|owner| self.entries_of(owner)).transpose()?.map_or(0, |entries| entries.len());
-        let name = owner.map_or_else(|| format!("@{file}"), |owner| entry_name(owner, slot));
-        match leases.link(file, &self.entries, &name) {
-            // Without hard links there is no index; then leases outlive a boot until they are garbage-collected.
-            Ok(()) | Err(Errno::ENOENT | Errno::EEXIST) => Ok(()),
-            Err(errno) if no_hard_links(errno) => Ok(()),
-            Err(errno) => Err(leases.error("link", file, errno)),
-        }
+    /// Adds a lease that somebody else wrote. What cannot be added (a full disk, a file system without hard links)
+    /// merely outlives the boot.
+    pub(super) fn adopt(&self, leases: &Directory, file: &str, owner: Option<&Owner>) {
+        let name = match owner.map(|owner| (owner, self.entries_of(owner))) {
+            Some((owner, Ok(entries))) => entry_name(owner, entries.len()),
+            Some((_, Err(_))) | None => format!("@{file}"),
+        };
+        let _ = leases.link(file, &self.entries, &name);
     }
 
     /// The inodes of the leases that stand.

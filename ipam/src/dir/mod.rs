@@ -10,15 +10,14 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use self::at::Directory;
-use self::index::{Draft, Entry, Index, SWEPT};
+use self::index::{Draft, Entry, Index};
 use crate::boot::BootId;
 use crate::lease::{Holder, Lease, Owner, address_of, lease_text};
 use crate::store::{Claim, LeaseStore, LeaseTable, StoreError};
@@ -48,9 +47,7 @@ impl DirStore {
     pub fn create(data_dir: &Path, network: &str, boot: &BootId) -> Result<Self, StoreError> {
         match Self::open(data_dir, network, boot) {
             Err(error) if error.is_not_found() => {
-                let path = data_dir.join(network);
-                let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
-                made.map_err(|source| StoreError::Io { operation: "create", path, source })?;
+                make_durable_directory(&data_dir.join(network))?;
                 Self::open(data_dir, network, boot)
             }
             opened => opened,
@@ -143,8 +140,8 @@ struct DirTable<'s> {
     _lock: File,
     /// The index of this boot, once it has been opened.
     index: OnceCell<Index>,
-    /// `last_reserved_ip.N`, kept open between reading and writing.
-    last_reserved: BTreeMap<usize, File>,
+    /// `last_reserved_ip.N` and its length, kept open between reading and writing.
+    last_reserved: BTreeMap<usize, (File, usize)>,
 }
 
 impl DirTable<'_> {
@@ -158,8 +155,15 @@ impl DirTable<'_> {
         Ok(self.index.get())
     }
 
-    fn entries_of(&self, owner: &Owner) -> Result<Vec<Entry>, StoreError> {
-        self.index()?.map_or(Ok(Vec::new()), |index| index.entries_of(owner))
+    /// The inodes of the owner's leases, as far as the index knows them. A damaged index knows nothing: it must not
+    /// keep a lease from being released.
+    fn indexed(&self, owner: &Owner) -> Vec<u64> {
+        let entries = match self.index() {
+            Ok(Some(index)) => index.entries_of(owner).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let inode = |entry| if let Entry::Standing(inode) = entry { Some(inode) } else { None };
+        entries.into_iter().filter_map(inode).collect()
     }
 }
 
@@ -201,18 +205,13 @@ impl LeaseTable for DirTable<'_> {
             let unlinked = self.directory.unlink(&lease.address.to_string());
             outcome = outcome.and(unlinked);
         }
-        let Some(index) = self.index()? else { return outcome };
-        let mut owners: Vec<&Owner> = gone
-            .iter()
-            .filter_map(|lease| match &lease.holder {
-                Holder::Attachment(owner) => Some(owner),
-                _ => None,
-            })
-            .collect();
-        owners.dedup();
-        for owner in owners {
-            let tidied = index.tidy(owner);
-            outcome = outcome.and(tidied);
+        if let Ok(Some(index)) = self.index() {
+            let mut owners: Vec<&Owner> = gone.iter().filter_map(Lease::owner).collect();
+            owners.dedup();
+            for owner in owners {
+                // A stale entry does no harm, and goes with the boot.
+                let _ = index.tidy(owner);
+            }
         }
         outcome
     }
@@ -227,20 +226,12 @@ impl LeaseTable for DirTable<'_> {
         Ok(read_holder(self.directory, address)?.map(|holder| Lease { address, holder }))
     }
 
-    fn known_leases(&mut self, owner: &Owner) -> Result<usize, StoreError> {
-        let entries = self.entries_of(owner)?;
-        Ok(entries.iter().filter(|entry| matches!(entry, Entry::Standing(_))).count())
+    fn known_leases(&mut self, owner: &Owner) -> usize {
+        self.indexed(owner).len()
     }
 
     fn held_by(&mut self, owner: &Owner) -> Result<Vec<Lease>, StoreError> {
-        let entries = self.entries_of(owner)?;
-        let inodes: Vec<u64> = entries
-            .iter()
-            .filter_map(|entry| match entry {
-                Entry::Standing(inode) => Some(*inode),
-                _ => None,
-            })
-            .collect();
+        let inodes = self.indexed(owner);
         let mut found = Vec::with_capacity(inodes.len());
         if !inodes.is_empty() {
             self.directory.for_each(|name, inode| {
@@ -266,44 +257,45 @@ impl LeaseTable for DirTable<'_> {
         let file = self.directory.file(&last_reserved_name(set), OFlag::O_RDWR, Mode::empty()).ok()?;
         let mut content = [0; 64];
         let length = file.read_at(&mut content, 0).unwrap_or(0);
-        self.last_reserved.insert(set, file);
+        self.last_reserved.insert(set, (file, length));
         std::str::from_utf8(content.get(..length)?).ok()?.trim().parse().ok()
     }
 
     fn set_last_reserved(&mut self, set: usize, address: IpAddr) {
-        let file = self.last_reserved.remove(&set).map_or_else(
-            || {
-                let flags = OFlag::O_RDWR | OFlag::O_CREAT;
-                self.directory.file(&last_reserved_name(set), flags, Mode::S_IRUSR | Mode::S_IWUSR)
-            },
-            Ok,
-        );
+        let opened = self.last_reserved.remove(&set).or_else(|| {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+            let file =
+                self.directory.file(&last_reserved_name(set), flags, Mode::S_IRUSR | Mode::S_IWUSR).ok()?;
+            Some((file, usize::MAX))
+        });
         let text = address.to_string();
         // Not truncated first: ext4 takes that for an attempt at replacing a file safely, and starts writing at once.
-        let _ = file.map_err(io::Error::from).and_then(|file| {
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)
-        });
+        if let Some((file, length)) = opened
+            && file.write_all_at(text.as_bytes(), 0).is_ok()
+            && length > text.len()
+        {
+            let _ = file.set_len(text.len() as u64);
+        }
     }
 
     fn reclaim(&mut self) -> Result<usize, StoreError> {
-        let Some(index) = self.index()? else {
-            return sweep::begin_boot(self.directory, self.index_name);
-        };
-        let swept = index.entries().stat(SWEPT)?;
-        let swept = swept
-            .map(|stat| SystemTime::UNIX_EPOCH + Duration::from_secs(stat.st_mtime.max(0).unsigned_abs()));
-        let age = swept.and_then(|swept| SystemTime::now().duration_since(swept).ok());
-        if age.is_some_and(|age| age < SWEEP_INTERVAL) {
-            return Ok(0);
+        match self.index()? {
+            Some(index) => sweep::reclaim(self.directory, index),
+            None => sweep::begin_boot(self.directory, self.index_name),
         }
-        sweep::sweep(self.directory, index, self.index_name)
     }
 }
 
-/// A node whose range is full is asked for an address again and again. Looking at 4000 leases takes 10 ms, under the
-/// lock; finding out that nobody died in between can wait.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// `mkdir -p`, and what it made survives a power cut.
+fn make_durable_directory(path: &Path) -> Result<(), StoreError> {
+    let missing = path.ancestors().take_while(|ancestor| !ancestor.exists());
+    let here =
+        |parent: &'_ Path| if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.into() };
+    let parents: Vec<PathBuf> = missing.filter_map(Path::parent).map(here).collect();
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|source| StoreError::Io { operation: "create", path: path.into(), source })?;
+    parents.into_iter().rev().try_for_each(|parent| Directory::open(parent)?.sync())
+}
 
 enum Published {
     Linked,
