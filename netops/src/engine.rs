@@ -7,7 +7,7 @@ use crate::facts::{Deviation, Difference, Facts};
 use crate::kernel::{Created, Kernel, Removed};
 use crate::name::LinkName;
 use crate::plan::{Ownership, Place, Plan, Step};
-use crate::resource::{Link, LinkKind, OtherAddresses, Resource};
+use crate::resource::{LinkKind, OtherAddresses, Resource, Sysctl};
 
 impl Plan {
     /// Makes everything exist: what is shared is looked up in one batch and made where it is missing, what is the
@@ -90,29 +90,25 @@ impl Applied {
     /// Unmakes what was made, and only that. What is shared is taken back only if nobody can have begun to rely on
     /// it. Returns what could not be undone.
     pub fn undo(self, kernel: &mut dyn Kernel) -> Vec<Error> {
-        let alone = self.undo.iter().any(|undo| undo.ownership == Ownership::Shared) && kernel.exclude();
-        let undo: Vec<_> =
-            self.undo.iter().filter(|undo| alone || undo.ownership == Ownership::Own).collect();
         let mut ends = Vec::new();
-        for undo in &undo {
+        for undo in &self.undo {
             if let Action::Remove(resource) = &undo.action {
                 ends.extend(link_ends(undo.place, resource));
             }
         }
+        let alone = self.undo.iter().any(|undo| undo.ownership == Ownership::Shared) && kernel.exclude();
         let mut failures = Vec::new();
         // In the order of making, like a plan's steps.
         let mut batch: Vec<(Place, &Resource)> = Vec::new();
-        for undo in undo.into_iter().rev() {
+        for undo in self.undo.iter().rev() {
+            let (Action::Remove(resource) | Action::Restore(resource)) = &undo.action;
+            if undo.ownership == Ownership::Shared
+                && !(alone && is_unused(kernel, undo.place, resource, &ends))
+            {
+                continue;
+            }
             match &undo.action {
-                Action::Remove(resource) => {
-                    if undo.ownership == Ownership::Shared && is_bridge(resource) {
-                        failures.extend(flush_removals(kernel, &mut batch));
-                        if has_ports(kernel, undo.place, resource) {
-                            continue;
-                        }
-                    }
-                    batch.insert(0, (undo.place, resource));
-                }
+                Action::Remove(resource) => batch.insert(0, (undo.place, resource)),
                 Action::Restore(resource) if !goes_with(&ends, undo.place, resource) => {
                     failures.extend(flush_removals(kernel, &mut batch));
                     failures
@@ -150,8 +146,15 @@ impl Applied {
                         facts.is_wanting(step)?;
                         self.facts.absorb(facts);
                     }
-                    // The first failure is the cause; those after it are mostly its consequences.
-                    Err(error) => failure = failure.or(Some(error)),
+                    Err(error) => {
+                        // It may have been done all the same, and only the answer lost: unless the kernel says that
+                        // the thing is somebody else's, it is unmade with the rest. What is not there is fine.
+                        if error.errno() != Some(Errno::EEXIST) {
+                            self.remember_doubtful(step);
+                        }
+                        // The first failure is the cause; those after it are mostly its consequences.
+                        failure = failure.or(Some(error));
+                    }
                 }
             }
             if let Some(failure) = failure {
@@ -164,6 +167,19 @@ impl Applied {
 
     fn remember(&mut self, step: &Step, action: Action) {
         self.undo.push(Undo { place: step.place, ownership: step.ownership, action });
+    }
+
+    fn remember_doubtful(&mut self, step: &Step) {
+        match &step.resource {
+            Resource::Sysctl(sysctl) => {
+                // One that was looked up is set back; an interface's own goes with it.
+                if let Some(before) = self.facts.sysctl(step.place, &sysctl.key) {
+                    let before = Sysctl { value: before.to_owned(), ..sysctl.clone() };
+                    self.remember(step, Action::Restore(Resource::Sysctl(before)));
+                }
+            }
+            resource => self.remember(step, Action::Remove(resource.clone())),
+        }
     }
 
     /// Removes addresses that one to be added takes the place of.
@@ -221,17 +237,23 @@ fn may_exist(step: &Step) -> bool {
     step.ownership == Ownership::Shared || matches!(step.resource, Resource::Route(_))
 }
 
-fn is_bridge(resource: &Resource) -> bool {
-    matches!(resource, Resource::Link(Link { kind: LinkKind::Bridge { .. }, .. }))
-}
-
-/// Whether a bridge has got ports.
-fn has_ports(kernel: &mut dyn Kernel, place: Place, resource: &Resource) -> bool {
-    let Resource::Link(bridge) = resource else { return false };
-    // If it cannot be told, it is left: a bridge too many harms no one.
-    let Ok(links) = crate::kernel::read_links(kernel, place) else { return true };
-    let index = links.iter().find(|link| link.name == bridge.name).map(|link| link.index);
-    index.is_some() && links.iter().any(|link| link.master == index)
+/// Whether nobody else can rely on a shared resource that this plan has made: no other plan has an interface that
+/// needs it. `ends` are the interfaces that this plan itself has made.
+fn is_unused(kernel: &mut dyn Kernel, place: Place, resource: &Resource, ends: &[(Place, LinkName)]) -> bool {
+    // If it cannot be told, it is in use: a bridge too many harms no one.
+    let Ok(links) = crate::kernel::read_links(kernel, place) else { return false };
+    let others = || links.iter().filter(|link| !ends.contains(&(place, link.name.clone())));
+    let holder = match resource {
+        Resource::Link(link) => Some(link.name.as_str()),
+        resource => resource.carrier(),
+    };
+    let holder = links.iter().find(|link| Some(link.name.as_str()) == holder);
+    match holder {
+        // A bridge is used by its ports, and so is what is on it.
+        Some(bridge) if bridge.kind == "bridge" => !others().any(|link| link.master == Some(bridge.index)),
+        // Any pod uses what is the whole namespace's.
+        _ => !others().any(|link| link.kind == "veth"),
+    }
 }
 
 fn flush_removals(kernel: &mut dyn Kernel, batch: &mut Vec<(Place, &Resource)>) -> Vec<Error> {

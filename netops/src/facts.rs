@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::error::Error;
 use crate::kernel::{Answer, Kernel, LinkState, Query};
-use crate::name::LinkName;
+use crate::name::{LinkName, SysctlKey};
 use crate::plan::{Place, Step};
 use crate::resource::{Address, OtherAddresses, Resource};
 
@@ -64,6 +64,14 @@ impl Facts {
         match self.answers.get(&(place, Query::Addresses(link.clone()))) {
             Some(Answer::Addresses(addresses)) => addresses,
             _ => &[],
+        }
+    }
+
+    /// A setting's value, if it was asked for and exists.
+    pub fn sysctl(&self, place: Place, key: &SysctlKey) -> Option<&str> {
+        match self.answers.get(&(place, Query::Sysctl(key.clone())))? {
+            Answer::Sysctl(value) => value.as_deref(),
+            _ => None,
         }
     }
 

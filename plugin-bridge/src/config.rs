@@ -243,7 +243,7 @@ mod tests {
             (json!({"vlanTrunk": [{"minID": 5, "maxID": 4}]}), "vlanTrunk"),
             (json!({"mtu": -1}), "mtu"),
             (json!({"bridge": "a/b"}), "bridge"),
-            (json!({"ipMasqBackend": "pf"}), "ipMasqBackend"),
+            (json!({"ipMasqBackend": "pf"}), "nftables"),
             (json!({"disableContainerInterface": true, "ipam": {"type": "host-local"}}), "ipam"),
         ] {
             let error = parse(config.clone()).unwrap_err();

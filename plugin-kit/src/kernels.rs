@@ -30,7 +30,7 @@ pub struct Linux;
 impl Kernels for Linux {
     fn open(&self, container: Option<&Path>, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
         let container = container.map(Namespace::open).transpose()?;
-        let mut kernel = LinuxKernel::new(container);
+        let kernel = LinuxKernel::new(container);
         if purpose == Purpose::Detach {
             // kernel.detach_removals();
         }

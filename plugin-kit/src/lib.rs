@@ -23,6 +23,8 @@ mod kernels;
 mod owner;
 mod request;
 mod resolv_conf;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use attach::{Addressing, Attach, Attachment, Explain, Kit};
 pub use error::kernel_error;

@@ -1,0 +1,232 @@
+//! For the tests of plugins: a node in memory, and calls made up.
+//!
+//! ```
+//! use cni_spec::plugin::Plugin;
+//! use plugin_kit::testing::{MemoryNode, TestCall};
+//! # use plugin_kit::{Kit, Attach, Addressing, Attachment, Request};
+//! # struct Lo;
+//! # impl Attach for Lo {
+//! #     type Config = serde_json::Value;
+//! #     const TYPE: &'static str = "lo";
+//! #     const ABOUT: &'static str = "lo";
+//! #     const ADDRESSING: Addressing = Addressing::Never;
+//! #     fn plan(&self, _: &Request<'_, Self::Config>, _: &mut dyn netops::Kernel) -> Result<Attachment, cni_spec::Error> {
+//! #         let mut plan = netops::Plan::new();
+//! #         plan.own(netops::Place::Container, netops::Resource::LinkUp(netops::LinkName::loopback()));
+//! #         Ok(Attachment { plan, result: Default::default() })
+//! #     }
+//! # }
+//! let node = MemoryNode::new();
+//! let plugin = Kit::with_kernels(Lo, &node);
+//! let call = TestCall::new(serde_json::json!({"cniVersion": "1.1.0", "name": "net", "type": "lo"}));
+//! plugin.add(&call.request())?;
+//! # Ok::<(), cni_spec::Error>(())
+//! ```
+
+mod faults;
+
+pub use faults::{assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next};
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
+use cni_spec::{AddResult, AttachmentId, CniArgs, Env, Invocation, NetworkConfig};
+use netops::{Errno, Error, Kernel, MemoryKernel, NamespaceProblem, Snapshot};
+use serde_json::Value;
+
+use crate::kernels::{Kernels, Purpose};
+
+/// The namespace path that every [`TestCall`] names.
+const NETNS: &str = "/run/netns/test";
+
+/// A node with one container, in memory. Each call on it is a process of its own.
+#[derive(Default)]
+pub struct MemoryNode {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kernel: MemoryKernel,
+    container_gone: bool,
+    fault: Option<(usize, Fault)>,
+}
+
+/// What befalls one operation of each process.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// The kernel refuses it.
+    Refused(Errno),
+    /// It is done, and nobody is told.
+    ReplyLost,
+}
+
+impl MemoryNode {
+    /// A node just started.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A node with a kernel of one's own making.
+    pub fn with_kernel(kernel: MemoryKernel) -> Self {
+        Self { state: Mutex::new(State { kernel, container_gone: false, fault: None }) }
+    }
+
+    /// From now on, something befalls the operation after the first `n` of each process.
+    pub fn fail_at(&self, n: usize, fault: Fault) {
+        self.state().fault = Some((n, fault));
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.state().fault = None;
+    }
+
+    /// The container's last process ends, and its namespace with it.
+    pub fn end_container(&self) {
+        let mut state = self.state();
+        state.kernel.delete_container();
+        state.container_gone = true;
+    }
+
+    /// Everything that there is.
+    pub fn snapshot(&self) -> Snapshot {
+        self.state().kernel.snapshot()
+    }
+
+    /// A process of one's own on the node.
+    pub fn process(&self) -> MemoryKernel {
+        self.state().kernel.another()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kernels for &MemoryNode {
+    fn open(&self, container: Option<&Path>, _: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
+        let state = self.state();
+        let mut process = match container {
+            None => state.kernel.host_only(),
+            Some(_) if !state.container_gone => state.kernel.another(),
+            Some(path) => {
+                return Err(Error::Namespace { path: path.into(), problem: NamespaceProblem::Gone });
+            }
+        };
+        match state.fault {
+            Some((n, Fault::Refused(errno))) => process.fail_at(n, errno),
+            Some((n, Fault::ReplyLost)) => process.lose_reply_at(n),
+            None => {}
+        }
+        Ok(Box::new(process))
+    }
+}
+
+/// A call of a runtime: container `c1`, interface `eth0`, and a configuration.
+#[derive(Debug, Clone)]
+pub struct TestCall {
+    config: Value,
+    container: String,
+    interface: String,
+    args: String,
+    netns: bool,
+}
+
+impl TestCall {
+    /// A call with a configuration.
+    pub fn new(config: Value) -> Self {
+        Self { config, container: "c1".into(), interface: "eth0".into(), args: String::new(), netns: true }
+    }
+
+    /// For another container.
+    #[must_use]
+    pub fn container(mut self, id: &str) -> Self {
+        self.container = id.into();
+        self
+    }
+
+    /// For another interface.
+    #[must_use]
+    pub fn interface(mut self, name: &str) -> Self {
+        self.interface = name.into();
+        self
+    }
+
+    /// With `CNI_ARGS`.
+    #[must_use]
+    pub fn args(mut self, args: &str) -> Self {
+        self.args = args.into();
+        self
+    }
+
+    /// With the result of an `ADD` as `prevResult`.
+    #[must_use]
+    pub fn previous(mut self, result: &AddResult) -> Self {
+        let version = self.network_config().cni_version();
+        self.config["prevResult"] = result.to_value(version);
+        self
+    }
+
+    /// Without a namespace, as a `DEL` after the container's end.
+    #[must_use]
+    pub fn without_netns(mut self) -> Self {
+        self.netns = false;
+        self
+    }
+
+    /// As `ADD` and `CHECK` get it.
+    pub fn request(&self) -> Request {
+        self.call(NETNS.into())
+    }
+
+    /// As `DEL` gets it.
+    pub fn del_request(&self) -> DelRequest {
+        self.call(self.netns.then(|| NETNS.into()))
+    }
+
+    /// As `GC` gets it, with the valid attachments as pairs of container and interface.
+    pub fn gc_request(&self, valid: &[(&str, &str)]) -> GcRequest {
+        let attachment = |(container, interface): &(&str, &str)| AttachmentId {
+            container_id: parsed(container),
+            if_name: parsed(interface),
+        };
+        GcRequest {
+            valid_attachments: valid.iter().map(attachment).collect(),
+            config: self.network_config(),
+            invocation: self.invocation(),
+        }
+    }
+
+    /// As `STATUS` gets it.
+    pub fn status_request(&self) -> StatusRequest {
+        StatusRequest { config: self.network_config(), invocation: self.invocation() }
+    }
+
+    fn call<N>(&self, netns: N) -> Request<N> {
+        Request {
+            container_id: parsed(&self.container),
+            netns,
+            if_name: parsed(&self.interface),
+            args: CniArgs::parse(&self.args),
+            config: self.network_config(),
+            invocation: self.invocation(),
+        }
+    }
+
+    #[allow(clippy::expect_used)] // a test's own configuration
+    fn network_config(&self) -> NetworkConfig {
+        NetworkConfig::from_json(self.config.to_string().as_bytes()).expect("a test's configuration")
+    }
+
+    fn invocation(&self) -> Invocation {
+        let version = self.network_config().cni_version();
+        Invocation::new(Env::default(), self.config.to_string().into_bytes(), version)
+    }
+}
+
+#[allow(clippy::panic)] // a test's own names
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|e| panic!("a test's name: {text:?}: {e}"))
+}
