@@ -19,6 +19,8 @@ mod memory;
 mod name;
 mod plan;
 mod resource;
+mod ruleset;
+mod script;
 
 pub use engine::{Applied, ApplyError};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
@@ -33,3 +35,4 @@ pub use resource::{
     Address, Link, LinkKind, Masquerade, OtherAddresses, Port, PortVlan, Resource, Route, SpoofCheck, Sysctl,
     VethPeer,
 };
+pub use script::{Command, Script};

@@ -1,0 +1,72 @@
+//! What a command is for, in a sentence.
+
+use crate::plan::Place;
+use crate::resource::{LinkKind, Resource};
+
+/// What making something is for.
+pub(super) fn of(place: Place, resource: &Resource) -> String {
+    match resource {
+        Resource::Link(link) => match &link.kind {
+            LinkKind::Bridge { .. } => {
+                format!("Bridge \"{}\": the switch that containers are plugged into.", link.name)
+            }
+            LinkKind::Veth { peer } => format!(
+                "A virtual cable: one end is \"{}\" in the {place}, the other \"{}\" in the {}.",
+                link.name, peer.name, peer.place
+            ),
+            LinkKind::Dummy => {
+                format!("Dummy \"{}\": an interface that drops what is sent to it.", link.name)
+            }
+        },
+        Resource::LinkUp(link) => format!("\"{link}\" goes up."),
+        Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),
+        Resource::Port(port) => format!("How the bridge treats its port \"{}\".", port.link),
+        Resource::Address(address) => format!("Address {} on \"{}\".", address.net, address.link),
+        Resource::Settled(link) => format!("Wait until nobody has claimed the addresses of \"{link}\"."),
+        Resource::Route(route) => match (route.destination.prefix_len(), route.gateway) {
+            (0, Some(gateway)) => format!("Everything else goes by way of {gateway}."),
+            (0, None) => format!("Everything else goes out of \"{}\".", route.link),
+            (_, Some(gateway)) => format!("{} is reached by way of {gateway}.", route.destination),
+            (_, None) => format!("{} is reached directly, through \"{}\".", route.destination, route.link),
+        },
+        Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
+            .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
+        Resource::Masquerade(masquerade) => format!(
+            "What {} sends beyond {} takes the node's own address.",
+            masquerade.source,
+            masquerade.within.trunc()
+        ),
+        Resource::SpoofCheck(check) => {
+            format!("Port \"{}\" may send as {} only.", check.port, check.mac)
+        }
+    }
+}
+
+/// What removing it is.
+pub(super) fn of_removal(place: Place, resource: &Resource) -> String {
+    match resource {
+        Resource::LinkUp(link) => format!("\"{link}\" goes down."),
+        Resource::Promiscuous(link) => format!("\"{link}\" takes only frames for itself."),
+        _ => format!("Remove {resource} from the {place}."),
+    }
+}
+
+/// What some well-known settings are for.
+fn sysctl_purpose(key: &str, value: &str) -> Option<&'static str> {
+    let setting = key.rsplit('/').next()?;
+    Some(match (setting, value) {
+        ("ip_forward", "1") => "The node forwards IPv4 packets between its interfaces.",
+        ("forwarding", "1") if key.ends_with("ipv6/conf/all/forwarding") => {
+            "The node forwards IPv6 packets between its interfaces."
+        }
+        ("accept_ra", "0") => "Router advertisements are ignored: a container gives nobody a route.",
+        ("accept_dad", "0") => "No wait for duplicate addresses: an allocator has seen to that.",
+        ("arp_notify" | "ndisc_notify", "1") => {
+            "Neighbours are told of the address as the interface goes up."
+        }
+        ("disable_ipv6", "0") => "IPv6 is on.",
+        ("disable_ipv6", "1") => "IPv6 is off.",
+        ("keep_addr_on_down", "1") => "IPv6 addresses stay when the interface goes down.",
+        _ => return None,
+    })
+}

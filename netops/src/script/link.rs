@@ -1,0 +1,104 @@
+//! `ip link` and `bridge`.
+
+use crate::error::Error;
+use crate::name::MacAddr;
+use crate::name::{LinkName, SysctlKey};
+use crate::plan::Place;
+use crate::resource::{Link, LinkKind, Port, Sysctl};
+
+use super::Step;
+
+impl Step<'_> {
+    pub(super) fn add_link(&mut self, link: &Link) -> Result<(), Error> {
+        let peer_namespace = match &link.kind {
+            LinkKind::Veth { peer } => self.namespace_of(peer.place)?,
+            _ => self.namespace.clone(),
+        };
+        let mut add = words(["link", "add", "name", link.name.as_str()]);
+        let here = self.namespace.clone();
+        // A pair that spans two namespaces is made from the host's, which has no name to be told to `ip`.
+        let spanning = here != peer_namespace;
+        if spanning && let Some(container) = &here {
+            add.extend(words(["netns", container]));
+        }
+        add.extend(numbers(link.mtu, link.mac));
+        add.extend(words(["type", link.kind.name()]));
+        match &link.kind {
+            LinkKind::Bridge { vlan_filtering: true } => add.extend(words(["vlan_filtering", "1"])),
+            LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy => {}
+            LinkKind::Veth { peer } => {
+                add.extend(words(["peer", "name", peer.name.as_str()]));
+                add.extend(numbers(peer.mtu, peer.mac));
+                if spanning && let Some(container) = &peer_namespace {
+                    add.extend(words(["netns", container]));
+                }
+            }
+        }
+        if spanning {
+            self.push("ip", add);
+        } else {
+            self.ip(add);
+        }
+        self.finish_link(link);
+        Ok(())
+    }
+
+    /// What the kernel takes in the same message, and `ip` does not, or not readably.
+    fn finish_link(&mut self, link: &Link) {
+        let name = link.name.as_str();
+        if let Some(mark) = &link.mark {
+            self.ip(["link", "set", "dev", name, "alias", mark.as_str()]);
+        }
+        if link.ignore_router_advertisements {
+            self.set_sysctl(&Sysctl::optional(SysctlKey::ipv6(&link.name, "accept_ra"), 0));
+        }
+        if let Some(master) = &link.master {
+            self.ip(["link", "set", "dev", name, "master", master.as_str()]);
+        }
+        if link.up {
+            self.ip(["link", "set", "dev", name, "up"]);
+        }
+    }
+
+    pub(super) fn set_port(&mut self, port: &Port) {
+        let link: &LinkName = &port.link;
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        let (hairpin, isolated) = (on_off(port.hairpin), on_off(port.isolated));
+        let bridge = "bridge";
+        self.in_namespace(
+            bridge,
+            ["link", "set", "dev", link.as_str(), "hairpin", hairpin, "isolated", isolated],
+        );
+        if port.drop_default_vlan {
+            self.in_namespace(bridge, ["vlan", "delete", "dev", link.as_str(), "vid", "1"]);
+        }
+        for vlan in &port.vlans {
+            let range = if vlan.first == vlan.last {
+                vlan.first.to_string()
+            } else {
+                format!("{}-{}", vlan.first, vlan.last)
+            };
+            let mut add = words(["vlan", "add", "dev", link.as_str(), "vid", &range]);
+            if vlan.access {
+                add.extend(words(["pvid", "untagged"]));
+            }
+            self.in_namespace(bridge, add);
+        }
+    }
+
+    fn namespace_of(&self, place: Place) -> Result<Option<String>, Error> {
+        match place {
+            Place::Host => Ok(None),
+            Place::Container => self.script.container.clone().map(Some).ok_or(Error::NoContainer),
+        }
+    }
+}
+
+fn numbers(mtu: Option<u32>, mac: Option<MacAddr>) -> impl Iterator<Item = String> {
+    let mtu = mtu.into_iter().flat_map(|mtu| ["mtu".to_owned(), mtu.to_string()]);
+    mtu.chain(mac.into_iter().flat_map(|mac| ["address".to_owned(), mac.to_string()]))
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).into()
+}

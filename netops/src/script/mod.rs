@@ -1,0 +1,290 @@
+//! The commands that a person would type to get the same state.
+//!
+//! ```
+//! use netops::{Address, Link, LinkKind, LinkName, Place, Plan, Resource, Script};
+//!
+//! let bridge = LinkName::new("cni0")?;
+//! let mut plan = Plan::new();
+//! plan.share(Place::Host, Resource::Link(Link::new(bridge.clone(), LinkKind::Bridge { vlan_filtering: false })))
+//!     .share(Place::Host, Resource::Address(Address::new(bridge.clone(), "10.22.0.1/16".parse()?)))
+//!     .own(Place::Container, Resource::LinkUp(LinkName::loopback()));
+//!
+//! let mut script = Script::new("blue");
+//! plan.apply(&mut script)?;
+//! let commands: Vec<_> = script.commands().iter().map(ToString::to_string).collect();
+//! assert_eq!(
+//!     commands,
+//!     [
+//!         "ip link add name cni0 type bridge",
+//!         "ip address add 10.22.0.1/16 broadcast + dev cni0",
+//!         "ip -n blue link set dev lo up",
+//!     ]
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! As text, a script is one for a POSIX shell, with a comment on each step: `cargo run --example explain`.
+//!
+//! Nothing is looked up: a script starts from a node where nothing exists yet. It needs iproute2, procps' `sysctl` and
+//! nftables.
+
+mod comment;
+mod link;
+mod nft;
+mod shell;
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::kernel::{Answer, Created, Kernel, Query, Removed};
+use crate::plan::Place;
+use crate::resource::{Address, Resource, Route, Sysctl};
+
+/// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `sysctl` and `nft` for what it is asked for. Its
+/// `Display` is a POSIX shell script.
+#[derive(Debug, Clone)]
+pub struct Script {
+    container: Option<String>,
+    commands: Vec<Command>,
+}
+
+/// A command, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command {
+    /// What it is for, in a sentence. The same for all commands that one resource takes.
+    pub comment: String,
+    /// The program.
+    pub program: String,
+    /// Its arguments, not quoted.
+    pub args: Vec<String>,
+}
+
+impl Script {
+    /// A script for a node and a container, whose namespace has a name (as `ip netns add` gives it; a file in
+    /// `/run/netns`) or a path.
+    pub fn new(container: &str) -> Self {
+        Self { container: Some(container.to_owned()), commands: Vec::new() }
+    }
+
+    /// A script for a node only ([`Error::NoContainer`]).
+    pub fn host_only() -> Self {
+        Self { container: None, commands: Vec::new() }
+    }
+
+    /// The commands, in order.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    fn create_one(&mut self, place: Place, resource: &Resource) -> Result<(), Error> {
+        let mut step = Step::new(self, place, comment::of(place, resource))?;
+        match resource {
+            Resource::Link(link) => step.add_link(link)?,
+            Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "up"]),
+            Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "on"]),
+            Resource::Port(port) => step.set_port(port),
+            Resource::Address(address) => step.add_address(address),
+            Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
+            Resource::Route(route) => step.route("add", route),
+            Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
+            Resource::Masquerade(masquerade) => step.add_masquerade(masquerade),
+            Resource::SpoofCheck(check) => step.add_spoof_check(check)?,
+        }
+        Ok(())
+    }
+
+    fn remove_one(&mut self, place: Place, resource: &Resource) -> Result<(), Error> {
+        let mut step = Step::new(self, place, comment::of_removal(place, resource))?;
+        match resource {
+            Resource::Link(link) => step.ip(["link", "delete", "dev", link.name.as_str()]),
+            Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "down"]),
+            Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "off"]),
+            Resource::Address(address) => {
+                step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);
+            }
+            Resource::Route(route) => step.route("delete", route),
+            Resource::Masquerade(masquerade) => step.remove_masquerade(masquerade),
+            Resource::SpoofCheck(check) => step.remove_spoof_check(check)?,
+            Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Kernel for Script {
+    /// Nothing is there. (A sysctl has no value: unlike any that is wanted.)
+    fn read(&mut self, _: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
+        let nothing = |query: &Query| match query {
+            Query::Link(_) | Query::Links => Answer::Links(Vec::new()),
+            Query::Port(_) => Answer::Port(None),
+            Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
+            Query::Routes(_) => Answer::Routes(Vec::new()),
+            Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
+            Query::Masquerade(_) | Query::Masquerades => Answer::Masquerades(Vec::new()),
+            Query::SpoofCheck(_) | Query::SpoofChecks => Answer::SpoofChecks(Vec::new()),
+        };
+        Ok(queries.iter().map(nothing).collect())
+    }
+
+    fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>> {
+        resources.iter().map(|resource| self.create_one(place, resource).map(|()| Created::New)).collect()
+    }
+
+    fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
+        resources.iter().map(|resource| self.remove_one(place, resource).map(|()| Removed::Now)).collect()
+    }
+}
+
+/// A shell script: comments say what each command is for.
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("#!/bin/sh\nset -e\n")?;
+        for step in self.commands.chunk_by(|a, b| a.comment == b.comment) {
+            if let Some(command) = step.first() {
+                write!(f, "\n# {}\n", command.comment)?;
+            }
+            step.iter().try_for_each(|command| writeln!(f, "{command}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of shell, quoted where it has to be.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shell::quote(&self.program))?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", shell::quote(arg)))
+    }
+}
+
+/// The commands for one resource in the making.
+struct Step<'a> {
+    script: &'a mut Script,
+    /// The namespace to do it in, by name or path; `None` for the host's.
+    namespace: Option<String>,
+    comment: String,
+}
+
+impl<'a> Step<'a> {
+    fn new(script: &'a mut Script, place: Place, comment: String) -> Result<Self, Error> {
+        let namespace = match place {
+            Place::Host => None,
+            Place::Container => Some(script.container.clone().ok_or(Error::NoContainer)?),
+        };
+        // A comment ends with its line, and a hostile name must not end it earlier.
+        let comment = comment.replace(char::is_control, " ");
+        Ok(Self { script, namespace, comment })
+    }
+
+    fn push<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
+        self.script.commands.push(Command {
+            comment: self.comment.clone(),
+            program: program.to_owned(),
+            args: args.into_iter().map(Into::into).collect(),
+        });
+    }
+
+    /// A command of a program that takes a namespace: `ip -n NAME`, `bridge -n NAME`.
+    fn in_namespace<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
+        let namespace = self.namespace.iter().flat_map(|name| ["-n".to_owned(), name.clone()]);
+        let args: Vec<_> = namespace.chain(args.into_iter().map(Into::into)).collect();
+        self.push(program, args);
+    }
+
+    fn ip<S: Into<String>>(&mut self, args: impl IntoIterator<Item = S>) {
+        self.in_namespace("ip", args);
+    }
+
+    /// A command of a program that must be brought into the namespace.
+    fn run<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
+        match self.namespace.clone() {
+            None => self.push(program, args),
+            Some(namespace) => {
+                // `ip netns exec` takes names only.
+                let (enter, prefix) = if namespace.contains('/') {
+                    ("nsenter", vec![format!("--net={namespace}")])
+                } else {
+                    ("ip", vec!["netns".to_owned(), "exec".to_owned(), namespace])
+                };
+                let rest = std::iter::once(program.to_owned()).chain(args.into_iter().map(Into::into));
+                self.push(enter, prefix.into_iter().chain(rest).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    fn add_address(&mut self, address: &Address) {
+        let mut args = vec!["address".to_owned(), "add".to_owned(), address.net.to_string()];
+        let mut word = |word: &str| args.push(word.to_owned());
+        if address.broadcast().is_some() {
+            word("broadcast");
+            word("+");
+        }
+        word("dev");
+        word(address.link.as_str());
+        if address.net.addr().is_ipv6() && !address.detect_duplicates {
+            word("nodad");
+        }
+        if !address.prefix_route {
+            word("noprefixroute");
+        }
+        self.ip(args);
+    }
+
+    fn wait_for_addresses(&mut self, link: &str) {
+        let ip = match &self.namespace {
+            Some(namespace) => format!("ip -n {}", shell::quote(namespace)),
+            None => "ip".to_owned(),
+        };
+        let tentative = format!("{ip} -6 address show dev {} tentative", shell::quote(link));
+        let wait = format!("while {tentative} | grep -q inet6; do sleep 0.05; done");
+        self.push("timeout", ["10", "sh", "-c", wait.as_str()]);
+    }
+
+    fn route(&mut self, verb: &str, route: &Route) {
+        let mut args = Vec::new();
+        let mut word = |word: &str| args.push(word.to_owned());
+        // `default` alone would be IPv4's.
+        if route.destination.addr().is_ipv6() {
+            word("-6");
+        }
+        word("route");
+        word(verb);
+        if route.destination.prefix_len() == 0 {
+            word("default");
+        } else {
+            word(&route.destination.trunc().to_string());
+        }
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                word(name);
+                word(&value);
+            }
+        };
+        option("via", route.gateway.map(|gateway| gateway.to_string()));
+        option("dev", Some(route.link.to_string()));
+        option("metric", route.metric.map(|metric| metric.to_string()));
+        option("table", route.table.map(|table| table.to_string()));
+        option("scope", route.scope.map(|scope| scope.to_string()));
+        option("mtu", route.mtu.map(|mtu| mtu.to_string()));
+        option("advmss", route.advmss.map(|advmss| advmss.to_string()));
+        if route.onlink {
+            word("onlink");
+        }
+        // In front of `route`, where `-n` goes too.
+        self.ip(args);
+    }
+
+    fn set_sysctl(&mut self, sysctl: &Sysctl) {
+        // -e: that there is no such setting is no error.
+        let options = if sysctl.optional { ["-e", "-w"].as_slice() } else { ["-w"].as_slice() };
+        let path = sysctl.key.as_str();
+        // sysctl takes dots for slashes and slashes for slashes, unless the first that it meets is a dot.
+        let key = if path.contains('.') { path.to_owned() } else { path.replace('/', ".") };
+        let setting = format!("{key}={}", sysctl.value);
+        self.run(
+            "sysctl",
+            options.iter().copied().chain([setting.as_str()]).map(str::to_owned).collect::<Vec<_>>(),
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! `nft`: the same ruleset as [`crate::ruleset`] draws.
+
+use std::net::IpAddr;
+
+use crate::error::Error;
+use crate::name::{Invalid, LinkName};
+use crate::resource::{Masquerade, SpoofCheck};
+use crate::ruleset::{self, MASQUERADE4, MASQUERADE6, PORTS, POSTROUTING, PREROUTING, TABLE};
+
+use super::Step;
+
+impl Step<'_> {
+    pub(super) fn add_masquerade(&mut self, masquerade: &Masquerade) {
+        let Masquerade { source, within, mark } = masquerade;
+        let chain = ruleset::subnet_chain(*within);
+        let map = ruleset::masquerade_map(*source);
+        let ip = match source {
+            IpAddr::V4(_) => "ip",
+            IpAddr::V6(_) => "ip6",
+        };
+        // Commands that may be repeated: `add` keeps what is there, and a chain is flushed and filled at one stroke.
+        self.nft_once(format!("add table inet {TABLE}"));
+        self.nft_once(format!("add map inet {TABLE} {MASQUERADE4} {{ type ipv4_addr : verdict; }}"));
+        self.nft_once(format!("add map inet {TABLE} {MASQUERADE6} {{ type ipv6_addr : verdict; }}"));
+        self.nft_once(format!(
+            "add chain inet {TABLE} {POSTROUTING} {{ type nat hook postrouting priority srcnat; policy accept; }}"
+        ));
+        self.nft_once(format!(
+            "flush chain inet {TABLE} {POSTROUTING}; \
+             add rule inet {TABLE} {POSTROUTING} ip saddr vmap @{MASQUERADE4}; \
+             add rule inet {TABLE} {POSTROUTING} ip6 saddr vmap @{MASQUERADE6}"
+        ));
+        self.nft_once(format!("add chain inet {TABLE} {chain}"));
+        self.nft_once(format!(
+            "flush chain inet {TABLE} {chain}; \
+             add rule inet {TABLE} {chain} {ip} daddr != {{ {}, {} }} masquerade",
+            within.trunc(),
+            ruleset::multicast(*source),
+        ));
+        let comment = comment(mark.as_str());
+        self.nft(format!("create element inet {TABLE} {map} {{ {source} {comment} : goto {chain} }}"));
+    }
+
+    pub(super) fn remove_masquerade(&mut self, masquerade: &Masquerade) {
+        let map = ruleset::masquerade_map(masquerade.source);
+        self.nft(format!("delete element inet {TABLE} {map} {{ {} }}", masquerade.source));
+    }
+
+    pub(super) fn add_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
+        let SpoofCheck { port, mac, mark } = check;
+        can_be_typed(port)?;
+        let chain = ruleset::port_chain(port);
+        self.nft_once(format!("add table bridge {TABLE}"));
+        self.nft_once(format!("add map bridge {TABLE} {PORTS} {{ type ifname : verdict; }}"));
+        self.nft_once(format!(
+            "add chain bridge {TABLE} {PREROUTING} \
+             {{ type filter hook prerouting priority dstnat; policy accept; }}"
+        ));
+        self.nft_once(format!(
+            "flush chain bridge {TABLE} {PREROUTING}; \
+             add rule bridge {TABLE} {PREROUTING} iifname vmap @{PORTS}"
+        ));
+        self.nft(format!(
+            "add chain bridge {TABLE} {chain}; \
+             flush chain bridge {TABLE} {chain}; \
+             add rule bridge {TABLE} {chain} ether saddr != {mac} drop"
+        ));
+        let comment = comment(mark.as_str());
+        self.nft(format!("create element bridge {TABLE} {PORTS} {{ \"{port}\" {comment} : goto {chain} }}"));
+        Ok(())
+    }
+
+    pub(super) fn remove_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
+        can_be_typed(&check.port)?;
+        let chain = ruleset::port_chain(&check.port);
+        self.nft(format!(
+            "delete element bridge {TABLE} {PORTS} {{ \"{}\" }}; delete chain bridge {TABLE} {chain}",
+            check.port
+        ));
+        Ok(())
+    }
+
+    /// A command to `nft`, as one word: its braces and semicolons are not the shell's.
+    fn nft(&mut self, command: String) {
+        self.run("nft", [command]);
+    }
+
+    /// The same, unless the script has it already.
+    fn nft_once(&mut self, command: String) {
+        let before = self.script.commands.len();
+        self.nft(command);
+        let (earlier, new) = self.script.commands.split_at(before);
+        let same = |new: &super::Command| {
+            earlier.iter().any(|old| (&old.program, &old.args) == (&new.program, &new.args))
+        };
+        if new.iter().all(same) {
+            self.script.commands.truncate(before);
+        }
+    }
+}
+
+/// Refuses an interface name that would mean something else in nft's language, which knows no way to quote it.
+fn can_be_typed(name: &LinkName) -> Result<(), Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    if name.as_str().bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Invalid::new("interface name", name.as_str(), "cannot be written in nft's language").into())
+}
+
+/// A mark as nft takes it, which knows no way to write a quotation mark.
+fn comment(mark: &str) -> String {
+    format!("comment \"{}\"", mark.replace('"', "'"))
+}
