@@ -46,6 +46,8 @@ use crate::resource::{Address, Resource, Route, Sysctl};
 pub struct Script {
     container: Option<String>,
     commands: Vec<Command>,
+    /// The routes so far, by namespace.
+    routes: Vec<(Option<String>, Route)>,
 }
 
 /// A command, and what it is for.
@@ -64,12 +66,12 @@ impl Script {
     /// A script for a node and a container, whose namespace has a name (as `ip netns add` gives it; a file in
     /// `/run/netns`) or a path.
     pub fn new(container: &str) -> Self {
-        Self { container: Some(container.to_owned()), commands: Vec::new() }
+        Self { container: Some(container.to_owned()), ..Self::host_only() }
     }
 
     /// A script for a node only ([`Error::NoContainer`]).
     pub fn host_only() -> Self {
-        Self { container: None, commands: Vec::new() }
+        Self { container: None, commands: Vec::new(), routes: Vec::new() }
     }
 
     /// The commands, in order.
@@ -86,7 +88,7 @@ impl Script {
             Resource::Port(port) => step.set_port(port),
             Resource::Address(address) => step.add_address(address),
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
-            Resource::Route(route) => step.route("add", route),
+            Resource::Route(route) => step.add_route(route),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
             Resource::Masquerade(masquerade) => step.add_masquerade(masquerade),
             Resource::SpoofCheck(check) => step.add_spoof_check(check)?,
@@ -132,6 +134,9 @@ impl Kernel for Script {
     }
 
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
+        if place == Place::Container && self.container.is_none() {
+            return vec![Ok(Removed::Before); resources.len()];
+        }
         resources.iter().map(|resource| self.remove_one(place, resource).map(|()| Removed::Now)).collect()
     }
 }
@@ -241,6 +246,18 @@ impl<'a> Step<'a> {
         self.push("timeout", ["10", "sh", "-c", wait.as_str()]);
     }
 
+    /// `prepend` puts a second route beside the first, which `add` refuses: it is `NLM_F_CREATE` without `NLM_F_EXCL`.
+    fn add_route(&mut self, route: &Route) {
+        let key = |route: &Route| (route.destination.trunc(), route.metric, route.table);
+        let comes_second = self
+            .script
+            .routes
+            .iter()
+            .any(|(namespace, other)| *namespace == self.namespace && key(other) == key(route));
+        self.script.routes.push((self.namespace.clone(), route.clone()));
+        self.route(if comes_second { "prepend" } else { "add" }, route);
+    }
+
     fn route(&mut self, verb: &str, route: &Route) {
         let mut args = Vec::new();
         let mut word = |word: &str| args.push(word.to_owned());
@@ -262,6 +279,7 @@ impl<'a> Step<'a> {
             }
         };
         option("via", route.gateway.map(|gateway| gateway.to_string()));
+        option("src", route.source.map(|source| source.to_string()));
         option("dev", Some(route.link.to_string()));
         option("metric", route.metric.map(|metric| metric.to_string()));
         option("table", route.table.map(|table| table.to_string()));
@@ -271,7 +289,6 @@ impl<'a> Step<'a> {
         if route.onlink {
             word("onlink");
         }
-        // In front of `route`, where `-n` goes too.
         self.ip(args);
     }
 
