@@ -33,8 +33,9 @@ pub trait Kernel {
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::Port`],
-    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or [`Resource::SpoofCheck`] is
-    /// removed only if its mark is the same: an address may have found a new owner since ([`Removed::Before`]).
+    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or
+    /// [`Resource::SpoofCheck`] is removed only if its mark is the same: an address may have found a new owner since
+    /// ([`Removed::Before`]). Where no container's namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Announces that shared resources are about to be looked up and relied upon, until this value is dropped: as

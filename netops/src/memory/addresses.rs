@@ -188,33 +188,47 @@ fn remove_from(namespace: &mut Namespace, index: u32, net: IpNet) -> bool {
     let Some(link) = namespace.links.get_mut(&index) else { return false };
     let Some(at) = link.addresses.iter().position(|held| held.net == net) else { return false };
     let removed = link.addresses.remove(at);
-    let of_subnet = |other: &Held| other.net.trunc() == removed.net.trunc();
-    if removed.is_v4() {
-        if removed.secondary {
-            return true;
-        }
-        routes::remove_connected(namespace, index, removed.net);
-        let promotes =
-            namespace.links.get(&index).is_some_and(|link| sysctls::promotes(namespace, &link.name));
-        let Some(link) = namespace.links.get_mut(&index) else { return true };
-        if promotes {
-            let heir = link.addresses.iter_mut().find(|other| of_subnet(other));
-            if let Some(heir) = heir {
-                heir.secondary = false;
-                let heir = *heir;
-                routes::add_connected(namespace, index, &heir);
+    match net {
+        IpNet::V4(_) if removed.secondary => {}
+        IpNet::V4(_) => primary_removed(namespace, index, removed),
+        IpNet::V6(_) => {
+            let shares_route = |other: &Held| of_one_subnet(other, &removed) && other.prefix_route;
+            if !link.addresses.iter().any(shares_route) {
+                routes::remove_connected(namespace, index, net);
             }
-        } else {
-            link.addresses.retain(|other| !of_subnet(other));
         }
-        // The last IPv4 address takes all IPv4 routes along (fib_disable_ip()).
-        if namespace.links.get(&index).is_some_and(|link| !link.addresses.iter().any(Held::is_v4)) {
-            routes::flush(namespace, index, Family::V4);
-        }
-    } else if !link.addresses.iter().any(|other| of_subnet(other) && other.prefix_route) {
-        routes::remove_connected(namespace, index, removed.net);
     }
+    routes::forget_source(namespace, net.addr());
     true
+}
+
+/// The first IPv4 address of a subnet is gone: its route goes, and the subnet's others too, unless one of them is
+/// promoted.
+fn primary_removed(namespace: &mut Namespace, index: u32, removed: Held) {
+    routes::remove_connected(namespace, index, removed.net);
+    let Some(link) = namespace.links.get(&index) else { return };
+    let promotes = sysctls::promotes(namespace, &link.name);
+    let Some(link) = namespace.links.get_mut(&index) else { return };
+    if promotes {
+        if let Some(heir) = link.addresses.iter_mut().find(|other| of_one_subnet(other, &removed)) {
+            heir.secondary = false;
+            let heir = *heir;
+            routes::add_connected(namespace, index, &heir);
+        }
+        return;
+    }
+    let others: Vec<_> = link.addresses.extract_if(.., |other| of_one_subnet(other, &removed)).collect();
+    // The last IPv4 address takes all IPv4 routes along (fib_disable_ip()).
+    if !link.addresses.iter().any(Held::is_v4) {
+        routes::flush(namespace, index, Family::V4);
+    }
+    for other in others {
+        routes::forget_source(namespace, other.net.addr());
+    }
+}
+
+fn of_one_subnet(a: &Held, b: &Held) -> bool {
+    a.net.trunc() == b.net.trunc()
 }
 
 /// The kernel's own IPv6 addresses, which go when the link goes down whatever is said about keeping.

@@ -279,6 +279,9 @@ impl Kernel for MemoryKernel {
     }
 
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
+        if self.view.of(place).is_err() {
+            return vec![Ok(Removed::Before); resources.len()];
+        }
         resources
             .iter()
             .map(|resource| {

@@ -41,42 +41,48 @@ pub(super) enum Family {
     V6,
 }
 
-/// Adds a route, as `RTM_NEWROUTE` with `NLM_F_EXCL`.
+/// Adds a route, as `RTM_NEWROUTE` with `NLM_F_CREATE` alone: beside another to the same destination, unless it is the
+/// same.
 pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, Problem> {
     let link = namespace.index(&wanted.link)?;
-    let (route, family) = match (wanted.destination, wanted.gateway) {
-        (IpNet::V4(_), None | Some(IpAddr::V4(_))) => {
-            let scope = if wanted.gateway.is_some() { UNIVERSE } else { LINK };
-            (Route { scope: wanted.scope.or(Some(scope)), ..wanted.clone() }, Family::V4)
-        }
-        (IpNet::V6(_), None | Some(IpAddr::V6(_))) => {
-            let metric = wanted.metric.filter(|metric| *metric != 0).unwrap_or(V6_METRIC);
-            (Route { metric: Some(metric), scope: Some(UNIVERSE), ..wanted.clone() }, Family::V6)
-        }
-        _ => return Err(Problem::Refused(Errno::EINVAL, None)),
-    };
-    let route = Route { destination: route.destination.trunc(), ..route };
-    match family {
-        Family::V4 => can_send_v4(namespace, link, &route)?,
-        Family::V6 => can_send_v6(namespace, link, &route)?,
+    let family = family_of(wanted.destination);
+    if wanted.gateway.is_some_and(|gateway| family_of(gateway.into()) != family) {
+        return Err(Problem::Refused(Errno::EINVAL, None));
     }
-    if namespace.routes.iter().any(|entry| same_key(&entry.route, &route)) {
+    let route = normal(wanted);
+    let exists = match family {
+        Family::V4 => {
+            can_send_v4(namespace, link, &route)?;
+            namespace.routes.iter().any(|entry| !entry.connected && entry.route == route)
+        }
+        Family::V6 => {
+            can_send_v6(namespace, link, &route)?;
+            namespace.routes.iter().any(|entry| entry.link == link && same_hop(&entry.route, &route))
+        }
+    };
+    if exists {
         return Err(Problem::Refused(Errno::EEXIST, None));
     }
-    namespace.routes.push(Entry { route, link, connected: false });
+    let entry = Entry { route, link, connected: false };
+    match family {
+        Family::V4 => namespace.routes.insert(0, entry),
+        Family::V6 => namespace.routes.push(entry),
+    }
     Ok(Created::New)
 }
 
-/// Removes a route: the first to its destination, in its table, out of its link, and with its gateway and metric if it
-/// has them. Whether there was one.
+/// Removes the first route that has all that is said. Whether there was one.
 pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
     let Ok(link) = namespace.index(&unwanted.link) else { return false };
     let matches = |entry: &Entry| {
+        let Entry { route, .. } = entry;
         entry.link == link
-            && entry.route.destination == unwanted.destination.trunc()
-            && table(&entry.route) == table(unwanted)
-            && unwanted.gateway.is_none_or(|gateway| entry.route.gateway == Some(gateway))
-            && unwanted.metric.is_none_or(|metric| entry.route.metric == Some(metric))
+            && route.destination == unwanted.destination.trunc()
+            && table(route) == table(unwanted)
+            && unwanted.gateway.is_none_or(|gateway| route.gateway == Some(gateway))
+            && unwanted.metric.is_none_or(|metric| route.metric.unwrap_or(0) == metric)
+            && unwanted.scope.is_none_or(|scope| route.scope == Some(scope))
+            && unwanted.source.is_none_or(|source| route.source == Some(source))
     };
     match namespace.routes.iter().position(matches) {
         Some(at) => {
@@ -96,14 +102,14 @@ pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
 /// Adds the route to an address's own prefix, if it has one.
 pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) {
     let Some(link) = namespace.links.get(&index) else { return };
-    let (scope, metric) = match held.net {
+    let (scope, metric, source) = match held.net {
         // Loopback's go to the `local` table, which is not looked at here.
         _ if link.kind.is_loopback() || !held.prefix_route => return,
         IpNet::V4(net) if held.secondary || net.prefix_len() == 32 || net.network().octets()[0] == 0 => {
             return;
         }
-        IpNet::V4(_) => (LINK, None),
-        IpNet::V6(_) => (UNIVERSE, Some(V6_CONNECTED_METRIC)),
+        IpNet::V4(net) => (LINK, None, Some(IpAddr::V4(net.addr()))),
+        IpNet::V6(_) => (UNIVERSE, Some(V6_CONNECTED_METRIC), None),
     };
     let route = Route { scope: Some(scope), metric, ..Route::new(held.net.trunc(), None, link.name.clone()) };
     let there = |entry: &Entry| entry.connected && entry.link == index && entry.route == route;
@@ -119,6 +125,21 @@ pub(super) fn remove_connected(namespace: &mut Namespace, index: u32, net: IpNet
         .retain(|entry| !(entry.connected && entry.link == index && entry.route.destination == net.trunc()));
 }
 
+/// An address is no link's any more: no packet can have it as its source. IPv4's routes that say so go with it.
+pub(super) fn forget_source(namespace: &mut Namespace, address: IpAddr) {
+    if namespace.links.values().any(|link| link.addresses.iter().any(|held| held.net.addr() == address)) {
+        return;
+    }
+    match family_of(address.into()) {
+        Family::V4 => namespace.routes.retain(|entry| entry.route.source != Some(address)),
+        Family::V6 => {
+            for entry in namespace.routes.iter_mut().filter(|entry| entry.route.source == Some(address)) {
+                entry.route.source = None;
+            }
+        }
+    }
+}
+
 /// Removes all routes of a family out of a link.
 pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
     namespace.routes.retain(|entry| entry.link != index || family_of(entry.route.destination) != family);
@@ -126,6 +147,9 @@ pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
 
 /// What `fib_check_nh()` asks of a next hop.
 fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
+    if route.source.is_some_and(|source| !is_local_v4(namespace, source)) {
+        return Err(refused(Errno::EINVAL, "Invalid prefsrc address"));
+    }
     let up = namespace.links.get(&index).is_some_and(|link| link.up);
     let Some(gateway) = route.gateway else {
         return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
@@ -161,6 +185,9 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
 /// What `fib6_nh_init()` and `ip6_route_check_nh()` ask.
 fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
     let Some(link) = namespace.links.get(&index) else { return Ok(()) };
+    if route.source.is_some_and(|source| !link.addresses.iter().any(|held| held.net.addr() == source)) {
+        return Err(refused(Errno::EINVAL, "Invalid source address"));
+    }
     if let Some(gateway) = route.gateway {
         if gateway.is_multicast() || gateway.is_unspecified() {
             return Err(refused(Errno::EINVAL, "Invalid gateway address"));
@@ -190,9 +217,29 @@ fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr) -> bool {
     candidates.max_by_key(key).is_some_and(|best| best.route.gateway.is_none())
 }
 
-/// Routes are told apart by destination, metric and table (and type of service, which is not asked for here).
-fn same_key(a: &Route, b: &Route) -> bool {
-    a.destination == b.destination && a.metric.unwrap_or(0) == b.metric.unwrap_or(0) && table(a) == table(b)
+/// A route with what the kernel fills in.
+fn normal(route: &Route) -> Route {
+    let (metric, scope) = match (route.destination, route.gateway) {
+        (IpNet::V4(_), gateway) => {
+            let usual = if gateway.is_some() { UNIVERSE } else { LINK };
+            (route.metric.filter(|metric| *metric != 0), route.scope.unwrap_or(usual))
+        }
+        (IpNet::V6(_), _) => {
+            (Some(route.metric.filter(|metric| *metric != 0).unwrap_or(V6_METRIC)), UNIVERSE)
+        }
+    };
+    Route {
+        destination: route.destination.trunc(),
+        metric,
+        scope: Some(scope),
+        table: route.table.filter(|table| *table != MAIN),
+        ..route.clone()
+    }
+}
+
+/// What makes two IPv6 routes one (`rt6_duplicate_nexthop()`).
+fn same_hop(a: &Route, b: &Route) -> bool {
+    (a.destination, a.metric, table(a), a.gateway) == (b.destination, b.metric, table(b), b.gateway)
 }
 
 fn is_local_v4(namespace: &Namespace, address: IpAddr) -> bool {

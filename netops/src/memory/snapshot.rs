@@ -100,6 +100,7 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
         let mut line = format!("route {} dev \"{}\"", route.destination, route.link);
         let words = [
             route.gateway.map(|gateway| format!(" via {gateway}")),
+            route.source.map(|source| format!(" src {source}")),
             route.onlink.then(|| " onlink".to_owned()),
             route.metric.map(|metric| format!(" metric {metric}")),
             route.table.filter(|table| *table != 254).map(|table| format!(" table {table}")),
