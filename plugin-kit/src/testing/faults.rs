@@ -67,14 +67,15 @@ pub fn assert_del_is_completed_by_the_next<P: Attach + Copy>(plugin: P, config: 
 fn fail_del<P: Attach + Copy>(plugin: P, config: &Value, gone: bool, n: usize) -> bool {
     let node = MemoryNode::new();
     let plugin = Kit::with_kernels(plugin, &node);
-    let bystander = TestCall::new(config.clone()).container("bystander").interface("eth1");
+    node.start_container("c1");
+    let bystander = TestCall::new(config.clone()).container("bystander");
     expect(plugin.add(&bystander.request()), "ADD of another");
     let (before, leases_before) = (node.snapshot(), leases(config));
 
     let mut call = TestCall::new(config.clone());
     expect(plugin.add(&call.request()), "ADD");
     if gone {
-        node.end_container();
+        node.end_container("c1");
         call = call.without_netns();
     }
     node.fail_at(n, Fault::Refused(Errno::ENOBUFS));

@@ -27,7 +27,8 @@ mod faults;
 
 pub use faults::{assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next};
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
@@ -37,10 +38,7 @@ use serde_json::Value;
 
 use crate::kernels::{Kernels, Purpose};
 
-/// The namespace path that every [`TestCall`] names.
-const NETNS: &str = "/run/netns/test";
-
-/// A node with one container, in memory. Each call on it is a process of its own.
+/// A node in memory, with a network namespace for each container that a call names. Each call is a process of its own.
 #[derive(Default)]
 pub struct MemoryNode {
     state: Mutex<State>,
@@ -48,9 +46,16 @@ pub struct MemoryNode {
 
 #[derive(Default)]
 struct State {
+    /// A process on the node; its container is the first that is asked for.
     kernel: MemoryKernel,
-    container_gone: bool,
+    /// By path; `None` once it has ended.
+    containers: HashMap<PathBuf, Option<MemoryKernel>>,
     fault: Option<(usize, Fault)>,
+}
+
+/// The path of a container's namespace.
+fn netns(container: &str) -> PathBuf {
+    Path::new("/run/netns").join(container)
 }
 
 /// What befalls one operation of each process.
@@ -70,7 +75,7 @@ impl MemoryNode {
 
     /// A node with a kernel of one's own making.
     pub fn with_kernel(kernel: MemoryKernel) -> Self {
-        Self { state: Mutex::new(State { kernel, container_gone: false, fault: None }) }
+        Self { state: Mutex::new(State { kernel, ..State::default() }) }
     }
 
     /// From now on, something befalls the operation after the first `n` of each process.
@@ -83,11 +88,19 @@ impl MemoryNode {
         self.state().fault = None;
     }
 
-    /// The container's last process ends, and its namespace with it.
-    pub fn end_container(&self) {
+    /// A container's namespace is made, with nothing in it. One that is not started is when a call first names it.
+    pub fn start_container(&self, id: &str) {
         let mut state = self.state();
-        state.kernel.delete_container();
-        state.container_gone = true;
+        let first = state.containers.is_empty();
+        let process = if first { state.kernel.another() } else { state.kernel.another_container() };
+        state.containers.insert(netns(id), Some(process));
+    }
+
+    /// A container's last process ends, and its namespace with it.
+    pub fn end_container(&self, id: &str) {
+        if let Some(mut process) = self.state().containers.insert(netns(id), None).flatten() {
+            process.delete_container();
+        }
     }
 
     /// Everything that there is.
@@ -107,12 +120,21 @@ impl MemoryNode {
 
 impl Kernels for &MemoryNode {
     fn open(&self, container: Option<&Path>, _: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
-        let state = self.state();
+        let mut state = self.state();
         let mut process = match container {
             None => state.kernel.host_only(),
-            Some(_) if !state.container_gone => state.kernel.another(),
             Some(path) => {
-                return Err(Error::Namespace { path: path.into(), problem: NamespaceProblem::Gone });
+                if !state.containers.contains_key(path) {
+                    drop(state);
+                    self.start_container(&path.file_name().unwrap_or_default().to_string_lossy());
+                    state = self.state();
+                }
+                match state.containers.get(path).and_then(Option::as_ref) {
+                    Some(process) => process.another(),
+                    None => {
+                        return Err(Error::Namespace { path: path.into(), problem: NamespaceProblem::Gone });
+                    }
+                }
             }
         };
         match state.fault {
@@ -178,12 +200,12 @@ impl TestCall {
 
     /// As `ADD` and `CHECK` get it.
     pub fn request(&self) -> Request {
-        self.call(NETNS.into())
+        self.call(netns(&self.container))
     }
 
     /// As `DEL` gets it.
     pub fn del_request(&self) -> DelRequest {
-        self.call(self.netns.then(|| NETNS.into()))
+        self.call(self.netns.then(|| netns(&self.container)))
     }
 
     /// As `GC` gets it, with the valid attachments as pairs of container and interface.
