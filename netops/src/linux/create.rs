@@ -8,7 +8,7 @@ use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::link::{Creation, Flag};
 use super::rtnetlink::{address, link, port, route};
-use super::{Known, LinuxKernel, read, refused, sysctl};
+use super::{Known, LinuxKernel, nft, read, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
@@ -26,7 +26,8 @@ pub(super) fn create(
             Some(Means::File) => write_sysctls(kernel, place, run),
             Some(Means::Rtnetlink) => Batch::new(kernel, place, run).run(),
             Some(Means::Patience) => wait(kernel, place, run),
-            Some(Means::Nftables) | None => Vec::new(),
+            Some(Means::Nftables) => nft::create(kernel, place, run),
+            None => Vec::new(),
         });
         if outcomes.iter().any(Result::is_err) {
             break;

@@ -14,6 +14,7 @@ mod create;
 mod lock;
 mod namespace;
 mod netlink;
+mod nft;
 mod read;
 mod remove;
 mod rtnetlink;
@@ -128,6 +129,7 @@ struct Room {
     namespace: Option<Namespace>,
     foreign: bool,
     route: Option<Socket>,
+    netfilter: Option<Socket>,
     links: HashMap<LinkName, Known>,
 }
 
@@ -167,6 +169,14 @@ impl Room {
             None => self.open(Protocol::Route)?,
         };
         Ok(self.route.insert(socket))
+    }
+
+    fn netfilter(&mut self) -> Result<&mut Socket, Error> {
+        let socket = match self.netfilter.take() {
+            Some(socket) => socket,
+            None => self.open(Protocol::Netfilter)?,
+        };
+        Ok(self.netfilter.insert(socket))
     }
 
     fn open(&self, protocol: Protocol) -> Result<Socket, Error> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::netlink::Datagram;
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route};
-use super::{Known, LinuxKernel, refused, sysctl};
+use super::{Known, LinuxKernel, nft, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
@@ -39,8 +39,16 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                     value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
                 Answer::Sysctl(value)
             }
-            Query::Masquerade(_) | Query::Masquerades => Answer::Masquerades(Vec::new()),
-            Query::SpoofCheck(_) | Query::SpoofChecks => Answer::SpoofChecks(Vec::new()),
+            Query::Masquerade(source) => {
+                Answer::Masquerades(nft::masquerade(kernel, place, *source, &query.to_string())?)
+            }
+            Query::Masquerades => Answer::Masquerades(nft::masquerades(kernel, place, &query.to_string())?),
+            Query::SpoofCheck(port) => {
+                Answer::SpoofChecks(nft::spoof_checks(kernel, place, Some(port), &query.to_string())?)
+            }
+            Query::SpoofChecks => {
+                Answer::SpoofChecks(nft::spoof_checks(kernel, place, None, &query.to_string())?)
+            }
         });
     }
     Ok(answers)

@@ -4,7 +4,7 @@ use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
 use super::rtnetlink::{address, link, route};
-use super::{LinuxKernel, read, refused};
+use super::{LinuxKernel, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
@@ -24,6 +24,7 @@ pub(super) fn remove(
     for run in resources.chunk_by(|a, b| Means::of(a) == Means::of(b)) {
         outcomes.extend(match run.first().map(|first| Means::of(first)) {
             Some(Means::Rtnetlink) => by_rtnetlink(kernel, place, run),
+            Some(Means::Nftables) => nft::remove(kernel, place, run),
             _ => vec![Ok(Removed::Before); run.len()],
         });
     }

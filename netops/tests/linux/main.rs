@@ -3,5 +3,6 @@
 #![cfg(test)]
 
 mod links;
+mod nft;
 mod sharing;
 mod support;

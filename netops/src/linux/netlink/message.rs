@@ -54,12 +54,17 @@ impl Datagram {
         self.starts.is_empty()
     }
 
-    /// The bytes to send, numbered from a sequence number on; `None` if a length did not fit its field.
-    pub(super) fn numbered(&mut self, first: u32) -> Option<&[u8]> {
+    /// Numbers the messages, from a sequence number on.
+    pub(super) fn number(&mut self, first: u32) {
         for (number, start) in self.starts.clone().into_iter().enumerate() {
             self.patch(start + 8, &first.wrapping_add(number as u32).to_ne_bytes());
         }
-        (!self.overflow).then_some(&self.bytes)
+    }
+
+    /// The bytes of some of the messages; `None` if a length did not fit its field.
+    pub(super) fn bytes(&self, messages: Range<usize>) -> Option<&[u8]> {
+        let start = |number| self.starts.get(number).copied().unwrap_or(self.bytes.len());
+        if self.overflow { None } else { self.bytes.get(start(messages.start)..start(messages.end)) }
     }
 
     /// Adds flags to one message.

@@ -3,6 +3,7 @@
 //! The kernel executes a netlink request inside the `send` that brings it, and queues the answers before `send`
 //! returns; a dump goes on inside each `recv`. So nothing here ever waits: an answer that is not in the queue was lost.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -17,6 +18,11 @@ const BUFFER: usize = 64 * 1024;
 const COMFORTABLE: usize = 192 * 1024;
 /// `NLMSGERR_ATTR_MSG`: what was wrong, in words.
 const EXPLANATION: u16 = 1;
+/// How many answers fit into a receive buffer as the kernel gives it: 208 KiB, of which it reckons some 2.3 for one
+/// about a link.
+const TOGETHER: usize = 64;
+/// How often the kernel may say that it lost an answer.
+const LOSSES: usize = 16;
 /// How often a dump is repeated that changes made inconsistent.
 const DUMPS: usize = 8;
 
@@ -107,40 +113,47 @@ impl Socket {
         Ok(Self { descriptor, sequence: 1, buffer: vec![0; BUFFER] })
     }
 
-    /// Sends requests and collects what comes back, one reply each. Only the last is acknowledged, so that a thousand
-    /// of them do not overflow the receive buffer; refusals are reported whether asked for or not.
-    pub(in crate::linux) fn exchange(&mut self, datagram: &mut Datagram) -> Result<Vec<Reply>, Failure> {
-        let last = datagram.len().saturating_sub(1);
-        self.exchange_until(datagram, last)
+    /// Sends requests that are independent of one another, and collects what comes back, one reply each. Only the last
+    /// of those that are sent together is acknowledged; refusals are reported whether asked for or not.
+    pub(in crate::linux) fn exchange(&mut self, requests: &mut Datagram) -> Result<Vec<Reply>, Failure> {
+        let mut replies = Vec::with_capacity(requests.len());
+        for first in (0..requests.len()).step_by(TOGETHER) {
+            let messages = first..requests.len().min(first + TOGETHER);
+            let last = messages.end - 1;
+            replies.extend(self.exchange_some(requests, messages, last)?);
+        }
+        Ok(replies)
     }
 
-    /// The same for a datagram whose last request that is acknowledged is a given one.
-    pub(in crate::linux) fn exchange_until(
+    /// Sends requests that have to be sent together, of which a given one is the last that can be acknowledged.
+    pub(in crate::linux) fn exchange_whole(
         &mut self,
-        datagram: &mut Datagram,
+        requests: &mut Datagram,
         last: usize,
     ) -> Result<Vec<Reply>, Failure> {
-        if datagram.is_empty() {
-            return Ok(Vec::new());
-        }
+        self.exchange_some(requests, 0..requests.len(), last)
+    }
+
+    fn exchange_some(
+        &mut self,
+        requests: &mut Datagram,
+        messages: Range<usize>,
+        last: usize,
+    ) -> Result<Vec<Reply>, Failure> {
         let first = self.sequence;
-        self.sequence = self.sequence.wrapping_add(datagram.len() as u32);
-        let count = datagram.len();
-        let dump = is_dump(datagram.flags(last));
-        if !dump {
-            datagram.add_flags(last, libc::NLM_F_ACK);
+        self.sequence = first.wrapping_add(requests.len() as u32);
+        requests.number(first);
+        if !is_dump(requests.flags(last)) {
+            requests.add_flags(last, libc::NLM_F_ACK);
         }
-        let bytes = datagram.numbered(first).ok_or(Failure::TooLong)?;
+        let bytes = requests.bytes(messages.clone()).ok_or(Failure::TooLong)?;
         if bytes.len() > COMFORTABLE {
-            sys::set_socket_option(
-                &self.descriptor,
-                libc::SOL_SOCKET,
-                libc::SO_SNDBUFFORCE,
-                bytes.len().saturating_mul(2).try_into().map_err(|_| Failure::TooLong)?,
-            )?;
+            let size = i32::try_from(bytes.len().saturating_mul(2)).map_err(|_| Failure::TooLong)?;
+            sys::set_socket_option(&self.descriptor, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)?;
         }
         retry(|| send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty()))?;
-        self.collect(first, count, last)
+        let first = first.wrapping_add(messages.start as u32);
+        self.collect(first, messages.len(), last - messages.start)
     }
 
     /// Asks for a list. Repeats the question if the list changed while it was being read.
@@ -159,12 +172,13 @@ impl Socket {
 
     fn collect(&mut self, first: u32, count: usize, last: usize) -> Result<Vec<Reply>, Failure> {
         let mut replies: Vec<Reply> = std::iter::repeat_with(Reply::default).take(count).collect();
+        let mut losses = 0..LOSSES;
         loop {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
             let length = match retry(|| recv(self.descriptor.as_raw_fd(), &mut self.buffer, flags)) {
                 Ok(length) => length,
                 // Something was lost; what was not is still there.
-                Err(nix::errno::Errno::ENOBUFS) => continue,
+                Err(nix::errno::Errno::ENOBUFS) if losses.next().is_some() => continue,
                 // A batch that was refused as a whole says so about its first message, and has no more to say.
                 Err(nix::errno::Errno::EAGAIN) if replies.iter().any(|r| r.refusal.is_some()) => {
                     return Ok(replies);

@@ -1,0 +1,322 @@
+//! Rules: written as a person would say them, encoded as the kernel executes them (`linux/netfilter/nf_tables.h`,
+//! `NFTA_RULE_EXPRESSIONS`).
+//!
+//! The encoding is the one that `nft` itself would choose, so that `nft list ruleset` prints them as they are written
+//! here.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::linux::netlink::Attributes;
+
+const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
+
+/// A rule under construction: what has to be true, in order, and then what is done.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rule {
+    expressions: Vec<Expression>,
+}
+
+/// Something of a packet that can be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    /// `ip saddr`, `ip6 saddr`.
+    Source(Version),
+    /// `ip daddr`, `ip6 daddr`.
+    Destination(Version),
+    /// `iifname`.
+    InputInterface,
+    /// `ether saddr`, where there is an Ethernet header: in the bridge family.
+    EthernetSource,
+}
+
+/// The two versions of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// What happens to a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is gone.
+    Drop,
+    /// Back to the chain that this one was jumped to from.
+    Return,
+    /// On to a chain, and back from it.
+    Jump(String),
+}
+
+impl Rule {
+    /// `FIELD PREFIX`: an address is within a prefix.
+    pub(super) fn within(self, field: fn(Version) -> Field, prefix: IpNet) -> Self {
+        self.compare(field, prefix, NFT_CMP_EQ)
+    }
+
+    /// `FIELD != PREFIX`: it is not.
+    pub(super) fn outside(self, field: fn(Version) -> Field, prefix: IpNet) -> Self {
+        self.compare(field, prefix, NFT_CMP_NEQ)
+    }
+
+    /// `FIELD . FIELD … @SET`: a set has them, put together.
+    pub(super) fn in_set(self, fields: &[Field], set: &'static str) -> Self {
+        self.load(fields).then(Expression::Lookup { set, then: Lookup::Match })
+    }
+
+    /// `FIELD . FIELD … != @SET`: it has not.
+    pub(super) fn not_in_set(self, fields: &[Field], set: &'static str) -> Self {
+        self.load(fields).then(Expression::Lookup { set, then: Lookup::Mismatch })
+    }
+
+    /// `FIELD . FIELD … vmap @MAP`: does what a map says of them, and nothing if that has them not.
+    pub(super) fn verdict_map(self, fields: &[Field], map: &'static str) -> Self {
+        self.load(fields).then(Expression::Lookup { set: map, then: Lookup::Verdict })
+    }
+
+    /// A verdict.
+    pub(super) fn verdict(self, verdict: Verdict) -> Self {
+        self.then(Expression::Verdict(verdict))
+    }
+
+    /// `masquerade`.
+    pub(super) fn masquerade(self) -> Self {
+        self.then(Expression::Masquerade)
+    }
+
+    fn then(mut self, expression: Expression) -> Self {
+        self.expressions.push(expression);
+        self
+    }
+
+    /// Puts fields into registers, one behind another.
+    fn load(mut self, fields: &[Field]) -> Self {
+        let mut word = 0;
+        for field in fields {
+            let load = Expression::Load { field: *field, length: field.length(), register: register(word) };
+            self = self.only_version_of(*field).then(load);
+            word += field.length().div_ceil(4);
+        }
+        self
+    }
+
+    fn compare(self, field: fn(Version) -> Field, prefix: IpNet, operator: u32) -> Self {
+        let field = field(Version::of(prefix.addr()));
+        let (address, mask) = (octets(prefix.network()), octets(prefix.netmask()));
+        let bits = usize::from(prefix.prefix_len());
+        // As nft: whole bytes are compared by themselves, without a mask.
+        let length = if bits % 8 == 0 && bits > 0 { bits / 8 } else { address.len() };
+        let cut = |bytes: Vec<u8>| bytes.into_iter().take(length).collect::<Vec<_>>();
+        let mut rule = self.only_version_of(field);
+        rule = rule.then(Expression::Load { field, length: length as u32, register: FIRST_REGISTER });
+        if length == address.len() && bits < 8 * length {
+            rule = rule.then(Expression::Mask(mask));
+        }
+        rule.then(Expression::Compare { operator, value: cut(address) })
+    }
+
+    /// `meta nfproto`: where both versions of IP pass, a look into one's header is preceded by this.
+    fn only_version_of(self, field: Field) -> Self {
+        let protocol = match field {
+            Field::Source(Version::V4) | Field::Destination(Version::V4) => libc::NFPROTO_IPV4,
+            Field::Source(Version::V6) | Field::Destination(Version::V6) => libc::NFPROTO_IPV6,
+            Field::InputInterface | Field::EthernetSource => return self,
+        };
+        self.then(Expression::Protocol)
+            .then(Expression::Compare { operator: NFT_CMP_EQ, value: vec![protocol as u8] })
+    }
+
+    /// Writes `NFTA_RULE_EXPRESSIONS`.
+    pub(super) fn encode(&self, rule: &mut Attributes<'_>) {
+        rule.nest(NFTA_RULE_EXPRESSIONS, |list| {
+            for expression in &self.expressions {
+                list.nest(NFTA_LIST_ELEM, |element| expression.encode(element));
+            }
+        });
+    }
+}
+
+impl Verdict {
+    /// Writes `NFTA_DATA_VERDICT`.
+    pub(super) fn encode(&self, data: &mut Attributes<'_>) {
+        data.nest(NFTA_DATA_VERDICT, |verdict| {
+            let code = match self {
+                Self::Drop => libc::NF_DROP,
+                Self::Return => libc::NFT_RETURN,
+                Self::Jump(_) => libc::NFT_JUMP,
+            };
+            verdict.be32(NFTA_VERDICT_CODE, code as u32);
+            if let Self::Jump(chain) = self {
+                verdict.text(NFTA_VERDICT_CHAIN, chain);
+            }
+        });
+    }
+}
+
+/// One step of a rule. Those that look at something look at the first register.
+#[derive(Debug, Clone)]
+enum Expression {
+    /// Loads the version of IP.
+    Protocol,
+    /// Loads the first bytes of a field.
+    Load { field: Field, length: u32, register: u32 },
+    /// Keeps some bits.
+    Mask(Vec<u8>),
+    /// Ends the rule here unless it compares so.
+    Compare { operator: u32, value: Vec<u8> },
+    /// Looks into a set or map.
+    Lookup { set: &'static str, then: Lookup },
+    /// Ends with a verdict.
+    Verdict(Verdict),
+    /// Source NAT to the address of the interface that the packet leaves by.
+    Masquerade,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    Match,
+    Mismatch,
+    Verdict,
+}
+
+impl Expression {
+    /// Writes a name and what belongs to it.
+    fn encode(&self, element: &mut Attributes<'_>) {
+        let mut expression = |name: &str, data: &dyn Fn(&mut Attributes<'_>)| {
+            element.text(NFTA_EXPR_NAME, name).nest(NFTA_EXPR_DATA, |nest| data(nest));
+        };
+        match self {
+            Self::Protocol => {
+                expression("meta", &|data| meta(data, libc::NFT_META_NFPROTO as u32, FIRST_REGISTER))
+            }
+            Self::Load { field: Field::InputInterface, register, .. } => {
+                expression("meta", &|data| meta(data, libc::NFT_META_IIFNAME as u32, *register));
+            }
+            Self::Load { field, length, register } => expression("payload", &|data| {
+                let (base, offset) = field.location();
+                data.be32(NFTA_PAYLOAD_DREG, *register)
+                    .be32(NFTA_PAYLOAD_BASE, base as u32)
+                    .be32(NFTA_PAYLOAD_OFFSET, offset)
+                    .be32(NFTA_PAYLOAD_LEN, *length);
+            }),
+            Self::Mask(mask) => expression("bitwise", &|data| {
+                data.be32(NFTA_BITWISE_SREG, FIRST_REGISTER)
+                    .be32(NFTA_BITWISE_DREG, FIRST_REGISTER)
+                    .be32(NFTA_BITWISE_LEN, mask.len() as u32)
+                    .nest(NFTA_BITWISE_MASK, |nest| value(nest, mask))
+                    .nest(NFTA_BITWISE_XOR, |nest| value(nest, &vec![0; mask.len()]));
+            }),
+            Self::Compare { operator, value: wanted } => expression("cmp", &|data| {
+                data.be32(NFTA_CMP_SREG, FIRST_REGISTER)
+                    .be32(NFTA_CMP_OP, *operator)
+                    .nest(NFTA_CMP_DATA, |nest| value(nest, wanted));
+            }),
+            Self::Lookup { set, then } => expression("lookup", &|data| {
+                data.text(NFTA_LOOKUP_SET, set).be32(NFTA_LOOKUP_SREG, FIRST_REGISTER);
+                match then {
+                    Lookup::Match => {}
+                    Lookup::Mismatch => drop(data.be32(NFTA_LOOKUP_FLAGS, libc::NFT_LOOKUP_F_INV as u32)),
+                    Lookup::Verdict => drop(data.be32(NFTA_LOOKUP_DREG, libc::NFT_REG_VERDICT as u32)),
+                }
+            }),
+            Self::Verdict(verdict) => expression("immediate", &|data| {
+                data.be32(NFTA_IMMEDIATE_DREG, libc::NFT_REG_VERDICT as u32)
+                    .nest(NFTA_IMMEDIATE_DATA, |nest| verdict.encode(nest));
+            }),
+            Self::Masquerade => expression("masq", &|_| {}),
+        }
+    }
+}
+
+impl Field {
+    /// Where it is: which header, and how far into it (RFC 791, RFC 8200, IEEE 802.3).
+    fn location(self) -> (i32, u32) {
+        match self {
+            Self::Source(Version::V4) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 12),
+            Self::Destination(Version::V4) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 16),
+            Self::Source(Version::V6) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 8),
+            Self::Destination(Version::V6) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 24),
+            Self::EthernetSource | Self::InputInterface => (libc::NFT_PAYLOAD_LL_HEADER, 6),
+        }
+    }
+
+    /// How many bytes it has.
+    pub(super) fn length(self) -> u32 {
+        match self {
+            Self::Source(Version::V4) | Self::Destination(Version::V4) => 4,
+            Self::Source(Version::V6) | Self::Destination(Version::V6) | Self::InputInterface => 16,
+            Self::EthernetSource => 6,
+        }
+    }
+
+    /// What `nft` calls its type, as a number that means something only to `nft`: what a set was declared with.
+    pub(super) fn data_type(self) -> u32 {
+        match self {
+            Self::Source(Version::V4) | Self::Destination(Version::V4) => 7,
+            Self::Source(Version::V6) | Self::Destination(Version::V6) => 8,
+            Self::EthernetSource => 9,
+            Self::InputInterface => 41,
+        }
+    }
+}
+
+/// The number of the register that begins at a word: four long ones lie over sixteen short ones
+/// (`enum nft_registers`), and `nft` uses a long one's number wherever it can.
+fn register(word: u32) -> u32 {
+    if word.is_multiple_of(4) { FIRST_REGISTER + word / 4 } else { libc::NFT_REG32_00 as u32 + word }
+}
+
+fn meta(data: &mut Attributes<'_>, key: u32, register: u32) {
+    data.be32(NFTA_META_KEY, key).be32(NFTA_META_DREG, register);
+}
+
+/// Writes `NFTA_DATA_VALUE`.
+pub(super) fn value(nest: &mut Attributes<'_>, bytes: &[u8]) {
+    nest.bytes(NFTA_DATA_VALUE, bytes);
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Attributes' numbers (`linux/netfilter/nf_tables.h`).
+pub(super) const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+pub(super) const NFTA_DATA_VALUE: u16 = 1;
+pub(super) const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
+const NFTA_META_DREG: u16 = 1;
+const NFTA_META_KEY: u16 = 2;
+const NFTA_PAYLOAD_DREG: u16 = 1;
+const NFTA_PAYLOAD_BASE: u16 = 2;
+const NFTA_PAYLOAD_OFFSET: u16 = 3;
+const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFTA_BITWISE_SREG: u16 = 1;
+const NFTA_BITWISE_DREG: u16 = 2;
+const NFTA_BITWISE_LEN: u16 = 3;
+const NFTA_BITWISE_MASK: u16 = 4;
+const NFTA_BITWISE_XOR: u16 = 5;
+const NFTA_CMP_SREG: u16 = 1;
+const NFTA_CMP_OP: u16 = 2;
+const NFTA_CMP_DATA: u16 = 3;
+const NFTA_LOOKUP_SET: u16 = 1;
+const NFTA_LOOKUP_SREG: u16 = 2;
+const NFTA_LOOKUP_DREG: u16 = 3;
+const NFTA_LOOKUP_FLAGS: u16 = 5;
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFT_CMP_EQ: u32 = libc::NFT_CMP_EQ as u32;
+const NFT_CMP_NEQ: u32 = libc::NFT_CMP_NEQ as u32;

@@ -1,0 +1,306 @@
+//! Transactions, and the elements of sets, as bytes (`linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h`).
+
+use std::net::IpAddr;
+
+use super::expression::{
+    Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, Rule, Verdict, value,
+};
+use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes};
+use crate::linux::rtnetlink::link::text;
+use crate::name::{LinkName, MacAddr, Mark};
+
+/// Length of `struct nfgenmsg`.
+const HEADER: usize = 4;
+
+/// A table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Table {
+    /// `NFPROTO_*`: which packets pass through it.
+    pub(super) family: i32,
+    pub(super) name: &'static str,
+}
+
+/// A set, or a map to verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) table: Table,
+    pub(super) name: &'static str,
+    /// What its keys are put together from.
+    pub(super) key: &'static [Field],
+    /// Whether each key has a verdict.
+    pub(super) verdicts: bool,
+}
+
+/// Where in the kernel a chain begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hook {
+    /// The chain's type: `filter`, `nat`.
+    pub(super) kind: &'static str,
+    /// `NF_*_PRE_ROUTING` and so on.
+    pub(super) number: i32,
+    /// Order among the chains there.
+    pub(super) priority: i32,
+}
+
+/// An element of a set or map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Element {
+    pub(super) key: Key,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) comment: Option<String>,
+}
+
+/// An element's key. What it is put together from begins at multiples of four bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Key(Vec<u8>);
+
+impl Key {
+    /// Adds an address.
+    pub(super) fn address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.with(&address.octets(), 4),
+            IpAddr::V6(address) => self.with(&address.octets(), 16),
+        }
+    }
+
+    /// Adds an interface's name.
+    pub(super) fn interface(self, name: &LinkName) -> Self {
+        self.with(name.as_str().as_bytes(), libc::IFNAMSIZ)
+    }
+
+    /// Adds a MAC address behind other things.
+    pub(super) fn mac(self, mac: MacAddr) -> Self {
+        self.with(&mac.bytes(), 8)
+    }
+
+    fn with(mut self, value: &[u8], length: usize) -> Self {
+        let end = self.0.len() + length;
+        self.0.extend(value);
+        self.0.resize(end, 0);
+        self
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Changes that happen all at once or not at all.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    datagram: Datagram,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        let mut datagram = Datagram::default();
+        datagram.push(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &batch_header(), |_| {});
+        Self { datagram }
+    }
+}
+
+impl Transaction {
+    /// Sends it. There is one reply for each message: the opening one, then what was put in.
+    pub(super) fn send(mut self, socket: &mut Socket) -> Result<Vec<Reply>, Failure> {
+        let last = self.datagram.len().saturating_sub(1);
+        // The closing message is never acknowledged.
+        self.datagram.push(libc::NFNL_MSG_BATCH_END as u16, 0, &batch_header(), |_| {});
+        socket.exchange_whole(&mut self.datagram, last)
+    }
+
+    /// How many messages there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.datagram.len()
+    }
+
+    /// There is a table.
+    pub(super) fn table(&mut self, table: Table) {
+        self.push(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE, table, |message| {
+            message.text(NFTA_TABLE_NAME, table.name);
+        });
+    }
+
+    /// There is a set or map.
+    pub(super) fn set(&mut self, set: &Set) {
+        // Several types are put together in six bits each; nft alone can tell what they mean.
+        let data_type = set.key.iter().fold(0, |number, field| (number << 6) | field.data_type());
+        let length = match set.key {
+            [field] => field.length(),
+            fields => fields.iter().map(|field| field.length().next_multiple_of(4)).sum(),
+        };
+        let id = self.datagram.len() as u32;
+        self.push(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE, set.table, |message| {
+            message
+                .text(NFTA_SET_TABLE, set.table.name)
+                .text(NFTA_SET_NAME, set.name)
+                .be32(NFTA_SET_FLAGS, if set.verdicts { libc::NFT_SET_MAP as u32 } else { 0 })
+                .be32(NFTA_SET_KEY_TYPE, data_type)
+                .be32(NFTA_SET_KEY_LEN, length)
+                // Wanted by the kernel, and used only by those who do not call a set by its name.
+                .be32(NFTA_SET_ID, id);
+            if set.verdicts {
+                message.be32(NFTA_SET_DATA_TYPE, libc::NFT_DATA_VERDICT).be32(NFTA_SET_DATA_LEN, 0);
+            }
+            if set.key == [Field::InputInterface] {
+                // As text, not as a big number: byte order of the key, host's (libnftnl/udata.h).
+                message.bytes(NFTA_SET_USERDATA, &[UDATA_KEY_BYTE_ORDER, 4, 1, 0, 0, 0]);
+            }
+        });
+    }
+
+    /// There is a chain, and nothing in it.
+    pub(super) fn empty_chain(&mut self, table: Table, name: &str, hook: Option<Hook>) {
+        self.push(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, table, |message| {
+            message.text(NFTA_CHAIN_TABLE, table.name).text(NFTA_CHAIN_NAME, name);
+            if let Some(hook) = hook {
+                message.text(NFTA_CHAIN_TYPE, hook.kind).nest(NFTA_CHAIN_HOOK, |nest| {
+                    nest.be32(NFTA_HOOK_HOOKNUM, hook.number as u32)
+                        .be32(NFTA_HOOK_PRIORITY, hook.priority as u32);
+                });
+            }
+        });
+        self.push(libc::NFT_MSG_DELRULE, 0, table, |message| {
+            message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, name);
+        });
+    }
+
+    /// A rule, after those that a chain has.
+    pub(super) fn rule(&mut self, table: Table, chain: &str, rule: &Rule) {
+        self.push(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, table, |message| {
+            message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, chain);
+            rule.encode(message);
+        });
+    }
+
+    /// An element that is not there yet.
+    pub(super) fn add(&mut self, set: &Set, element: &Element) {
+        self.push(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL, set.table, |message| {
+            element.encode(set, message);
+        });
+    }
+
+    /// An element goes.
+    pub(super) fn delete(&mut self, set: &Set, key: Key) {
+        self.push(libc::NFT_MSG_DELSETELEM, 0, set.table, |message| {
+            Element { key, verdict: None, comment: None }.encode(set, message);
+        });
+    }
+
+    fn push(&mut self, kind: i32, flags: i32, table: Table, attributes: impl FnOnce(&mut Attributes<'_>)) {
+        self.datagram.push(message_type(kind), flags, &header(table), attributes);
+    }
+}
+
+/// Asks for one element of a set.
+pub(super) fn get(datagram: &mut Datagram, set: &Set, key: Key) {
+    datagram.push(message_type(libc::NFT_MSG_GETSETELEM), 0, &header(set.table), |message| {
+        Element { key, verdict: None, comment: None }.encode(set, message);
+    });
+}
+
+/// Asks for all elements of a set.
+pub(super) fn get_all(datagram: &mut Datagram, set: &Set) {
+    datagram.push(message_type(libc::NFT_MSG_GETSETELEM), 0, &header(set.table), |message| {
+        message.text(NFTA_SET_ELEM_LIST_TABLE, set.table.name).text(NFTA_SET_ELEM_LIST_SET, set.name);
+    });
+}
+
+/// The elements in an answer.
+pub(super) fn parse(body: &[u8]) -> impl Iterator<Item = Element> {
+    let list = attribute(body.get(HEADER..).unwrap_or_default(), NFTA_SET_ELEM_LIST_ELEMENTS);
+    attributes(list.unwrap_or_default()).filter_map(|(_, element)| Element::parse(element))
+}
+
+impl Element {
+    /// Writes which set it is in, and it as the only one of a list.
+    fn encode(&self, set: &Set, message: &mut Attributes<'_>) {
+        message.text(NFTA_SET_ELEM_LIST_TABLE, set.table.name).text(NFTA_SET_ELEM_LIST_SET, set.name).nest(
+            NFTA_SET_ELEM_LIST_ELEMENTS,
+            |list| {
+                list.nest(NFTA_LIST_ELEM, |element| {
+                    element.nest(NFTA_SET_ELEM_KEY, |key| value(key, self.key.bytes()));
+                    if let Some(verdict) = &self.verdict {
+                        element.nest(NFTA_SET_ELEM_DATA, |data| verdict.encode(data));
+                    }
+                    if let Some(comment) = &self.comment {
+                        element.bytes(NFTA_SET_ELEM_USERDATA, &comment_userdata(comment));
+                    }
+                });
+            },
+        );
+    }
+
+    fn parse(element: &[u8]) -> Option<Self> {
+        let key = attribute(attribute(element, NFTA_SET_ELEM_KEY)?, NFTA_DATA_VALUE)?;
+        let data = attribute(element, NFTA_SET_ELEM_DATA).unwrap_or_default();
+        let verdict = attribute(data, NFTA_DATA_VERDICT).unwrap_or_default();
+        let chain = attribute(verdict, NFTA_VERDICT_CHAIN).and_then(text);
+        let userdata = attribute(element, NFTA_SET_ELEM_USERDATA).unwrap_or_default();
+        Some(Self {
+            key: Key(key.to_vec()),
+            verdict: chain.map(|chain| Verdict::Jump(chain.to_owned())),
+            comment: parse_comment(userdata).map(str::to_owned),
+        })
+    }
+}
+
+/// What `nft` prints as `comment`: one of the entries that it keeps in a place which the kernel does not look into
+/// (type, length, value; `libnftnl/udata.h`).
+fn comment_userdata(comment: &str) -> Vec<u8> {
+    // A mark is short enough; the length counts the NUL.
+    let comment: Vec<u8> = comment.bytes().take(Mark::MAX).chain([0]).collect();
+    [UDATA_ELEMENT_COMMENT, comment.len() as u8].into_iter().chain(comment).collect()
+}
+
+fn parse_comment(mut userdata: &[u8]) -> Option<&str> {
+    while let [kind, length, rest @ ..] = userdata {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == UDATA_ELEMENT_COMMENT {
+            return text(value);
+        }
+        userdata = rest.get(value.len()..)?;
+    }
+    None
+}
+
+fn message_type(kind: i32) -> u16 {
+    (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16
+}
+
+/// `struct nfgenmsg` for a table's messages.
+fn header(table: Table) -> [u8; HEADER] {
+    [table.family as u8, libc::NFNETLINK_V0 as u8, 0, 0]
+}
+
+/// `struct nfgenmsg` for a transaction's first and last message, with the subsystem in network byte order.
+fn batch_header() -> [u8; HEADER] {
+    [libc::AF_UNSPEC as u8, libc::NFNETLINK_V0 as u8, 0, libc::NFNL_SUBSYS_NFTABLES as u8]
+}
+
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
+const NFTA_SET_FLAGS: u16 = 3;
+const NFTA_SET_KEY_TYPE: u16 = 4;
+const NFTA_SET_KEY_LEN: u16 = 5;
+const NFTA_SET_DATA_TYPE: u16 = 6;
+const NFTA_SET_DATA_LEN: u16 = 7;
+const NFTA_SET_ID: u16 = 10;
+const NFTA_SET_USERDATA: u16 = 13;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
+const UDATA_ELEMENT_COMMENT: u8 = 0;
+const UDATA_KEY_BYTE_ORDER: u8 = 0;

@@ -1,0 +1,292 @@
+//! nf_tables; the oracle is `nft`.
+
+use std::time::{Duration, Instant};
+
+use netops::*;
+
+use crate::in_lab;
+use crate::support::{Lab, name};
+
+fn masquerade(source: &str, within: &str, mark: &str) -> Resource {
+    Resource::Masquerade(Masquerade {
+        source: source.parse().unwrap(),
+        within: within.parse().unwrap(),
+        mark: Mark::new(mark).unwrap(),
+    })
+}
+
+fn spoof_check(port: &str, last: u8, mark: &str) -> Resource {
+    let mac = MacAddr::new([2, 0, 0, 0, 0, last]);
+    Resource::SpoofCheck(SpoofCheck { port: name(port), mac, mark: Mark::new(mark).unwrap() })
+}
+
+/// As a person would write it.
+const BY_HAND: &str = r#"table inet cnikit {
+	map masquerade4 {
+		type ipv4_addr : verdict
+		elements = { 10.22.0.5 comment "pod 1" : jump within-10.22.0.0/16 }
+	}
+
+	map masquerade6 {
+		type ipv6_addr : verdict
+		elements = { fd00:10::5 comment "pod 1" : jump within-fd00_10__/64 }
+	}
+
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr vmap @masquerade4
+		ip6 saddr vmap @masquerade6
+	}
+
+	chain within-10.22.0.0/16 {
+		ip daddr 10.22.0.0/16 return
+		ip daddr != 224.0.0.0/4 masquerade
+	}
+
+	chain within-fd00_10__/64 {
+		ip6 daddr fd00:10::/64 return
+		ip6 daddr != ff00::/8 masquerade
+	}
+}
+table bridge cnikit {
+	set checked {
+		type ifname
+		elements = { "veth1" }
+	}
+
+	set allowed {
+		type ifname . ether_addr
+		elements = { "veth1" . 02:00:00:00:00:02 comment "pod 1" }
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority dstnat; policy accept;
+		iifname @checked iifname . ether saddr != @allowed drop
+	}
+}
+"#;
+
+fn everything() -> [Resource; 3] {
+    [
+        masquerade("10.22.0.5", "10.22.0.0/16", "pod 1"),
+        masquerade("fd00:10::5", "fd00:10::/64", "pod 1"),
+        spoof_check("veth1", 2, "pod 1"),
+    ]
+}
+
+fn create_all(lab: &mut Lab, resources: &[Resource]) -> Vec<Result<Created, Error>> {
+    lab.kernel.create(Place::Host, &resources.iter().collect::<Vec<_>>())
+}
+
+/// Byte code as `nft` shows it, without rule handles.
+fn byte_code(lab: &Lab) -> Vec<String> {
+    let listing = lab.run(Place::Host, "nft --debug=netlink list ruleset");
+    let is_code = |line: &&str| line.trim_start().starts_with("[ ");
+    listing.lines().filter(is_code).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_ruleset_is_what_a_person_would_write() {
+    in_lab!(|mut lab| {
+        assert_eq!(create_all(&mut lab, &everything()), vec![Ok(Created::New); 3]);
+        assert_eq!(lab.run(Place::Host, "nft list ruleset"), BY_HAND);
+        let ours = byte_code(&lab);
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ruleset.nft");
+        std::fs::write(&file, BY_HAND).unwrap();
+        lab.run(Place::Host, "nft flush ruleset");
+        lab.run(Place::Host, &format!("nft -f {}", file.display()));
+        assert_eq!(ours, byte_code(&lab), "what nft makes of the same text");
+        assert!(!ours.is_empty());
+    });
+}
+
+#[test]
+fn prefixes_of_any_length_are_understood() {
+    in_lab!(|mut lab| {
+        for (number, length) in [0, 1, 7, 8, 9, 20, 31, 32].into_iter().enumerate() {
+            let source = format!("10.0.{number}.1");
+            let within = format!("{source}/{length}");
+            lab.create(Place::Host, &masquerade(&source, &within, "x")).unwrap();
+            let subnet: ipnet::IpNet = within.parse().unwrap();
+            let chain = format!("within-{}", subnet.trunc());
+            let listing = lab.run(Place::Host, &format!("nft list chain inet cnikit {chain}"));
+            let shown = match length {
+                32 => subnet.addr().to_string(),
+                _ => subnet.trunc().to_string(),
+            };
+            assert!(listing.contains(&format!("ip daddr {shown} return")), "{length}: {listing}");
+        }
+    });
+}
+
+#[test]
+fn what_is_there_is_refused_and_read_back() {
+    in_lab!(|mut lab| {
+        let all = everything();
+        create_all(&mut lab, &all);
+        for resource in &all {
+            let again = lab.create(Place::Host, resource).unwrap_err();
+            assert_eq!(again.errno(), Some(Errno::EEXIST), "{again}");
+        }
+        let elsewhere = masquerade("10.22.0.5", "10.23.0.0/16", "pod 2");
+        assert_eq!(lab.create(Place::Host, &elsewhere).unwrap_err().errno(), Some(Errno::EEXIST));
+        let [Resource::Masquerade(v4), Resource::Masquerade(v6), Resource::SpoofCheck(check)] = &all else {
+            unreachable!()
+        };
+        let queries = [
+            Query::Masquerade(v4.source),
+            Query::Masquerade(v6.source),
+            Query::Masquerades,
+            Query::SpoofCheck(name("veth1")),
+            Query::SpoofChecks,
+            Query::SpoofCheck(name("veth2")),
+            Query::Masquerade("10.9.9.9".parse().unwrap()),
+        ];
+        let answers = lab.fresh_kernel().read(Place::Host, &queries).unwrap();
+        assert_eq!(
+            answers,
+            [
+                Answer::Masquerades(vec![v4.clone()]),
+                Answer::Masquerades(vec![v6.clone()]),
+                Answer::Masquerades(vec![v4.clone(), v6.clone()]),
+                Answer::SpoofChecks(vec![check.clone()]),
+                Answer::SpoofChecks(vec![check.clone()]),
+                Answer::SpoofChecks(vec![]),
+                Answer::Masquerades(vec![]),
+            ]
+        );
+    });
+}
+
+#[test]
+fn nothing_is_there_before_the_first_entry() {
+    in_lab!(|mut lab| {
+        let queries =
+            [Query::Masquerades, Query::SpoofChecks, Query::Masquerade("10.9.9.9".parse().unwrap())];
+        let answers = lab.kernel.read(Place::Host, &queries).unwrap();
+        assert_eq!(
+            answers,
+            [Answer::Masquerades(vec![]), Answer::SpoofChecks(vec![]), Answer::Masquerades(vec![])]
+        );
+        for resource in everything() {
+            assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Before));
+        }
+        assert_eq!(lab.run(Place::Host, "nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn what_is_removed_is_gone_once() {
+    in_lab!(|mut lab| {
+        let all = everything();
+        create_all(&mut lab, &all);
+        let other = masquerade("10.22.0.6", "10.22.0.0/16", "pod 2");
+        lab.create(Place::Host, &other).unwrap();
+        let all: Vec<_> = all.iter().collect();
+        assert_eq!(lab.kernel.remove(Place::Host, &all), vec![Ok(Removed::Now); 3]);
+        assert_eq!(lab.kernel.remove(Place::Host, &all), vec![Ok(Removed::Before); 3]);
+        let listing = lab.run(Place::Host, "nft list ruleset");
+        assert!(listing.contains("10.22.0.6") && !listing.contains("pod 1"), "{listing}");
+    });
+}
+
+#[test]
+fn a_new_owners_entry_is_left_alone() {
+    in_lab!(|mut lab| {
+        lab.create(Place::Host, &masquerade("10.22.0.5", "10.22.0.0/16", "new owner")).unwrap();
+        let old = masquerade("10.22.0.5", "10.22.0.0/16", "old owner");
+        assert_eq!(lab.remove(Place::Host, &old), Ok(Removed::Before));
+        assert!(lab.run(Place::Host, "nft list ruleset").contains("new owner"));
+    });
+}
+
+#[test]
+fn a_batch_stops_before_what_is_refused() {
+    in_lab!(|mut lab| {
+        let taken = masquerade("10.22.0.6", "10.22.0.0/16", "pod 2");
+        lab.create(Place::Host, &taken).unwrap();
+        let wanted = [
+            masquerade("10.22.0.5", "10.22.0.0/16", "pod 1"),
+            taken,
+            masquerade("10.22.0.7", "10.22.0.0/16", "pod 3"),
+        ];
+        let results = create_all(&mut lab, &wanted);
+        assert_eq!(results.len(), 2);
+        assert_eq!(results[0], Ok(Created::New));
+        assert_eq!(results[1].as_ref().unwrap_err().errno(), Some(Errno::EEXIST));
+        let listing = lab.run(Place::Host, "nft list ruleset");
+        assert!(listing.contains("10.22.0.5") && !listing.contains("10.22.0.7"), "{listing}");
+    });
+}
+
+#[test]
+fn versions_of_ip_are_not_mixed() {
+    in_lab!(|mut lab| {
+        let mixed = masquerade("10.22.0.5", "fd00::/64", "pod 1");
+        assert_eq!(lab.create(Place::Host, &mixed).unwrap_err().errno(), Some(Errno::EINVAL));
+        assert_eq!(lab.run(Place::Host, "nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn what_a_person_flushed_comes_back_with_the_next_entry() {
+    in_lab!(|mut lab| {
+        lab.create(Place::Host, &everything()[0]).unwrap();
+        lab.run(Place::Host, "nft flush ruleset");
+        create_all(&mut lab, &everything());
+        assert_eq!(lab.run(Place::Host, "nft list ruleset"), BY_HAND);
+    });
+}
+
+#[test]
+fn a_thousand_entries_cost_each_what_one_costs() {
+    in_lab!(|mut lab| {
+        let entry = |number: u32| {
+            let source = std::net::Ipv4Addr::from(0x0a16_0000 + number).to_string();
+            masquerade(&source, "10.22.0.0/16", "pod")
+        };
+        let mut cost = |from: u32| {
+            let mut times = Vec::new();
+            for number in from..from + 100 {
+                let started = Instant::now();
+                lab.create(Place::Host, &entry(number)).unwrap();
+                times.push(started.elapsed());
+            }
+            times.sort();
+            times[50]
+        };
+        let few = cost(1);
+        for from in (101..1001).step_by(100) {
+            cost(from);
+        }
+        let many = cost(1001);
+        // An order of magnitude tells constant cost from that of a walk; anything closer would measure the machine.
+        assert!(many < few * 10 + Duration::from_micros(100), "{few:?} with few, {many:?} with a thousand");
+        let Answer::Masquerades(all) = lab.kernel.read(Place::Host, &[Query::Masquerades]).unwrap().remove(0)
+        else {
+            unreachable!()
+        };
+        assert_eq!(all.len(), 1100);
+    });
+}
+
+#[test]
+fn a_thousand_entries_go_in_one_batch() {
+    in_lab!(|mut lab| {
+        let entries: Vec<_> = (1..=1000_u32)
+            .map(|number| {
+                masquerade(
+                    &std::net::Ipv4Addr::from(0x0a16_0000 + number).to_string(),
+                    "10.22.0.0/16",
+                    &"m".repeat(127),
+                )
+            })
+            .collect();
+        assert!(create_all(&mut lab, &entries).iter().all(|result| *result == Ok(Created::New)));
+        let all: Vec<_> = entries.iter().collect();
+        let removed = lab.kernel.remove(Place::Host, &all);
+        assert!(removed.iter().all(|result| *result == Ok(Removed::Now)));
+    });
+}
