@@ -111,7 +111,8 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
         IpNet::V4(net) => (LINK, None, Some(IpAddr::V4(net.addr()))),
         IpNet::V6(_) => (UNIVERSE, Some(V6_CONNECTED_METRIC), None),
     };
-    let route = Route { scope: Some(scope), metric, ..Route::new(held.net.trunc(), None, link.name.clone()) };
+    let route =
+        Route { scope: Some(scope), metric, source, ..Route::new(held.net.trunc(), None, link.name.clone()) };
     let there = |entry: &Entry| entry.connected && entry.link == index && entry.route == route;
     if !namespace.routes.iter().any(there) {
         namespace.routes.push(Entry { route, link: index, connected: true });
