@@ -85,8 +85,21 @@ enum Hold {
     Exclusive,
 }
 
-/// The longest wait for another process that has shared resources to itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How the kernel is asked for something, and with it whether an answer can be lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Netlink,
+    File,
+}
+
+impl Means {
+    fn of(resource: &Resource) -> Self {
+        if matches!(resource, Resource::Sysctl(_)) { Self::File } else { Self::Netlink }
+    }
+}
+
+/// The longest wait for another process that has shared resources to itself, as [`crate::LinuxKernel`]'s.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl MemoryKernel {
     /// A machine just started, and a container namespace just made: nothing but a `lo` in each, down.
@@ -160,7 +173,9 @@ impl MemoryKernel {
         self.faults.from(n, errno);
     }
 
-    /// Has the operation after the next `n` done, and its answer lost ([`Error::TimedOut`]).
+    /// Has the operation after the next `n` done, and its answer lost ([`Error::TimedOut`]), with those of what is in the
+    /// same datagram after it. Sysctls are files,
+    /// whose answers do not get lost: for them it is `EIO`.
     pub fn lose_reply_at(&mut self, n: usize) {
         self.faults.at(n, Fault::LoseReply);
     }
@@ -189,19 +204,23 @@ impl MemoryKernel {
     /// Does one thing, unless it is to fail.
     fn operation<T>(
         &mut self,
-        what: (Operation, Place),
+        what: (Operation, Place, Means),
         object: &dyn fmt::Display,
         act: impl FnOnce(&mut Machine, View) -> Result<T, Problem>,
     ) -> Result<T, Error> {
-        let (operation, place) = what;
+        let (operation, place, means) = what;
         let (interruptions, fault) = self.faults.begin();
         for interruption in interruptions {
             interruption();
         }
         let refused =
             |errno, detail| Error::Refused { operation, object: object.to_string(), place, errno, detail };
-        if let Some(Fault::Refuse(errno)) = fault {
-            return Err(refused(errno, None));
+        match fault {
+            Some(Fault::Refuse(errno)) => return Err(refused(errno, None)),
+            Some(Fault::LoseReply) if means == Means::File => {
+                return Err(refused(Errno::new(libc::EIO), None));
+            }
+            Some(Fault::LoseReply) | None => {}
         }
         let view = self.view;
         let done = act(&mut self.machine(), view).map_err(|problem| match problem {
@@ -253,7 +272,7 @@ impl Kernel for MemoryKernel {
         queries
             .iter()
             .map(|query| {
-                self.operation((Operation::Read, place), query, |machine, view| {
+                self.operation((Operation::Read, place, Means::Netlink), query, |machine, view| {
                     machine.read(view, place, query)
                 })
             })
@@ -266,9 +285,15 @@ impl Kernel for MemoryKernel {
         while !rest.is_empty() {
             let (datagram, after) = rest.split_at(self.batching.next_length().min(rest.len()));
             for resource in datagram {
-                results.push(self.operation((Operation::Create, place), resource, |machine, view| {
-                    machine.create(view, place, resource)
-                }));
+                let result = self.operation(
+                    (Operation::Create, place, Means::of(resource)),
+                    resource,
+                    |machine, view| machine.create(view, place, resource),
+                );
+                // What comes after a lost answer is done, and nothing is told of it.
+                if !matches!(results.last(), Some(Err(Error::TimedOut { .. }))) {
+                    results.push(result);
+                }
             }
             if results.iter().any(Result::is_err) {
                 break;
@@ -285,7 +310,7 @@ impl Kernel for MemoryKernel {
         resources
             .iter()
             .map(|resource| {
-                self.operation((Operation::Remove, place), resource, |machine, view| {
+                self.operation((Operation::Remove, place, Means::of(resource)), resource, |machine, view| {
                     machine.remove(view, place, resource)
                 })
             })
@@ -295,14 +320,9 @@ impl Kernel for MemoryKernel {
     fn share(&mut self) -> Result<(), Error> {
         self.release();
         let machine = self.machine();
-        let (mut machine, _) = self
-            .shared
-            .released
-            .wait_timeout_while(machine, PATIENCE, |machine| machine.exclusive)
-            .unwrap_or_else(PoisonError::into_inner);
-        if machine.exclusive {
-            return Err(Error::TimedOut { operation: Operation::Open, object: "what is shared".to_owned() });
-        }
+        let waited = self.shared.released.wait_timeout_while(machine, PATIENCE, |machine| machine.exclusive);
+        // Whoever keeps all others waiting for so long is not waited for.
+        let (mut machine, _) = waited.unwrap_or_else(PoisonError::into_inner);
         machine.sharers += 1;
         drop(machine);
         self.hold = Hold::Shared;
@@ -310,13 +330,10 @@ impl Kernel for MemoryKernel {
     }
 
     fn exclude(&mut self) -> bool {
+        self.release();
         let mut machine = self.machine();
-        let mine = usize::from(self.hold == Hold::Shared);
-        let alone = self.hold == Hold::Exclusive || (machine.sharers == mine && !machine.exclusive);
-        if alone {
-            machine.sharers = 0;
-            machine.exclusive = true;
-        }
+        let alone = machine.sharers == 0 && !machine.exclusive;
+        machine.exclusive |= alone;
         drop(machine);
         if alone {
             self.hold = Hold::Exclusive;
