@@ -111,8 +111,10 @@ impl Applied {
                 Action::Remove(resource) => batch.insert(0, (undo.place, resource)),
                 Action::Restore(resource) if !goes_with(&ends, undo.place, resource) => {
                     failures.extend(flush_removals(kernel, &mut batch));
-                    failures
-                        .extend(kernel.create(undo.place, &[resource]).into_iter().filter_map(Result::err));
+                    let results = kernel.create(undo.place, &[resource]);
+                    // An address that is there after all is where it should be.
+                    let failed = |error: &Error| error.errno() != Some(Errno::EEXIST);
+                    failures.extend(results.into_iter().filter_map(Result::err).filter(failed));
                 }
                 Action::Restore(_) => {}
             }
@@ -135,27 +137,29 @@ impl Applied {
             }
             let tried = results.len().min(rest.len());
             let mut failure = None;
-            for (step, result) in rest.iter().zip(results) {
-                match result {
-                    Ok(Created::New) => self.remember(step, Action::Remove(step.resource.clone())),
-                    Ok(Created::Kept) => {}
-                    Ok(Created::Changed(before)) => self.remember(step, Action::Restore(before)),
+            for (n, (step, result)) in rest.iter().zip(results).enumerate() {
+                let outcome = match result {
+                    Ok(Created::New) => {
+                        self.remember(step, Action::Remove(step.resource.clone()));
+                        Ok(())
+                    }
+                    Ok(Created::Kept) => Ok(()),
+                    Ok(Created::Changed(before)) => {
+                        self.remember(step, Action::Restore(before));
+                        Ok(())
+                    }
                     Err(error) if error.errno() == Some(Errno::EEXIST) && may_exist(step) => {
-                        // Someone else was quicker; it must still be what we want.
-                        let facts = Facts::read(kernel, [*step])?;
-                        facts.is_wanting(step)?;
-                        self.facts.absorb(facts);
+                        self.accept_existing(kernel, step, error)
                     }
                     Err(error) => {
-                        // It may have been done all the same, and only the answer lost: unless the kernel says that
-                        // the thing is somebody else's, it is unmade with the rest. What is not there is fine.
-                        if error.errno() != Some(Errno::EEXIST) {
-                            self.remember_doubtful(step);
+                        if is_answer_lost(step, &error) {
+                            rest.iter().skip(n).for_each(|step| self.remember_doubtful(kernel, step));
                         }
-                        // The first failure is the cause; those after it are mostly its consequences.
-                        failure = failure.or(Some(error));
+                        Err(error)
                     }
-                }
+                };
+                // The first failure is the cause; those after it are mostly its consequences.
+                failure = failure.or_else(|| outcome.err());
             }
             if let Some(failure) = failure {
                 return Err(failure);
@@ -169,7 +173,19 @@ impl Applied {
         self.undo.push(Undo { place: step.place, ownership: step.ownership, action });
     }
 
-    fn remember_doubtful(&mut self, step: &Step) {
+    /// Someone else was quicker; it must still be what we want.
+    fn accept_existing(&mut self, kernel: &mut dyn Kernel, step: &Step, error: Error) -> Result<(), Error> {
+        let facts = Facts::read(kernel, [step])?;
+        if facts.is_wanting(step)? {
+            return Err(error);
+        }
+        self.facts.absorb(facts);
+        Ok(())
+    }
+
+    /// What may have been done without our being told is undone with the rest, if it is there just as it was wanted:
+    /// then it would be strange if it were someone else's.
+    fn remember_doubtful(&mut self, kernel: &mut dyn Kernel, step: &Step) {
         match &step.resource {
             Resource::Sysctl(sysctl) => {
                 // One that was looked up is set back; an interface's own goes with it.
@@ -178,7 +194,12 @@ impl Applied {
                     self.remember(step, Action::Restore(Resource::Sysctl(before)));
                 }
             }
-            resource => self.remember(step, Action::Remove(resource.clone())),
+            resource => {
+                let facts = Facts::read(kernel, [step]);
+                if facts.is_ok_and(|facts| facts.differences(step).is_empty()) {
+                    self.remember(step, Action::Remove(resource.clone()));
+                }
+            }
         }
     }
 
@@ -188,13 +209,20 @@ impl Applied {
         if address.others != OtherAddresses::Replaced {
             return Ok(());
         }
-        let rivals: Vec<_> =
-            self.facts.rivals(step.place, address).into_iter().cloned().map(Resource::Address).collect();
+        let rivals = self.facts.rivals(step.place, address);
+        // The last first: with the first IPv4 address of a subnet the kernel removes the others, and then they could
+        // not be known as removed.
+        let rivals: Vec<_> = rivals.into_iter().rev().cloned().map(Resource::Address).collect();
         for rival in rivals {
             for result in kernel.remove(step.place, &[&rival]) {
-                if result? == Removed::Now {
+                let removed = match &result {
+                    Ok(removed) => *removed == Removed::Now,
+                    Err(error) => is_answer_lost(step, error),
+                };
+                if removed {
                     self.remember(step, Action::Restore(rival.clone()));
                 }
+                result?;
             }
         }
         Ok(())
@@ -235,6 +263,13 @@ impl Facts {
 /// Whether "exists already" is no failure: what is shared, and routes, which a namespace may have been given before.
 fn may_exist(step: &Step) -> bool {
     step.ownership == Ownership::Shared || matches!(step.resource, Resource::Route(_))
+}
+
+/// Whether a failure says only that nothing is known of what was asked for, nor of what was asked for after it in the
+/// same batch. (That waiting took too long says just that.)
+fn is_answer_lost(step: &Step, error: &Error) -> bool {
+    !matches!(error, Error::Refused { .. } | Error::NoContainer | Error::Invalid(_) | Error::Namespace { .. })
+        && !matches!(step.resource, Resource::Settled(_))
 }
 
 /// Whether nobody else can rely on a shared resource that this plan has made: no other plan has an interface that
