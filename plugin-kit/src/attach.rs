@@ -2,7 +2,7 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Error, NetworkConfig, SpecVersion};
-use netops::{Applied, ApplyError, Kernel, Place, Plan};
+use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan};
 use serde::de::DeserializeOwned;
 
 use crate::detach;
@@ -268,7 +268,16 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
-        self.done.push(plan.apply(self.kernel).map_err(apply_error)?);
+        let applied = match plan.apply(self.kernel) {
+            Err(error)
+                if error.cause.errno() == Some(Errno::EEXIST)
+                    && detach::remove_abandoned(plan, self.kernel)? =>
+            {
+                plan.apply(self.kernel)
+            }
+            outcome => outcome,
+        };
+        self.done.push(applied.map_err(apply_error)?);
         Ok(())
     }
 

@@ -126,6 +126,43 @@ pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result
     error::join(remove_all(&mut *kernel, &found))
 }
 
+/// Removes nf_tables entries in a plan's way whose owner has no interface any more: a reference's DEL, which knows
+/// nothing of them, was the last of it. Tells whether there were any.
+///
+/// # Errors
+/// If the owner of one is alive; the error names it.
+pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<bool, Error> {
+    let queries: Vec<_> = plan.steps().iter().filter_map(|step| entry_query(&step.resource)).collect();
+    let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+    let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
+    let is_alive = |mark: &Mark| links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()));
+    if let Some((_, entry)) = marked(answers.clone(), is_alive).first() {
+        let text = format!("{entry} is another attachment's: do two networks share a subnet?");
+        return Err(Error::new(error::CONFLICT, text)
+            .with_details(mark_of(entry).map(Mark::to_string).unwrap_or_default()));
+    }
+    let abandoned = marked(answers, |_| true);
+    error::join(remove_all(kernel, &abandoned))?;
+    Ok(!abandoned.is_empty())
+}
+
+/// What asks for the nf_tables entry of a resource's key, if it is one.
+fn entry_query(resource: &Resource) -> Option<Query> {
+    match resource {
+        Resource::Masquerade(masquerade) => Some(Query::Masquerade(masquerade.source)),
+        Resource::SpoofCheck(check) => Some(Query::SpoofCheck(check.port.clone())),
+        _ => None,
+    }
+}
+
+fn mark_of(resource: &Resource) -> Option<&Mark> {
+    match resource {
+        Resource::Masquerade(masquerade) => Some(&masquerade.mark),
+        Resource::SpoofCheck(check) => Some(&check.mark),
+        _ => None,
+    }
+}
+
 /// A cable of which one end's name is known, to be removed: the other end's does not matter.
 fn veth_by_name(name: LinkName) -> Resource {
     let peer = VethPeer { place: Place::Container, name: name.clone(), mtu: None, mac: None };
@@ -142,11 +179,7 @@ fn marked(answers: Vec<Answer>, wanted: impl Fn(&Mark) -> bool) -> Vec<(Place, R
             _ => {}
         }
     }
-    found.retain(|resource| match resource {
-        Resource::Masquerade(masquerade) => wanted(&masquerade.mark),
-        Resource::SpoofCheck(check) => wanted(&check.mark),
-        _ => false,
-    });
+    found.retain(|resource| mark_of(resource).is_some_and(&wanted));
     found.into_iter().map(|resource| (Place::Host, resource)).collect()
 }
 
