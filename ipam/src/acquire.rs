@@ -265,7 +265,6 @@ fn take_next(
 fn sorted_addresses(table: &mut dyn LeaseTable) -> Result<Vec<IpAddr>, StoreError> {
     let mut addresses = table.addresses()?;
     addresses.sort_unstable();
-    addresses.dedup();
     Ok(addresses)
 }
 

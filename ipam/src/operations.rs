@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::lease::{Holder, Lease, Owner};
-use crate::pool::Pool;
+use crate::pool::{Pool, RangeSet};
 use crate::store::{LeaseStore, LeaseTable, StoreError};
 
 /// Gives back every lease of `owner`, and tells which addresses that were. None is fine: releasing twice is no error.
@@ -79,16 +79,22 @@ pub fn retain(
 
 /// How full each set of the pool is. Reads the names of the leases, not the leases.
 ///
+/// If a set looks full, leases that nobody holds are [reclaimed](LeaseTable::reclaim) first, as an
+/// [`acquire`](crate::acquire) would do: a node that says that it is full is not asked for an address again.
+///
 /// # Errors
 ///
-/// If the store cannot be opened or read.
+/// If the store cannot be opened, read or written.
 pub fn usage(store: &dyn LeaseStore, pool: &Pool) -> Result<Vec<Usage>, StoreError> {
-    let mut addresses = store.lock()?.addresses()?;
-    addresses.sort_unstable();
-    addresses.dedup();
-    let count =
-        |set: &crate::pool::RangeSet| addresses.iter().filter(|it| set.range_of(**it).is_some()).count();
-    Ok(pool.sets().iter().map(|set| Usage { total: set.capacity(), used: count(set) as u128 }).collect())
+    let mut table = store.lock()?;
+    let usage = count(&table.addresses()?, pool);
+    let full = usage.iter().any(|set| set.free() == 0);
+    if full && table.reclaim()? > 0 { Ok(count(&table.addresses()?, pool)) } else { Ok(usage) }
+}
+
+fn count(addresses: &[IpAddr], pool: &Pool) -> Vec<Usage> {
+    let used = |set: &RangeSet| addresses.iter().filter(|address| set.range_of(**address).is_some()).count();
+    pool.sets().iter().map(|set| Usage { total: set.capacity(), used: used(set) as u128 }).collect()
 }
 
 /// How full one range set is.

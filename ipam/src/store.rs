@@ -53,7 +53,7 @@ pub trait LeaseTable {
     /// If some lease could not be removed. The others are.
     fn remove(&mut self, leases: &[Lease]) -> Result<(), StoreError>;
 
-    /// The addresses that are taken, in no order. Must not read the leases.
+    /// The addresses that are taken, each once, in no order. Must not read the leases.
     ///
     /// # Errors
     ///
@@ -101,7 +101,8 @@ pub trait LeaseTable {
     fn set_last_reserved(&mut self, set: usize, address: IpAddr);
 
     /// Removes leases that certainly nobody holds: of an earlier boot, or half written by somebody who died. Called
-    /// before an [`acquire`](crate::acquire) fails because nothing is free. Tells how many it removed.
+    /// before an [`acquire`](crate::acquire) fails because nothing is free. Tells how many it removed. May do nothing
+    /// if it was called a moment ago.
     ///
     /// # Errors
     ///

@@ -224,6 +224,15 @@ fn leases_of_an_earlier_boot_are_gone_with_the_first_acquire_of_this_one() {
 }
 
 #[test]
+fn a_range_full_of_leases_of_an_earlier_boot_is_not_reported_as_full() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let pool = full(data_dir.path());
+    assert_eq!(usage(&store(data_dir.path()), &pool).unwrap()[0].free(), 0);
+    let next = DirStore::create(data_dir.path(), NETWORK, &boot("next-boot")).unwrap();
+    assert_eq!(usage(&next, &pool).unwrap()[0].free(), 5);
+}
+
+#[test]
 fn leases_that_somebody_else_wrote_in_this_boot_outlive_our_first_acquire_but_not_the_next_boot() {
     let data_dir = tempfile::tempdir().unwrap();
     let pool = pool(&["10.1.2.0/24"]);
