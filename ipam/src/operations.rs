@@ -88,8 +88,10 @@ pub fn retain(
 pub fn usage(store: &dyn LeaseStore, pool: &Pool) -> Result<Vec<Usage>, StoreError> {
     let mut table = store.lock()?;
     let usage = count(&table.addresses()?, pool);
-    let full = usage.iter().any(|set| set.free() == 0);
-    if full && table.reclaim()? > 0 { Ok(count(&table.addresses()?, pool)) } else { Ok(usage) }
+    if usage.iter().any(|set| set.free() == 0) && table.reclaim()?.is_some_and(|removed| removed > 0) {
+        return Ok(count(&table.addresses()?, pool));
+    }
+    Ok(usage)
 }
 
 fn count(addresses: &[IpAddr], pool: &Pool) -> Vec<Usage> {

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::NixPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::store::StoreError;
@@ -58,6 +59,16 @@ impl Directory {
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.error("read", name, errno)),
         }
+    }
+
+    /// When something was last added to or removed from this directory, to the nanosecond.
+    pub(super) fn changed(&self) -> Result<SystemTime, Errno> {
+        let stat = fstat(&self.fd)?;
+        let time = Duration::new(
+            stat.st_mtime.max(0).unsigned_abs(),
+            u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        );
+        SystemTime::UNIX_EPOCH.checked_add(time).ok_or(Errno::EOVERFLOW)
     }
 
     pub(super) fn link(&self, name: &str, to: &Self, to_name: &str) -> Result<(), Errno> {

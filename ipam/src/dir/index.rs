@@ -1,7 +1,7 @@
 //! The index of one boot: `.cnikit.<boot ID>/<container ID>:<interface>:<slot>`, hard links to the lease files.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,8 +19,11 @@ pub(super) const PREFIX: &str = ".cnikit.";
 /// An index under construction. No boot ID contains a `_`.
 pub(super) const DRAFT: &str = ".cnikit._new";
 
-/// The file whose modification time is that of the last look at all leases ([`super::sweep`]).
+/// The file whose modification time is that of the last look at many leases ([`super::sweep`]).
 pub(super) const SWEPT: &str = "swept";
+
+/// `full.N` holds the modification time that the lease directory had when set N was found full, and the set's ranges.
+const FULL: &str = "full.";
 
 #[derive(Debug)]
 pub(super) struct Index {
@@ -113,6 +116,20 @@ impl Index {
             Some((_, Err(_))) | None => format!("@{file}"),
         };
         let _ = leases.link(file, &self.entries, &name);
+    }
+
+    /// What was last [remembered](Self::set_full).
+    pub(super) fn full(&self, set: usize) -> Option<String> {
+        let mut file = self.entries.file(&format!("{FULL}{set}"), OFlag::O_RDONLY, Mode::empty()).ok()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    pub(super) fn set_full(&self, set: usize, text: &str) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let mut file = self.entries.file(&format!("{FULL}{set}"), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        file.write_all(text.as_bytes())
     }
 
     /// The inodes of the leases that stand.

@@ -7,10 +7,11 @@ mod sweep;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,6 +21,7 @@ use self::at::Directory;
 use self::index::{Draft, Entry, Index};
 use crate::boot::BootId;
 use crate::lease::{Holder, Lease, Owner, address_of, lease_text};
+use crate::pool::RangeSet;
 use crate::store::{Claim, LeaseStore, LeaseTable, StoreError};
 
 /// The leases of one network in host-local's own on-disk format, shared with host-local if it runs too.
@@ -278,12 +280,38 @@ impl LeaseTable for DirTable<'_> {
         }
     }
 
-    fn reclaim(&mut self) -> Result<usize, StoreError> {
+    fn reclaim(&mut self) -> Result<Option<usize>, StoreError> {
         match self.index()? {
             Some(index) => sweep::reclaim(self.directory, index),
-            None => sweep::begin_boot(self.directory, self.index_name),
+            None => sweep::begin_boot(self.directory, self.index_name).map(Some),
         }
     }
+
+    fn is_full(&mut self, number: usize, set: &RangeSet) -> bool {
+        let Ok(Some(index)) = self.index() else { return false };
+        let remembered = index.full(number);
+        remembered.is_some()
+            && self.directory.changed().ok().map(|changed| full_text(changed, set)) == remembered
+    }
+
+    fn set_full(&mut self, number: usize, set: &RangeSet) {
+        /// File systems count time in steps of 10 ms to 2 s. A change in the same step as the one before would not
+        /// be noticed.
+        const COARSEST_STEP: Duration = Duration::from_secs(3);
+
+        if let Ok(changed) = self.directory.changed()
+            && SystemTime::now().duration_since(changed).is_ok_and(|age| age > COARSEST_STEP)
+            && let Ok(Some(index)) = self.index()
+        {
+            // If it is not remembered, it will be found out again.
+            let _ = index.set_full(number, &full_text(changed, set));
+        }
+    }
+}
+
+fn full_text(changed: SystemTime, set: &RangeSet) -> String {
+    let changed = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:09} {set}", changed.as_secs(), changed.subsec_nanos())
 }
 
 /// `mkdir -p`, and what it made survives a power cut.
@@ -334,9 +362,9 @@ fn read_holder(leases: &Directory, address: IpAddr) -> Result<Option<Holder>, St
     if !metadata.is_file() || metadata.len() > LIMIT as u64 {
         return Ok(Some(Holder::Stranger));
     }
-    let mut content = Vec::with_capacity(LIMIT);
-    match file.take(LIMIT as u64).read_to_end(&mut content) {
-        Ok(_) => Ok(Some(Holder::parse(&content))),
+    let mut content = [0; LIMIT];
+    match file.read_at(&mut content, 0) {
+        Ok(length) => Ok(Some(Holder::parse(content.get(..length).unwrap_or_default()))),
         // A bad block: whoever it was, we cannot tell.
         Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => Ok(Some(Holder::Stranger)),
         Err(error) => Err(leases.error("read", &name, error)),

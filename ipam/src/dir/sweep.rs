@@ -30,6 +30,7 @@ pub(super) fn begin_boot(leases: &Directory, index_name: &str) -> Result<usize, 
         }
     }
 
+    let looked_at = addresses.len();
     let mut removed = 0;
     for address in addresses {
         match leases.stat(&address.to_string())? {
@@ -42,25 +43,24 @@ pub(super) fn begin_boot(leases: &Directory, index_name: &str) -> Result<usize, 
         // What cannot be removed is tried again at the next boot.
         let _ = discard_index(leases, other);
     }
-    touch(&draft)?;
+    remember(&draft, looked_at)?;
     // Something under our name that is no directory: the rename would fail for ever.
     leases.unlink(index_name)?;
     leases.rename(DRAFT, index_name)?;
     Ok(removed)
 }
 
-/// Removes half-written leases, unless that was tried a moment ago.
-pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<usize, StoreError> {
-    /// Looking at so many leases takes less than a millisecond.
-    const FEW: usize = 300;
-    /// A node whose range is full is asked for an address again and again. Looking at 4000 leases takes 5 ms under
+/// Removes half-written leases; `None` if that was tried a moment ago.
+pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<Option<usize>, StoreError> {
+    /// A node whose range is full is asked for an address again and again. Looking at 4000 leases takes 6 ms under
     /// the lock; finding out whether somebody died in between can wait.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    let (addresses, _) = contents(leases)?;
-    if addresses.len() > FEW && age(index)?.is_some_and(|age| age < INTERVAL) {
-        return Ok(0);
+    if age(index)?.is_some_and(|age| age < INTERVAL) {
+        return Ok(None);
     }
+    let (addresses, _) = contents(leases)?;
+    let looked_at = addresses.len();
     let mut removed = 0;
     for address in addresses {
         // A lease in the index was complete before it got its name.
@@ -70,8 +70,8 @@ pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<usize, StoreE
             removed += examine(leases, index, address, &stat);
         }
     }
-    touch(index)?;
-    Ok(removed)
+    remember(index, looked_at)?;
+    Ok(Some(removed))
 }
 
 /// Reads a lease that is not in the index. Removes it if nobody holds it, adds it to the index if somebody does: so
@@ -122,7 +122,7 @@ fn discard_index(leases: &Directory, name: &str) -> Result<(), StoreError> {
     leases.remove_directory(name)
 }
 
-/// How long ago the leases were last looked at; `None` if that was never, or the clock has been set back since.
+/// How long ago many leases were looked at; `None` if that was never, or the clock has been set back since.
 fn age(index: &Index) -> Result<Option<Duration>, StoreError> {
     let swept = index.entries().stat(SWEPT)?;
     let swept = swept.and_then(|stat| u64::try_from(stat.st_mtime).ok());
@@ -130,9 +130,16 @@ fn age(index: &Index) -> Result<Option<Duration>, StoreError> {
     Ok(swept.and_then(|swept| SystemTime::now().duration_since(swept).ok()))
 }
 
-fn touch(index: &Index) -> Result<(), StoreError> {
+/// Remembers that all leases have just been looked at, if there were so many that it took time.
+fn remember(index: &Index, looked_at: usize) -> Result<(), StoreError> {
+    /// Half a millisecond's worth.
+    const FEW: usize = 300;
+
     let entries = index.entries();
     entries.unlink(SWEPT)?;
+    if looked_at <= FEW {
+        return Ok(());
+    }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let created = entries.file(SWEPT, flags, Mode::S_IRUSR | Mode::S_IWUSR);
     created.map(drop).map_err(|errno| entries.error("create", SWEPT, errno))

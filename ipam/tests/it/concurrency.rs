@@ -1,13 +1,11 @@
 //! Many writers at once.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
-use common::{lease, lease_files, owner, pool, reference, reference_is_installed, store};
+use crate::common::{lease, lease_files, owner, pool, reference, reference_is_installed, store};
 use ipam::{DirStore, MemoryStore, Pool, release};
 
 /// Eight writers lease 12 addresses each and give back every third; no address is ever two's.

@@ -1,12 +1,10 @@
 //! Step by step against the Go reference, on directories that both write.
 
-mod common;
-
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-use common::{files, ip, lease, lease_files, owner, pool, reference, reference_is_installed, store};
+use crate::common::{files, ip, lease, lease_files, owner, pool, reference, reference_is_installed, store};
 use ipam::{AcquireError, Pool, Range, RangeSet, acquire, release};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;

@@ -1,11 +1,9 @@
 //! What holds for every pool and every sequence of operations.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use common::{owner, store};
+use crate::common::{owner, store};
 use ipam::{
     AcquireError, LeaseStore, MemoryStore, Pool, Range, RangeSet, acquire, find, leases, release, retain,
     usage,
@@ -72,7 +70,7 @@ enum Step {
     Acquire { container: u8 },
     Request { container: u8, set: usize, nth: usize },
     Release { container: u8, with_hint: bool },
-    Collect { modulus: u8 },
+    Collect { modulus: usize },
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -82,7 +80,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(container, set, nth)| Step::Request { container, set, nth }),
         3 => (any::<u8>(), any::<bool>())
             .prop_map(|(container, with_hint)| Step::Release { container, with_hint }),
-        1 => (2..5u8).prop_map(|modulus| Step::Collect { modulus }),
+        1 => (2..5usize).prop_map(|modulus| Step::Collect { modulus }),
     ]
 }
 
@@ -117,7 +115,7 @@ fn follow(store: &dyn LeaseStore, pool: &Pool, steps: Vec<Step>) -> Result<(), T
                 prop_assert_eq!(freed, expected);
             }
             Step::Collect { modulus } => {
-                let keep = |container: &str| container.len() as u8 % modulus != 0;
+                let keep = |container: &str| !container.len().is_multiple_of(modulus);
                 let removed = retain(store, |lease| keep(lease.owner().unwrap().container_id())).unwrap();
                 let before: usize = model.values().map(Vec::len).sum();
                 model.retain(|container, _| keep(container));
@@ -221,7 +219,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_directory_keeps_its_promises(pool in any_pool(), steps in prop::collection::vec(any_step(), 1..120)) {

@@ -1,5 +1,3 @@
-#![allow(dead_code, reason = "every test executable uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,0 +1,81 @@
+//! Measures what a lease costs, on the file system of the directory that is given (default: the temporary one).
+//!
+//! `cargo run --release -p cnikit-ipam --example measure [DIRECTORY]`
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ipam::{BootId, DirStore, Owner, Pool, Range, RangeSet, acquire, release};
+
+const ROUNDS: usize = 200;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let data_dir = parent.join(format!("cnikit-ipam-measure-{}", std::process::id()));
+    let outcome = measure(&data_dir);
+    std::fs::remove_dir_all(&data_dir)?;
+    outcome
+}
+
+fn measure(data_dir: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    let boot = BootId::current()?;
+    let pool = Pool::new(vec![RangeSet::new(vec![Range::new("10.9.0.0/20".parse()?, None, None, None)?])?])?;
+    let open = || DirStore::create(data_dir, "network", &boot);
+    let pod = Owner::new("measured", "eth0")?;
+
+    println!(
+        "microseconds, median of {ROUNDS} (fastest)              leases:       0     1000     4092 (one free)"
+    );
+    let mut rows: Vec<(&str, Vec<String>)> =
+        ["acquire, without commit", "commit (2 × fsync)", "release with a hint", "release without"]
+            .map(|name| (name, Vec::new()))
+            .into();
+    let mut leased = 0;
+    for leases in [0, 1000, 4092] {
+        for number in leased..leases {
+            acquire(&open()?, &pool, &Owner::new(&format!("pod{number}"), "eth0")?, &[])?.commit()?;
+        }
+        leased = leases;
+        let mut times = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
+            for hinted in [true, false] {
+                let start = Instant::now();
+                let store = open()?;
+                let reservation = acquire(&store, &pool, &pod, &[])?;
+                times[0].push(start.elapsed());
+                let start = Instant::now();
+                let assigned = reservation.commit()?;
+                times[1].push(start.elapsed());
+                let start = Instant::now();
+                let hint: Vec<_> = assigned.iter().map(|assigned| assigned.address.addr()).collect();
+                release(&open()?, &pod, if hinted { &hint } else { &[] })?;
+                times[if hinted { 2 } else { 3 }].push(start.elapsed());
+            }
+        }
+        for (row, times) in rows.iter_mut().zip(times) {
+            row.1.push(summary(times));
+        }
+    }
+    for (name, cells) in rows {
+        println!("{name:<55}{}", cells.concat());
+    }
+
+    acquire(&open()?, &pool, &pod, &[])?.commit()?;
+    let late = Owner::new("late", "eth0")?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let refused = acquire(&open()?, &pool, &late, &[]).is_err();
+        times.push(start.elapsed());
+        assert!(refused, "the range should be full");
+    }
+    println!("{:<55}{:>32}", "acquire that fails, all 4093 addresses taken", summary(times));
+    Ok(())
+}
+
+fn summary(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    format!("{:>8.0} ({:.0})", micros(times[times.len() / 2]), micros(times[0]))
+}

@@ -1,0 +1,159 @@
+//! Killed before every system call, and every system call failing in turn.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::common::{NETWORK, boot, ip, lease, lease_files, owner, pool, store};
+use ipam::{AcquireError, DirStore, Pool, acquire, find, release};
+
+/// The calls that change something.
+const CHANGES: [&str; 7] = ["openat", "mkdirat", "write", "linkat", "pwrite64", "unlinkat", "renameat"];
+
+/// The calls that tell something, or promise something.
+const ANSWERS: [&str; 4] = ["flock", "newfstatat", "fsync", "getdents64"];
+
+fn small_pool() -> Pool {
+    pool(&["10.1.2.0/29", "fd00::/125"])
+}
+
+/// One healthy pod, and a lease of an earlier boot, which the first `acquire` removes.
+fn before_first_acquire(data_dir: &Path) {
+    let earlier = DirStore::create(data_dir, NETWORK, &boot("earlier-boot")).unwrap();
+    lease(&earlier, &small_pool(), "gone").unwrap();
+    std::fs::write(data_dir.join(NETWORK).join("10.1.2.6"), "healthy\r\neth0").unwrap();
+}
+
+/// One healthy pod in a boot that has begun.
+fn in_midst_of_a_boot(data_dir: &Path) {
+    lease(&store(data_dir), &small_pool(), "healthy").unwrap();
+}
+
+fn with_the_victim_s_lease(data_dir: &Path) {
+    in_midst_of_a_boot(data_dir);
+    lease(&store(data_dir), &small_pool(), "victim").unwrap();
+}
+
+/// Not a test, but what the tests below run as a process that is to die.
+#[test]
+#[ignore = "is run, in a process of its own, by the other tests of this file"]
+fn victim() {
+    let Ok(data_dir) = std::env::var("VICTIM_DATA_DIR") else { return };
+    let store = store(Path::new(&data_dir));
+    let outcome = match std::env::var("VICTIM_OPERATION").as_deref() {
+        Ok("acquire") => acquire(&store, &small_pool(), &owner("victim"), &[])
+            .map_err(|error| error.to_string())
+            .and_then(|reservation| reservation.commit().map(drop).map_err(|error| error.to_string())),
+        _ => release(&store, &owner("victim"), &[ip("10.1.2.3"), ip("fd00::3")])
+            .map(drop)
+            .map_err(|e| e.to_string()),
+    };
+    match outcome {
+        Ok(()) => println!("victim succeeded"),
+        Err(error) => println!("victim failed: {error}"),
+    }
+}
+
+fn run_victim(data_dir: &Path, operation: &str, injection: &str) -> Output {
+    Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={injection}")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["crash::victim", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env("VICTIM_DATA_DIR", data_dir)
+        .env("VICTIM_OPERATION", operation)
+        .output()
+        .unwrap()
+}
+
+/// Runs the operation once for every one of these calls that it makes, hurt by `effect` each time.
+fn hurt_everywhere(
+    prepare: fn(&Path),
+    operation: &str,
+    calls: &[&str],
+    effect: &str,
+    check: impl Fn(&Path, &str, &Output),
+) {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!(
+            "\n*** strace IS NOT INSTALLED: nothing was killed and no system call failed in this test ***\n"
+        );
+        return;
+    }
+    let mut hurt = 0;
+    for call in calls {
+        // An error may change nothing, because its call was not needed; then it takes a few to see the end.
+        let mut unhurt = 0;
+        let patience = if effect.starts_with("signal") { 1 } else { 4 };
+        for nth in 1.. {
+            let data_dir = tempfile::tempdir().unwrap();
+            prepare(data_dir.path());
+            let injection = format!("{call}:{effect}:when={nth}");
+            let output = run_victim(data_dir.path(), operation, &injection);
+            check(data_dir.path(), &injection, &output);
+            let done = output.status.success()
+                && String::from_utf8_lossy(&output.stdout).contains("victim succeeded");
+            (hurt, unhurt) = if done { (hurt, unhurt + 1) } else { (hurt + 1, 0) };
+            if unhurt == patience {
+                break;
+            }
+        }
+    }
+    assert!(hurt > 8, "only {hurt} of the injected faults were felt: {operation}, {effect}");
+}
+
+fn everything_can_be_put_right(data_dir: &Path, injection: &str) {
+    let (store, pool) = (store(data_dir), small_pool());
+    assert!(
+        !find(&store, &owner("healthy")).unwrap().is_empty(),
+        "{injection}: a healthy pod lost its lease"
+    );
+    match acquire(&store, &pool, &owner("victim"), &[]).map(|reservation| reservation.commit()) {
+        Ok(committed) => assert_eq!(committed.unwrap().len(), 2, "{injection}"),
+        Err(AcquireError::Duplicate { .. }) => {}
+        Err(error) => panic!("{injection}: {error}"),
+    }
+    release(&store, &owner("victim"), &[]).unwrap();
+    let left = lease_files(data_dir);
+    assert!(left.values().all(|content| content == "healthy\r\neth0"), "{injection}: {left:?}");
+    // Nothing is lost for ever: with the healthy pod's, all addresses can be leased.
+    let healthy = left.keys().filter(|name| !name.contains(':')).count();
+    for number in healthy..5 {
+        lease(&store, &pool, &format!("pod{number}")).unwrap_or_else(|error| panic!("{injection}: {error}"));
+    }
+}
+
+#[test]
+fn an_acquire_killed_anywhere_can_be_released_and_repeated() {
+    hurt_everywhere(in_midst_of_a_boot, "acquire", &CHANGES, "signal=KILL", |data_dir, injection, _| {
+        everything_can_be_put_right(data_dir, injection);
+    });
+}
+
+#[test]
+fn the_first_acquire_of_a_boot_killed_anywhere_can_be_released_and_repeated() {
+    hurt_everywhere(before_first_acquire, "acquire", &CHANGES, "signal=KILL", |data_dir, injection, _| {
+        everything_can_be_put_right(data_dir, injection);
+    });
+}
+
+#[test]
+fn a_release_killed_anywhere_can_be_repeated() {
+    hurt_everywhere(with_the_victim_s_lease, "release", &CHANGES, "signal=KILL", |data_dir, injection, _| {
+        everything_can_be_put_right(data_dir, injection);
+    });
+}
+
+#[test]
+fn an_acquire_in_which_any_call_fails_leaves_all_or_nothing() {
+    let calls = [&CHANGES[..], &ANSWERS[..]].concat();
+    hurt_everywhere(in_midst_of_a_boot, "acquire", &calls, "error=EIO", |data_dir, injection, output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let victims =
+            lease_files(data_dir).into_values().filter(|content| content.starts_with("victim")).count();
+        if text.contains("victim failed") {
+            assert_eq!(victims, 0, "{injection}: {text}");
+        } else if text.contains("victim succeeded") {
+            assert_eq!(victims, 2, "{injection}: {text}");
+        }
+        everything_can_be_put_right(data_dir, injection);
+    });
+}
