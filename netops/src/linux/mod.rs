@@ -11,6 +11,7 @@
 //! ```
 
 mod create;
+mod detached;
 mod lock;
 mod namespace;
 mod netlink;
@@ -55,13 +56,25 @@ use crate::resource::Resource;
 pub struct LinuxKernel {
     host: Room,
     container: Option<Room>,
+    detached: bool,
 }
 
 impl LinuxKernel {
     /// The host, and a container if there is one. Without, [`Place::Container`] can be neither read nor made anything
     /// in ([`Error::NoContainer`]); what is to be removed there counts as gone.
     pub fn new(container: Option<Namespace>) -> Self {
-        Self { host: Room::default(), container: container.map(Room::new) }
+        Self { host: Room::default(), container: container.map(Room::new), detached: false }
+    }
+
+    /// Links are from now on removed by a process of its own, which outlives this one if need be: [`Kernel::remove`]
+    /// returns when they are gone, and not only when the kernel has cleaned up behind them, some 20 ms later. That
+    /// process holds nothing of this one's, standard output included, and is never this one's child to wait for.
+    ///
+    /// For programs that remove one link and end, such as plugins. It takes `fork(2)`.
+    #[must_use]
+    pub fn with_detached_removals(mut self) -> Self {
+        self.detached = true;
+        self
     }
 
     fn room(&mut self, place: Place) -> Result<&mut Room, Error> {
@@ -122,6 +135,14 @@ impl Kernel for LinuxKernel {
     }
 }
 
+impl Drop for LinuxKernel {
+    fn drop(&mut self) {
+        if self.detached {
+            [Some(&self.host), self.container.as_ref()].into_iter().flatten().for_each(detached::close);
+        }
+    }
+}
+
 /// One namespace: the sockets that were opened in it and what was learned about it.
 #[derive(Debug, Default)]
 struct Room {
@@ -130,6 +151,8 @@ struct Room {
     foreign: bool,
     route: Option<Socket>,
     netfilter: Option<Socket>,
+    /// Something was deleted through `netfilter`, and nobody else holds it.
+    slow_to_close: bool,
     links: HashMap<LinkName, Known>,
 }
 

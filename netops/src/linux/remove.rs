@@ -4,7 +4,7 @@ use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
 use super::rtnetlink::{address, link, route};
-use super::{LinuxKernel, nft, read, refused};
+use super::{LinuxKernel, detached, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
@@ -21,47 +21,85 @@ pub(super) fn remove(
         return vec![Ok(Removed::Before); resources.len()];
     }
     let mut outcomes = Vec::with_capacity(resources.len());
-    for run in resources.chunk_by(|a, b| Means::of(a) == Means::of(b)) {
-        outcomes.extend(match run.first().map(|first| Means::of(first)) {
-            Some(Means::Rtnetlink) => by_rtnetlink(kernel, place, run),
-            Some(Means::Nftables) => nft::remove(kernel, place, run),
-            _ => vec![Ok(Removed::Before); run.len()],
+    let kind = |resource: &Resource| (Means::of(resource), matches!(resource, Resource::Link(_)));
+    for run in resources.chunk_by(|a, b| kind(a) == kind(b)) {
+        outcomes.extend(match run.first().map(|first| kind(first)) {
+            Some((Means::Rtnetlink, true)) => links(kernel, place, run),
+            Some((Means::Rtnetlink, false)) => by_rtnetlink(kernel, place, run),
+            Some((Means::Nftables, _)) => nft::remove(kernel, place, run),
+            // These have no opposite.
+            Some((Means::File | Means::Patience, _)) | None => vec![Ok(Removed::Before); run.len()],
         });
     }
     outcomes
 }
 
+/// Removes links: by a process of its own, if that is wanted and as far as it works, else by this one, which then
+/// learns what stands in the way.
+fn links(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
+    let mut gone = Vec::new();
+    if kernel.detached {
+        gone = match remove_detached(
+            kernel,
+            place,
+            run.iter().filter_map(|resource| link_of(resource)).collect(),
+        ) {
+            Ok(gone) => gone,
+            Err(error) => return vec![Err(error); run.len()],
+        };
+    }
+    let is_gone = |resource: &&&Resource| link_of(resource).is_some_and(|name| gone.contains(&name));
+    let left: Vec<_> = run.iter().filter(|resource| !is_gone(resource)).copied().collect();
+    let mut outcomes = by_rtnetlink(kernel, place, &left).into_iter();
+    kernel.forget_links();
+    let outcome = |resource| if is_gone(&resource) { Some(Ok(Removed::Now)) } else { outcomes.next() };
+    run.iter().filter_map(outcome).collect()
+}
+
+/// Removes those links that are there, and returns those that are gone by that.
+fn remove_detached<'a>(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    links: Vec<&'a LinkName>,
+) -> Result<Vec<&'a LinkName>, Error> {
+    let mut gone = detached::present(kernel, place, links)?;
+    if !gone.is_empty() {
+        let left = detached::remove(kernel, place, gone.clone())?;
+        gone.retain(|name| !left.contains(name));
+    }
+    Ok(gone)
+}
+
+fn link_of(resource: &Resource) -> Option<&LinkName> {
+    match resource {
+        Resource::Link(link) => Some(&link.name),
+        _ => None,
+    }
+}
+
 /// All in one datagram: that one fails is nothing to the others.
 fn by_rtnetlink(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
     let mut datagram = Datagram::default();
-    // By resource, the message that decides, or what is known without one.
-    let mut verdicts = Vec::with_capacity(run.len());
-    for resource in run {
-        verdicts.push(write_request(kernel, place, resource, &mut datagram));
-    }
+    // By resource, the message that decides, or none if there is nothing to remove.
+    let messages: Vec<_> =
+        run.iter().map(|resource| write_request(kernel, place, resource, &mut datagram)).collect();
     let mut replies = match kernel.exchange(place, &mut datagram, Operation::Remove, "interfaces") {
         Ok(replies) => replies,
         Err(error) => return vec![Err(error); run.len()],
     };
-    if run.iter().any(|resource| matches!(resource, Resource::Link(_))) {
-        kernel.forget_links();
-    }
-    let decide = |(resource, verdict): (&&Resource, _)| match verdict {
-        Err(error) => Err(error),
-        Ok(None) => Ok(Removed::Before),
-        Ok(Some(message)) => {
-            let reply: Reply = replies.get_mut(message).map(std::mem::take).unwrap_or_default();
-            match reply.refusal {
-                None => Ok(Removed::Now),
-                Some(refusal) if was_gone(resource, &refusal) => Ok(Removed::Before),
-                Some(refusal) => Err(refused(Operation::Remove, place, &resource.to_string(), refusal)),
-            }
+    let mut decide = |resource: &Resource, message: Option<usize>| {
+        let Some(message) = message else { return Ok(Removed::Before) };
+        let reply: Reply = replies.get_mut(message).map(std::mem::take).unwrap_or_default();
+        match reply.refusal {
+            None => Ok(Removed::Now),
+            Some(refusal) if was_gone(resource, &refusal) => Ok(Removed::Before),
+            Some(refusal) => Err(refused(Operation::Remove, place, &resource.to_string(), refusal)),
         }
     };
-    run.iter().zip(verdicts).map(decide).collect()
+    run.iter().zip(messages).map(|(resource, message)| decide(resource, message?)).collect()
 }
 
-/// Writes the request to remove something; returns which message of the datagram that is, if there is any need for one.
+/// Writes the request to remove something, and says which that is, if there is any need for one.
 fn write_request(
     kernel: &mut LinuxKernel,
     place: Place,

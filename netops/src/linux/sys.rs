@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -39,3 +39,80 @@ pub(super) fn lock(file: &impl AsFd, how: c_int) -> Result<(), Errno> {
     // SAFETY: only integers are passed.
     Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), how | libc::LOCK_NB) }).map(drop)
 }
+
+/// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
+/// waits for: an orphan in a session of its own, that holds no others, and ends when the `send` has returned and the
+/// descriptors are closed, whatever came of it.
+///
+/// Whoever has the other end of a pipe among them sees when that is.
+pub(super) fn leave_to_an_orphan(
+    keep: &[BorrowedFd<'_>],
+    message: Option<(BorrowedFd<'_>, &[u8])>,
+) -> Result<(), Errno> {
+    let sender = message.map(|(socket, _)| socket);
+    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    // SAFETY: what runs in the new processes is nothing but async-signal-safe calls on memory that was prepared above,
+    // and ends in _exit(2). So it does not matter what other threads were holding, and nothing is run twice.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            // A grandchild becomes init's, which reaps it.
+            let status = match libc::fork() {
+                0 => {
+                    libc::setsid();
+                    close_all_but(&kept);
+                    if let Some((socket, datagram)) = message {
+                        libc::send(socket.as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0);
+                    }
+                    0
+                }
+                -1 => 1,
+                _ => 0,
+            };
+            libc::_exit(status);
+        }
+        Errno::result(child)?
+    };
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a local.
+        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
+            Err(Errno::EINTR) => {}
+            // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+            Ok(_) if status == 0 => return Ok(()),
+            Ok(_) => return Err(Errno::EAGAIN),
+        }
+    }
+}
+
+/// Closes every descriptor but some, which are given in ascending order. Async-signal-safe.
+fn close_all_but(kept: &[RawFd]) {
+    let mut from: libc::c_uint = 0;
+    for kept in kept {
+        let kept = kept.cast_unsigned();
+        if from < kept {
+            close_range(from, kept - 1);
+        }
+        from = kept + 1;
+    }
+    close_range(from, libc::c_uint::MAX);
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    // SAFETY: this process is about to end and uses none of these; its memory refers to none.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
+            // Before Linux 5.9. Descriptors are handed out from below.
+            for descriptor in first..=last.min(OPEN_FILES) {
+                libc::close(descriptor.cast_signed());
+            }
+        }
+    }
+}
+
+/// As many as a process commonly may have open.
+const OPEN_FILES: libc::c_uint = 65_536;

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod detached;
 mod links;
 mod nft;
 mod sharing;

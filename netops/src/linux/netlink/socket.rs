@@ -4,7 +4,7 @@
 //! returns; a dump goes on inside each `recv`. So nothing here ever waits: an answer that is not in the queue was lost.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
@@ -156,6 +156,19 @@ impl Socket {
         self.collect(first, messages.len(), last - messages.start)
     }
 
+    /// Sends requests from a process of its own (see [`sys::leave_to_an_orphan`]). Nothing is acknowledged.
+    pub(in crate::linux) fn send_detached(
+        &mut self,
+        requests: &mut Datagram,
+        keep: &[BorrowedFd<'_>],
+    ) -> Result<(), Failure> {
+        let first = self.sequence;
+        self.sequence = first.wrapping_add(requests.len() as u32);
+        requests.number(first);
+        let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
+        Ok(sys::leave_to_an_orphan(keep, Some((self.descriptor.as_fd(), bytes)))?)
+    }
+
     /// Asks for a list. Repeats the question if the list changed while it was being read.
     pub(in crate::linux) fn dump(&mut self, request: &mut Datagram) -> Result<Reply, Failure> {
         request.add_flags(0, libc::NLM_F_DUMP);
@@ -212,7 +225,7 @@ impl Socket {
 }
 
 impl AsFd for Socket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
 }

@@ -90,13 +90,14 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Transaction {
     datagram: Datagram,
+    deletes: bool,
 }
 
 impl Default for Transaction {
     fn default() -> Self {
         let mut datagram = Datagram::default();
         datagram.push(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &batch_header(), |_| {});
-        Self { datagram }
+        Self { datagram, deletes: false }
     }
 }
 
@@ -107,6 +108,11 @@ impl Transaction {
         // The closing message is never acknowledged.
         self.datagram.push(libc::NFNL_MSG_BATCH_END as u16, 0, &batch_header(), |_| {});
         socket.exchange_whole(&mut self.datagram, last)
+    }
+
+    /// Whether something goes, or may: the last `close` of the socket then waits until no packet can be looking at it.
+    pub(super) fn deletes(&self) -> bool {
+        self.deletes
     }
 
     /// How many messages there are so far.
@@ -160,6 +166,7 @@ impl Transaction {
                 });
             }
         });
+        self.deletes = true;
         self.push(libc::NFT_MSG_DELRULE, 0, table, |message| {
             message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, name);
         });
@@ -182,6 +189,7 @@ impl Transaction {
 
     /// An element goes.
     pub(super) fn delete(&mut self, set: &Set, key: Key) {
+        self.deletes = true;
         self.push(libc::NFT_MSG_DELSETELEM, 0, set.table, |message| {
             Element { key, verdict: None, comment: None }.encode(set, message);
         });

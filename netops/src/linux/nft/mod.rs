@@ -241,7 +241,9 @@ fn send(
     operation: Operation,
     object: &str,
 ) -> Result<Vec<Reply>, Error> {
-    let replies = transaction.send(kernel.room(place)?.netfilter()?);
+    let room = kernel.room(place)?;
+    room.slow_to_close |= transaction.deletes();
+    let replies = transaction.send(room.netfilter()?);
     replies.map_err(|failure| failed(operation, place, object, failure))
 }
 

@@ -1,0 +1,82 @@
+//! Links removed by a process of its own.
+//!
+//! `RTM_DELLINK` returns some 20 ms after the link is gone, with its addresses and routes: it waits for the kernel's
+//! readers (`rcu_barrier()` in `netdev_run_todo()`). And the last `close` of an nf_tables socket that something was
+//! deleted through waits some 10 ms (`synchronize_rcu()` in the release notifier). Nobody needs either, so an orphan
+//! does that waiting, and this process goes on when the link is gone: after a millisecond.
+
+use std::io::pipe;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::netlink::Datagram;
+use super::rtnetlink::link;
+use super::{LinuxKernel, Room, sys};
+use crate::error::{Error, Operation};
+use crate::name::LinkName;
+use crate::plan::Place;
+
+/// How often to look. A look takes rtnetlink's lock, and so waits for a removal that is under way.
+const PAUSE: Duration = Duration::from_micros(100);
+/// When something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Removes links that are there, as far as that works in this way; returns those that are still there.
+pub(super) fn remove<'a>(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    links: Vec<&'a LinkName>,
+) -> Result<Vec<&'a LinkName>, Error> {
+    let mut left = links;
+    let mut request = Datagram::default();
+    left.iter().for_each(|name| link::delete(&mut request, name));
+    let Ok((done, working)) = pipe() else { return Ok(left) };
+    let room = kernel.room(place)?;
+    let netfilter = room.netfilter.as_ref().map(AsFd::as_fd);
+    let keep: Vec<_> = netfilter.into_iter().chain([working.as_fd()]).collect();
+    let Some(socket) = room.route.as_mut() else { return Ok(left) };
+    if socket.send_detached(&mut request, &keep).is_err() {
+        return Ok(left);
+    }
+    drop(working);
+    room.slow_to_close = false;
+    let deadline = Instant::now() + PATIENCE;
+    let mut running = true;
+    loop {
+        left = present(kernel, place, left)?;
+        if left.is_empty() || !running || Instant::now() > deadline {
+            return Ok(left);
+        }
+        // The other end of the pipe is closed when the process has ended: then there is a last look.
+        let mut ends = [PollFd::new(done.as_fd(), PollFlags::empty())];
+        running = !matches!(ppoll(&mut ends, Some(TimeSpec::from_duration(PAUSE)), None), Ok(1..));
+    }
+}
+
+/// Lets an orphan close an nf_tables socket that something was deleted through.
+pub(super) fn close(room: &Room) {
+    if let (true, Some(socket)) = (room.slow_to_close, &room.netfilter) {
+        // Should that not work, this process does it, and takes its time.
+        let _ = sys::leave_to_an_orphan(&[socket.as_fd()], None);
+    }
+}
+
+/// Those of some links that are there.
+pub(super) fn present<'a>(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    links: Vec<&'a LinkName>,
+) -> Result<Vec<&'a LinkName>, Error> {
+    let mut request = Datagram::default();
+    links.iter().for_each(|name| link::get(&mut request, name));
+    let replies = kernel.exchange(place, &mut request, Operation::Remove, "interfaces")?;
+    Ok(links
+        .into_iter()
+        .zip(replies)
+        .filter(|(_, reply)| reply.refusal.is_none())
+        .map(|(name, _)| name)
+        .collect())
+}
