@@ -19,8 +19,7 @@ pub struct Position {
 /// the text, the nearest value around it is meant.
 pub(super) fn of(error: &Error, text: &[u8]) -> Option<Position> {
     if let Err(syntax) = serde_json::from_slice::<IgnoredAny>(text) {
-        return Some(Position { line: syntax.line(), column: syntax.column() })
-            .filter(|place| place.line > 0);
+        return Some(Position { line: syntax.line().max(1), column: syntax.column().max(1) });
     }
     let path = error.msg().split_once(": ")?.0;
     let offset = Finder { text, at: 0 }.find(&steps(path)?)?;

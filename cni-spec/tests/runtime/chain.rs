@@ -283,12 +283,11 @@ fn a_chain_stops_starting_plugins_when_its_time_is_up_and_has_more_for_the_undo(
     let world = World::new();
     world.plugins.set_script(|call| {
         if call.name() == "ADD bridge" {
-            thread::sleep(Duration::from_millis(120));
+            thread::sleep(Duration::from_millis(1100));
         }
         works(call)
     });
-    let error =
-        world.runtime().with_chain_timeout(Duration::from_millis(100)).add(&blue(), &web()).unwrap_err();
+    let error = world.runtime().with_chain_timeout(Duration::from_secs(1)).add(&blue(), &web()).unwrap_err();
     let RuntimeError::Add { cause, undo } = &error else { panic!("{error:?}") };
     assert!(matches!(**cause, RuntimeError::NoTimeLeft { .. }) && undo.is_empty(), "{error}");
     assert_eq!(world.plugins.take_names(), ["ADD bridge", "DEL portmap", "DEL bridge"]);
@@ -304,7 +303,8 @@ fn del_waits_for_an_add_of_the_same_attachment_but_not_of_another() {
     world.plugins.set_script(move |call| {
         if call.name() == "ADD bridge" {
             entered.send(()).unwrap();
-            gate.recv().unwrap();
+            // Not for ever: a test that fails while this waits must end.
+            let _ = gate.recv_timeout(Duration::from_secs(20));
         }
         works(call)
     });
@@ -322,7 +322,7 @@ fn del_waits_for_an_add_of_the_same_attachment_but_not_of_another() {
         assert!(fast.take_calls().is_empty());
 
         let db = cni_spec::runtime::Attachment::new("db".parse().unwrap(), "eth0".parse().unwrap());
-        impatient.add(&blue(), &db).unwrap();
+        other().add(&blue(), &db).unwrap();
         fast.take_calls();
 
         let del = scope.spawn(|| other().del(&blue(), &web()));

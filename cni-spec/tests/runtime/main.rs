@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
+mod cache;
 mod chain;
+mod conf;
 mod gc;
+mod libcni;
+mod processes;
+mod sequences;
 mod support;
