@@ -58,3 +58,21 @@ impl fmt::Display for BootIdError {
 }
 
 impl std::error::Error for BootIdError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_boot_has_a_name() {
+        assert_eq!(BootId::current().unwrap(), BootId::current().unwrap());
+        assert_eq!(BootId::current().unwrap().as_str().len(), 36);
+    }
+
+    #[test]
+    fn what_cannot_be_part_of_a_file_name_is_no_boot_id() {
+        for text in ["", "a/b", "..", "a_b", "a\n", &"a".repeat(65)] {
+            assert!(text.parse::<BootId>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -194,3 +194,52 @@ pub(crate) fn address_of(name: &str) -> Option<IpAddr> {
         address @ IpAddr::V6(_) => (address.to_string() == name).then_some(address),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let owner = Owner::new("blue", "eth0").unwrap();
+        assert_eq!(lease_text(&owner), "blue\r\neth0");
+        assert_eq!(Holder::parse(b"blue\r\neth0"), Holder::Attachment(owner.clone()));
+        assert_eq!(Holder::parse(b" blue\r\neth0\n"), Holder::Attachment(owner));
+        assert_eq!(Holder::parse(b"blue"), Holder::Container("blue".into()));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_nobody_s_and_anything_else_a_stranger_s() {
+        for content in [&b""[..], b"\n", b"\0\0\0", b"blue\r\n", b"blue\r\n\0\0\0\0"] {
+            assert_eq!(Holder::parse(content), Holder::Nobody, "{content:?}");
+        }
+        for content in
+            [&b"\xff"[..], b"blue\neth0", b"a b", b"blue\r\neth0\r\nmore", b"../etc\r\neth0", b"-x"]
+        {
+            assert_eq!(Holder::parse(content), Holder::Stranger, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_the_specification_s_are_refused() {
+        for id in ["", ".", "..", "a/b", "-a", "_a", "a b", "a\r\nb", "ä", "a\0", &"a".repeat(221)] {
+            assert!(matches!(Owner::new(id, "eth0"), Err(OwnerError::ContainerId { .. })), "{id:?}");
+        }
+        for name in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "a\0", "0123456789abcdef"] {
+            assert!(matches!(Owner::new("blue", name), Err(OwnerError::Interface { .. })), "{name:?}");
+        }
+        assert!(Owner::new(&"a".repeat(220), "0123456789abcde").is_ok());
+    }
+
+    #[test]
+    fn only_the_one_way_to_write_an_address_names_a_lease() {
+        for name in ["10.0.0.1", "fd00::5", "::"] {
+            assert_eq!(address_of(name).unwrap().to_string(), name);
+        }
+        for name in
+            ["lock", "last_reserved_ip.0", "10.0.0.01", "10.0.0", "fd00:0::5", "FD00::5", "fd00::5%eth0", ""]
+        {
+            assert_eq!(address_of(name), None, "{name:?}");
+        }
+    }
+}

@@ -223,3 +223,73 @@ impl fmt::Display for PoolError {
 }
 
 impl std::error::Error for PoolError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(subnet: &str, start: &str, end: &str, gateway: &str) -> Range {
+        let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+        Range::new(subnet.parse().unwrap(), address(start), address(end), address(gateway)).unwrap()
+    }
+
+    fn set(ranges: &[Range]) -> RangeSet {
+        RangeSet::new(ranges.to_vec()).unwrap()
+    }
+
+    fn order(set: &RangeSet, last: Option<&str>) -> Vec<String> {
+        set.candidates(last.map(|last| last.parse().unwrap())).map(|address| address.to_string()).collect()
+    }
+
+    #[test]
+    fn candidates_go_round_all_ranges_from_the_one_after_the_last() {
+        let set = set(&[range("10.0.0.0/30", "", "", ""), range("10.0.1.0/29", "", "", "10.0.1.3")]);
+        let all = ["10.0.0.2", "10.0.1.1", "10.0.1.2", "10.0.1.4", "10.0.1.5", "10.0.1.6"];
+        assert_eq!(order(&set, None), all);
+        assert_eq!(order(&set, Some("10.9.9.9")), all);
+        assert_eq!(order(&set, Some("10.0.1.6")), all);
+        for last in 0..5 {
+            let (before, after) = all.split_at(last + 1);
+            assert_eq!(order(&set, Some(all[last])), [after, before].concat());
+        }
+    }
+
+    #[test]
+    fn a_gateway_of_one_set_is_handed_out_by_no_other() {
+        let one = set(&[range("10.0.0.0/24", "10.0.0.10", "10.0.0.19", "10.0.0.25")]);
+        let two = set(&[range("10.0.0.0/24", "10.0.0.20", "10.0.0.29", "")]);
+        assert_eq!(two.capacity(), 10);
+        let pool = Pool::new(vec![one, two]).unwrap();
+        assert_eq!(pool.sets()[1].capacity(), 9);
+        assert!(!order(&pool.sets()[1], None).contains(&"10.0.0.25".to_owned()));
+    }
+
+    #[test]
+    fn the_first_candidate_of_a_huge_range_costs_nothing() {
+        let set = set(&[range("fd00::/16", "", "", "")]);
+        assert_eq!(set.candidates(None).next(), Some("fd00::2".parse().unwrap()));
+        let taken: Vec<IpAddr> = set.candidates(None).take(1000).collect();
+        assert_eq!(set.first_free(None, &taken), Some("fd00::3ea".parse().unwrap()));
+        let before_the_top = "fd00:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap();
+        let top = "fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
+        assert_eq!(set.first_free(Some(before_the_top), &[top]), Some("fd00::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_set_or_pool_is_refused() {
+        let (v4, v6) = (range("10.0.0.0/24", "", "", ""), range("fd00::/64", "", "", ""));
+        assert_eq!(RangeSet::new(vec![]), Err(PoolError::EmptySet));
+        assert_eq!(RangeSet::new(vec![v4.clone(), v6.clone()]), Err(PoolError::MixedFamilies));
+        let inner = range("10.0.0.0/16", "10.0.0.77", "10.0.9.9", "");
+        let overlap = PoolError::Overlap { ranges: Box::new([v4.clone(), inner.clone()]) };
+        assert_eq!(RangeSet::new(vec![v4.clone(), inner.clone()]), Err(overlap.clone()));
+        assert_eq!(Pool::new(vec![]), Err(PoolError::NoSets));
+        assert_eq!(Pool::new(vec![set(&[v4]), set(&[v6]), set(&[inner])]), Err(overlap));
+        let only = range("10.0.0.0/24", "10.0.0.9", "10.0.0.9", "");
+        let gateway = range("10.0.0.0/24", "10.0.0.20", "10.0.0.29", "10.0.0.9");
+        assert!(matches!(
+            Pool::new(vec![set(&[only]), set(&[gateway])]),
+            Err(PoolError::OnlyGateways { .. })
+        ));
+    }
+}

@@ -289,3 +289,108 @@ impl From<IpAddr> for Bits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(subnet: &str, start: &str, end: &str, gateway: &str) -> Result<Range, RangeError> {
+        let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+        Range::new(subnet.parse().unwrap(), address(start), address(end), address(gateway))
+    }
+
+    #[test]
+    fn defaults_are_those_of_host_local() {
+        let cases = [
+            ("10.1.2.0/24", "10.1.2.1-10.1.2.254", "10.1.2.1", 253),
+            ("10.1.2.4/30", "10.1.2.5-10.1.2.6", "10.1.2.5", 1),
+            ("fd00::/64", "fd00::1-fd00::ffff:ffff:ffff:ffff", "fd00::1", u128::from(u64::MAX) - 1),
+            ("fd00::4/126", "fd00::5-fd00::7", "fd00::5", 2),
+        ];
+        for (subnet, text, gateway, capacity) in cases {
+            let range = parse(subnet, "", "", "").unwrap();
+            assert_eq!(range.to_string(), text);
+            assert_eq!(range.gateway(), Some(gateway.parse().unwrap()));
+            assert_eq!(range.capacity(), capacity, "{subnet}");
+        }
+    }
+
+    #[test]
+    fn point_to_point_and_single_address_subnets_have_no_gateway_by_convention() {
+        for (subnet, text, capacity) in [
+            ("10.1.2.4/31", "10.1.2.4-10.1.2.5", 2),
+            ("10.1.2.4/32", "10.1.2.4-10.1.2.4", 1),
+            ("fd00::4/127", "fd00::4-fd00::5", 2),
+            ("fd00::4/128", "fd00::4-fd00::4", 1),
+        ] {
+            let range = parse(subnet, "", "", "").unwrap();
+            assert_eq!(
+                (range.to_string().as_str(), range.gateway(), range.capacity()),
+                (text, None, capacity)
+            );
+        }
+        let range = parse("10.1.2.4/31", "", "", "10.1.2.4").unwrap();
+        assert_eq!(range.capacity(), 1);
+    }
+
+    #[test]
+    fn network_and_broadcast_addresses_are_cut_off() {
+        let whole = parse("10.1.2.0/24", "10.1.2.0", "10.1.2.255", "").unwrap();
+        assert_eq!(whole.to_string(), "10.1.2.1-10.1.2.254");
+        let whole = parse("fd00::/120", "fd00::", "fd00::ff", "").unwrap();
+        assert_eq!(whole.to_string(), "fd00::1-fd00::ff");
+        for (start, end) in [("10.1.2.0", "10.1.2.0"), ("10.1.2.255", "10.1.2.255")] {
+            assert!(matches!(parse("10.1.2.0/24", start, end, ""), Err(RangeError::Empty { .. })));
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_address_space_are_no_end_of_the_arithmetic() {
+        assert_eq!(parse("255.255.255.255/32", "", "", "").unwrap().capacity(), 1);
+        assert_eq!(parse("0.0.0.0/0", "", "", "").unwrap().capacity(), u128::from(u32::MAX) - 2);
+        let top = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128";
+        assert_eq!(parse(top, "", "", "").unwrap().capacity(), 1);
+        assert_eq!(parse("8000::/1", "", "", "").unwrap().capacity(), (1 << 127) - 2);
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_what_contradicts() {
+        let cases = [
+            (
+                "10.1.2.3/24",
+                "",
+                "",
+                "",
+                "subnet 10.1.2.3/24 has host bits set; its network address is 10.1.2.0",
+            ),
+            ("10.1.2.0/24", "10.1.3.1", "", "", "rangeStart 10.1.3.1 is not in subnet 10.1.2.0/24"),
+            ("10.1.2.0/24", "", "fd00::1", "", "rangeEnd fd00::1 is not in subnet 10.1.2.0/24"),
+            ("10.1.2.0/24", "", "", "10.1.3.1", "gateway 10.1.3.1 is not in subnet 10.1.2.0/24"),
+            ("10.1.2.0/24", "10.1.2.9", "10.1.2.8", "", "rangeEnd 10.1.2.8 is before rangeStart 10.1.2.9"),
+            (
+                "10.1.2.9/32",
+                "",
+                "",
+                "10.1.2.9",
+                "no address of subnet 10.1.2.9/32 can be handed out: network, broadcast and gateway are excluded",
+            ),
+            (
+                "::ffff:10.1.2.0/120",
+                "",
+                "",
+                "",
+                "subnet ::ffff:10.1.2.0/120 holds IPv4-mapped addresses (::ffff:0:0/96); write it as an IPv4 subnet",
+            ),
+        ];
+        for (subnet, start, end, gateway, text) in cases {
+            assert_eq!(parse(subnet, start, end, gateway).unwrap_err().to_string(), text);
+        }
+        assert!(matches!(parse("::/0", "", "", ""), Err(RangeError::MappedSubnet { .. })));
+    }
+
+    #[test]
+    fn mapped_addresses_are_the_ipv4_addresses_that_they_are() {
+        let range = parse("10.1.2.0/24", "::ffff:10.1.2.10", "", "::ffff:10.1.2.9").unwrap();
+        assert_eq!(range, parse("10.1.2.0/24", "10.1.2.10", "", "10.1.2.9").unwrap());
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{NETWORK, boot, ip, lease, lease_files, owner, pool, store};
+use crate::common::{NETWORK, boot, ip, lease, lease_files, owner, pool, scratch, store};
 use ipam::{AcquireError, DirStore, Pool, acquire, find, release};
 
 /// The calls that change something.
@@ -12,8 +12,23 @@ const CHANGES: [&str; 7] = ["openat", "mkdirat", "write", "linkat", "pwrite64", 
 /// The calls that tell something, or promise something.
 const ANSWERS: [&str; 4] = ["flock", "newfstatat", "fsync", "getdents64"];
 
+const SMALL: [&str; 2] = ["10.1.2.0/29", "fd00::/125"];
+
 fn small_pool() -> Pool {
-    pool(&["10.1.2.0/29", "fd00::/125"])
+    pool(&SMALL)
+}
+
+/// The arguments with which this executable is the victim.
+const VICTIM: [&str; 5] = ["crash::victim", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+
+fn strace_is_installed() -> bool {
+    let installed = Command::new("strace").arg("-V").output().is_ok();
+    if !installed {
+        eprintln!(
+            "\n*** strace IS NOT INSTALLED: nothing was killed, and no system call failed or was counted ***\n"
+        );
+    }
+    installed
 }
 
 /// One healthy pod, and a lease of an earlier boot, which the first `acquire` removes.
@@ -33,14 +48,54 @@ fn with_the_victim_s_lease(data_dir: &Path) {
     lease(&store(data_dir), &small_pool(), "victim").unwrap();
 }
 
+#[test]
+fn an_acquire_that_is_refused_reads_no_lease() {
+    if !strace_is_installed() {
+        return;
+    }
+    let data_dir = scratch();
+    let network = data_dir.path().join(NETWORK);
+    std::fs::create_dir(&network).unwrap();
+    // All of the /20 but one, which is leased now, and the victim's, which it will not get.
+    for number in 3..4095 {
+        let name = format!("10.1.{}.{}", number >> 8, number & 255);
+        std::fs::write(network.join(name), format!("pod{number}\r\neth0")).unwrap();
+    }
+    lease(&store(data_dir.path()), &pool(&["10.1.0.0/20"]), "last").unwrap();
+
+    let trace = data_dir.path().join("trace");
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=openat,linkat,newfstatat,getdents64", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(VICTIM)
+        .env("VICTIM_DATA_DIR", data_dir.path())
+        .env("VICTIM_SUBNETS", "10.1.0.0/20")
+        .env("VICTIM_OPERATION", "acquire")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("victim failed: all 4093 addresses of range set 0"), "{text}");
+    let calls = std::fs::read_to_string(&trace).unwrap();
+    let naming_a_lease =
+        |call: &str| calls.lines().filter(|line| line.contains(call) && line.contains("\"10.1.")).count();
+    assert_eq!(naming_a_lease("openat"), 0);
+    assert_eq!(naming_a_lease("newfstatat"), 0);
+    assert_eq!(naming_a_lease("linkat"), 16);
+    let listings = calls.lines().filter(|line| line.contains("getdents64") && line.ends_with("= 0")).count();
+    assert_eq!(listings, 1);
+}
+
 /// Not a test, but what the tests below run as a process that is to die.
 #[test]
 #[ignore = "is run, in a process of its own, by the other tests of this file"]
 fn victim() {
     let Ok(data_dir) = std::env::var("VICTIM_DATA_DIR") else { return };
     let store = store(Path::new(&data_dir));
+    let subnets = std::env::var("VICTIM_SUBNETS").unwrap();
+    let pool = pool(&subnets.split(',').collect::<Vec<_>>());
     let outcome = match std::env::var("VICTIM_OPERATION").as_deref() {
-        Ok("acquire") => acquire(&store, &small_pool(), &owner("victim"), &[])
+        Ok("acquire") => acquire(&store, &pool, &owner("victim"), &[])
             .map_err(|error| error.to_string())
             .and_then(|reservation| reservation.commit().map(drop).map_err(|error| error.to_string())),
         _ => release(&store, &owner("victim"), &[ip("10.1.2.3"), ip("fd00::3")])
@@ -57,8 +112,9 @@ fn run_victim(data_dir: &Path, operation: &str, injection: &str) -> Output {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={injection}")])
         .arg(std::env::current_exe().unwrap())
-        .args(["crash::victim", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(VICTIM)
         .env("VICTIM_DATA_DIR", data_dir)
+        .env("VICTIM_SUBNETS", SMALL.join(","))
         .env("VICTIM_OPERATION", operation)
         .output()
         .unwrap()
@@ -72,10 +128,7 @@ fn hurt_everywhere(
     effect: &str,
     check: impl Fn(&Path, &str, &Output),
 ) {
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!(
-            "\n*** strace IS NOT INSTALLED: nothing was killed and no system call failed in this test ***\n"
-        );
+    if !strace_is_installed() {
         return;
     }
     let mut hurt = 0;
@@ -84,7 +137,7 @@ fn hurt_everywhere(
         let mut unhurt = 0;
         let patience = if effect.starts_with("signal") { 1 } else { 4 };
         for nth in 1.. {
-            let data_dir = tempfile::tempdir().unwrap();
+            let data_dir = scratch();
             prepare(data_dir.path());
             let injection = format!("{call}:{effect}:when={nth}");
             let output = run_victim(data_dir.path(), operation, &injection);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::common::{owner, store};
+use crate::common::{owner, scratch, store};
 use ipam::{
     AcquireError, LeaseStore, MemoryStore, Pool, Range, RangeSet, acquire, find, leases, release, retain,
     usage,
@@ -223,7 +223,7 @@ proptest! {
 
     #[test]
     fn a_directory_keeps_its_promises(pool in any_pool(), steps in prop::collection::vec(any_step(), 1..120)) {
-        let data_dir = tempfile::tempdir().unwrap();
+        let data_dir = scratch();
         follow(&store(data_dir.path()), &pool, steps)?;
     }
 }

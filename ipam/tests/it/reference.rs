@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{files, ip, lease, lease_files, owner, pool, reference, reference_is_installed, store};
+use crate::common::{
+    files, ip, lease, lease_files, owner, pool, reference, reference_is_installed, scratch, store,
+};
 use ipam::{AcquireError, Pool, Range, RangeSet, acquire, release};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -75,7 +77,7 @@ fn ours(
 /// containers, and the same ones come next.
 fn same_step(pool: &Pool, here: &Path, step: &Step) -> Result<tempfile::TempDir, TestCaseError> {
     // With its hard links.
-    let there = tempfile::tempdir().unwrap();
+    let there = scratch();
     let copied = Command::new("cp").arg("-a").arg(here.join(".")).arg(there.path()).status().unwrap();
     assert!(copied.success());
 
@@ -125,7 +127,7 @@ proptest! {
         if !reference_is_installed() {
             return Ok(());
         }
-        let mut here = tempfile::tempdir().unwrap();
+        let mut here = scratch();
         store(here.path());
         // Whose leases the reference wrote: of those we do not notice a second ADD, and that is documented.
         let mut written_by_reference = Vec::new();
@@ -155,7 +157,7 @@ fn the_reference_releases_and_checks_our_leases() {
     if !reference_is_installed() {
         return;
     }
-    let data_dir = tempfile::tempdir().unwrap();
+    let data_dir = scratch();
     let pool = pool(&["10.1.2.0/24", "fd00::/64"]);
     lease(&store(data_dir.path()), &pool, "blue").unwrap();
     lease(&store(data_dir.path()), &pool, "red").unwrap();
@@ -175,7 +177,7 @@ fn the_reference_refuses_a_second_add_for_our_lease() {
     if !reference_is_installed() {
         return;
     }
-    let data_dir = tempfile::tempdir().unwrap();
+    let data_dir = scratch();
     let pool = pool(&["10.1.2.0/24"]);
     lease(&store(data_dir.path()), &pool, "blue").unwrap();
     let message = reference("ADD", &pool, data_dir.path(), "blue", None).unwrap_err();
@@ -187,7 +189,7 @@ fn we_release_the_leases_of_the_reference_with_and_without_a_hint() {
     if !reference_is_installed() {
         return;
     }
-    let data_dir = tempfile::tempdir().unwrap();
+    let data_dir = scratch();
     let pool = pool(&["10.1.2.0/24", "fd00::/64"]);
     for container in ["blue", "red"] {
         reference("ADD", &pool, data_dir.path(), container, None).unwrap();
