@@ -1,22 +1,21 @@
-//! `nft`: the same ruleset as [`crate::ruleset`] draws.
+//! `nft`: the ruleset that `linux/nft` draws, typed.
 
 use std::net::IpAddr;
 
 use crate::error::Error;
 use crate::name::{Invalid, LinkName};
 use crate::resource::{Masquerade, SpoofCheck};
-use crate::ruleset::{self, MASQUERADE4, MASQUERADE6, PORTS, POSTROUTING, PREROUTING, TABLE};
+use crate::ruleset::{ALLOWED, CHECKED, MASQUERADE4, MASQUERADE6, POSTROUTING, PREROUTING, TABLE, chain_of};
 
 use super::Step;
 
 impl Step<'_> {
     pub(super) fn add_masquerade(&mut self, masquerade: &Masquerade) {
         let Masquerade { source, within, mark } = masquerade;
-        let chain = ruleset::subnet_chain(*within);
-        let map = ruleset::masquerade_map(*source);
-        let ip = match source {
-            IpAddr::V4(_) => "ip",
-            IpAddr::V6(_) => "ip6",
+        let (subnet, chain, comment) = (within.trunc(), chain_of(*within), comment(mark.as_str()));
+        let (map, ip, multicast) = match source {
+            IpAddr::V4(_) => (MASQUERADE4, "ip", "224.0.0.0/4"),
+            IpAddr::V6(_) => (MASQUERADE6, "ip6", "ff00::/8"),
         };
         // Commands that may be repeated: `add` keeps what is there, and a chain is flushed and filled at one stroke.
         self.nft_once(format!("add table inet {TABLE}"));
@@ -33,49 +32,48 @@ impl Step<'_> {
         self.nft_once(format!("add chain inet {TABLE} {chain}"));
         self.nft_once(format!(
             "flush chain inet {TABLE} {chain}; \
-             add rule inet {TABLE} {chain} {ip} daddr != {{ {}, {} }} masquerade",
-            within.trunc(),
-            ruleset::multicast(*source),
+             add rule inet {TABLE} {chain} {ip} daddr {subnet} return; \
+             add rule inet {TABLE} {chain} {ip} daddr != {multicast} masquerade"
         ));
-        let comment = comment(mark.as_str());
-        self.nft(format!("create element inet {TABLE} {map} {{ {source} {comment} : goto {chain} }}"));
+        self.nft(format!("create element inet {TABLE} {map} {{ {source} {comment} : jump {chain} }}"));
     }
 
     pub(super) fn remove_masquerade(&mut self, masquerade: &Masquerade) {
-        let map = ruleset::masquerade_map(masquerade.source);
+        let map = match masquerade.source {
+            IpAddr::V4(_) => MASQUERADE4,
+            IpAddr::V6(_) => MASQUERADE6,
+        };
         self.nft(format!("delete element inet {TABLE} {map} {{ {} }}", masquerade.source));
     }
 
     pub(super) fn add_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
         let SpoofCheck { port, mac, mark } = check;
         can_be_typed(port)?;
-        let chain = ruleset::port_chain(port);
+        let comment = comment(mark.as_str());
         self.nft_once(format!("add table bridge {TABLE}"));
-        self.nft_once(format!("add map bridge {TABLE} {PORTS} {{ type ifname : verdict; }}"));
+        self.nft_once(format!("add set bridge {TABLE} {CHECKED} {{ type ifname; }}"));
+        self.nft_once(format!("add set bridge {TABLE} {ALLOWED} {{ type ifname . ether_addr; }}"));
         self.nft_once(format!(
             "add chain bridge {TABLE} {PREROUTING} \
              {{ type filter hook prerouting priority dstnat; policy accept; }}"
         ));
         self.nft_once(format!(
             "flush chain bridge {TABLE} {PREROUTING}; \
-             add rule bridge {TABLE} {PREROUTING} iifname vmap @{PORTS}"
+             add rule bridge {TABLE} {PREROUTING} iifname @{CHECKED} iifname . ether saddr != @{ALLOWED} drop"
         ));
         self.nft(format!(
-            "add chain bridge {TABLE} {chain}; \
-             flush chain bridge {TABLE} {chain}; \
-             add rule bridge {TABLE} {chain} ether saddr != {mac} drop"
+            "create element bridge {TABLE} {CHECKED} {{ \"{port}\" }}; \
+             create element bridge {TABLE} {ALLOWED} {{ \"{port}\" . {mac} {comment} }}"
         ));
-        let comment = comment(mark.as_str());
-        self.nft(format!("create element bridge {TABLE} {PORTS} {{ \"{port}\" {comment} : goto {chain} }}"));
         Ok(())
     }
 
     pub(super) fn remove_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
-        can_be_typed(&check.port)?;
-        let chain = ruleset::port_chain(&check.port);
+        let SpoofCheck { port, mac, .. } = check;
+        can_be_typed(port)?;
         self.nft(format!(
-            "delete element bridge {TABLE} {PORTS} {{ \"{}\" }}; delete chain bridge {TABLE} {chain}",
-            check.port
+            "delete element bridge {TABLE} {CHECKED} {{ \"{port}\" }}; \
+             delete element bridge {TABLE} {ALLOWED} {{ \"{port}\" . {mac} }}"
         ));
         Ok(())
     }

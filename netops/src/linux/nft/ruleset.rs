@@ -38,32 +38,28 @@ use super::expression::{Field, Rule, Verdict, Version};
 use super::message::{Element, Hook, Key, Set, Table, Transaction};
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::resource::{Masquerade, Resource, SpoofCheck};
+use crate::ruleset::{self, POSTROUTING, PREROUTING, TABLE, chain_of, subnet_of};
 
-const INET: Table = Table { family: libc::NFPROTO_INET, name: "cnikit" };
-const BRIDGE: Table = Table { family: libc::NFPROTO_BRIDGE, name: "cnikit" };
+const INET: Table = Table { family: libc::NFPROTO_INET, name: TABLE };
+const BRIDGE: Table = Table { family: libc::NFPROTO_BRIDGE, name: TABLE };
 
 pub(super) const MASQUERADE4: Set =
-    Set { table: INET, name: "masquerade4", key: &[Field::Source(Version::V4)], verdicts: true };
+    Set { table: INET, name: ruleset::MASQUERADE4, key: &[Field::Source(Version::V4)], verdicts: true };
 pub(super) const MASQUERADE6: Set =
-    Set { table: INET, name: "masquerade6", key: &[Field::Source(Version::V6)], verdicts: true };
+    Set { table: INET, name: ruleset::MASQUERADE6, key: &[Field::Source(Version::V6)], verdicts: true };
 pub(super) const CHECKED: Set =
-    Set { table: BRIDGE, name: "checked", key: &[Field::InputInterface], verdicts: false };
+    Set { table: BRIDGE, name: ruleset::CHECKED, key: &[Field::InputInterface], verdicts: false };
 pub(super) const ALLOWED: Set = Set {
     table: BRIDGE,
-    name: "allowed",
+    name: ruleset::ALLOWED,
     key: &[Field::InputInterface, Field::EthernetSource],
     verdicts: false,
 };
 
-const POSTROUTING: &str = "postrouting";
 /// `srcnat`: after everything that looks at a packet's own addresses (`NF_IP_PRI_NAT_SRC`).
 const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
-const PREROUTING: &str = "prerouting";
 /// First of all, where the reference has it as well (`NF_BR_PRI_NAT_DST_BRIDGED`).
 const BRIDGE_ENTRY: Hook = Hook { kind: "filter", number: libc::NF_INET_PRE_ROUTING, priority: -300 };
-
-/// What a subnet's chain is called in front of the subnet.
-const WITHIN: &str = "within-";
 
 /// A resource as elements.
 #[derive(Debug, Clone, Copy)]
@@ -202,8 +198,7 @@ pub(super) fn parse_masquerade(element: &Element) -> Option<Masquerade> {
     let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
     let source = v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()?;
     let Some(Verdict::Jump(chain)) = &element.verdict else { return None };
-    let within = chain.strip_prefix(WITHIN)?.replace('_', ":").parse().ok()?;
-    Some(Masquerade { source, within, mark: mark(element)? })
+    Some(Masquerade { source, within: subnet_of(chain)?, mark: mark(element)? })
 }
 
 /// The spoof check that an element is, if it is one of ours.
@@ -223,11 +218,6 @@ fn subnet(entry: &Entry<'_>) -> Option<IpNet> {
         Entry::Masquerade(masquerade) => Some(masquerade.within.trunc()),
         Entry::SpoofCheck(_) => None,
     }
-}
-
-/// A subnet's chain. `nft` takes no colon in a name.
-fn chain_of(subnet: IpNet) -> String {
-    format!("{WITHIN}{}", subnet.trunc()).replace(':', "_")
 }
 
 /// What never leaves a link by a router's doing, of a subnet's version (RFC 5771, RFC 4291).
