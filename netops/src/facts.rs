@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
 use crate::plan::{Place, Step};
-use crate::resource::{Address, OtherAddresses, Resource};
+use crate::resource::{Address, OtherAddresses, PortVlan, Resource};
 
 /// Answers, by place and question.
 #[derive(Debug, Clone, Default)]
@@ -150,13 +150,17 @@ impl Facts {
                     ("hairpin mode", wanted.hairpin.to_string(), actual.hairpin.to_string()),
                     ("isolation", wanted.isolated.to_string(), actual.isolated.to_string()),
                 ];
+                let found = |is: bool, what: &str| if is { what.to_owned() } else { "none".to_owned() };
                 for vlan in &wanted.vlans {
-                    let there = actual.vlans.contains(vlan);
                     pairs.push((
                         "VLAN",
-                        format!("{vlan:?}"),
-                        if there { format!("{vlan:?}") } else { "none".to_owned() },
+                        vlan.to_string(),
+                        found(actual.vlans.contains(vlan), &vlan.to_string()),
                     ));
+                }
+                let default = |vlans: &[PortVlan]| vlans.iter().any(|vlan| vlan.first <= 1);
+                if wanted.drop_default_vlan && !default(&wanted.vlans) {
+                    pairs.push(("default VLAN", "none".to_owned(), found(default(&actual.vlans), "1")));
                 }
                 Some(pairs)
             }

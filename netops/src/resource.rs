@@ -144,6 +144,17 @@ pub struct PortVlan {
     pub access: bool,
 }
 
+/// `100`, `100-200`, and ` (access)` where it is one.
+impl fmt::Display for PortVlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        if self.last != self.first {
+            write!(f, "-{}", self.last)?;
+        }
+        f.write_str(if self.access { " (access)" } else { "" })
+    }
+}
+
 /// An address on an interface (`RTM_NEWADDR`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
