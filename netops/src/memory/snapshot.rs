@@ -129,7 +129,10 @@ fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link
     let kind = if link.kind.is_loopback() { "loopback" } else { link.kind.name() };
     let mut line = format!("link \"{}\" {kind} mtu {} mac {}", link.name, link.mtu, link.mac);
     line.push_str(if link.up { " up" } else { " down" });
-    if link.up && !carrier {
+    // A bridge without ports has a carrier or not, as it never had one or once had: no one could undo that either.
+    let is_empty_bridge =
+        matches!(link.kind, Kind::Bridge { .. }) && namespace.ports(link.index).next().is_none();
+    if link.up && !carrier && !is_empty_bridge {
         line.push_str(" no-carrier");
     }
     if link.promiscuous {
