@@ -32,7 +32,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// - A plugin that does not end in [time](Self::with_timeout) is killed.
 /// - A plugin that ends but leaves a child behind that keeps its stdout open is waited for 250 ms longer, not for ever.
 /// - stdout is bounded to 4 MiB; of stderr the first 64 KiB are kept.
-/// - "Text file busy" (`ETXTBSY`: the file is just being written, by an installer for example) is tried again for 5 s.
+/// - "Text file busy" (`ETXTBSY`: the file is just being written, by an installer for example) is tried again for
+///   5 s, or until the timeout.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessExec {
     timeout: Option<Duration>,
@@ -56,8 +57,8 @@ impl Exec for ProcessExec {
     fn exec(&self, plugin: &Path, env: &Env, stdin: &[u8]) -> Result<Output, ExecError> {
         // A timeout beyond what an Instant can hold is no timeout.
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let child =
-            start(plugin, env).map_err(|source| ExecError::Start { plugin: plugin.to_owned(), source })?;
+        let child = start(plugin, env, deadline)
+            .map_err(|source| ExecError::Start { plugin: plugin.to_owned(), source })?;
         let mut running = Running { child, deadline, stdout: Vec::new(), stderr: Vec::new() };
         match running.talk(stdin) {
             Ok(exit) => Ok(Output { exit, stdout: running.stdout, stderr: running.stderr }),
@@ -69,16 +70,15 @@ impl Exec for ProcessExec {
     }
 }
 
-fn start(plugin: &Path, env: &Env) -> io::Result<Child> {
+fn start(plugin: &Path, env: &Env, deadline: Option<Instant>) -> io::Result<Child> {
     let mut command = Command::new(plugin);
     command.env_clear().envs(env.iter()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let began = Instant::now();
+    let patience = Instant::now() + BUSY_PATIENCE;
+    let patience = deadline.map_or(patience, |deadline| deadline.min(patience));
     let mut pause = Duration::from_millis(5);
     loop {
         match command.spawn() {
-            Err(error)
-                if error.kind() == io::ErrorKind::ExecutableFileBusy && began.elapsed() < BUSY_PATIENCE =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < patience => {
                 thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(500));
             }

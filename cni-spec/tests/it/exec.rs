@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io::ErrorKind,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread,
@@ -148,6 +149,19 @@ fn a_file_that_is_being_written_is_waited_for() {
         drop(writer);
         assert_eq!(output.join().unwrap().unwrap().stdout, b"done\n");
     });
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_waited_for_beyond_the_timeout() {
+    let script = Script::new("echo done");
+    let _writer = OpenOptions::new().append(true).open(script.file()).unwrap();
+    let began = Instant::now();
+    let error = script.run(&ProcessExec::new().with_timeout(Duration::from_millis(50)), b"").unwrap_err();
+    assert!(
+        matches!(&error, ExecError::Start { source, .. } if source.kind() == ErrorKind::ExecutableFileBusy),
+        "{error}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[test]
