@@ -210,9 +210,9 @@ impl CacheError {
         &self.error
     }
 
-    /// Whether there was nothing to work on.
+    /// Whether there is no such file, or cannot be any because its name would be too long.
     pub(super) fn is_absence(&self) -> bool {
-        self.error.kind() == io::ErrorKind::NotFound
+        matches!(self.error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename)
     }
 
     /// Whether another operation held the attachment, or a garbage collection its network, until the time was up.

@@ -159,3 +159,46 @@ impl<'a> Finder<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(path: &str, text: &str) -> Option<(usize, usize)> {
+        of(&Error::config(format!("{path}: wrong")), text.as_bytes()).map(|place| (place.line, place.column))
+    }
+
+    #[test]
+    fn a_path_leads_to_its_value() {
+        let text = "{\n  \"a\": [1, {\"x\\\"\": \"}]\", \"B\": [[], [true]]}],\n \"c\" : null}\n";
+        assert_eq!(place("a", text), Some((2, 8)));
+        assert_eq!(place("a[0]", text), Some((2, 9)));
+        assert_eq!(place("a[1].b[1][0]", text), Some((2, 37)));
+        assert_eq!(place("c", text), Some((3, 7)));
+    }
+
+    #[test]
+    fn what_is_missing_is_placed_where_it_should_be() {
+        let text = "{\n \"plugins\": [\n  {\"type\": \"a\"}]}";
+        assert_eq!(place("plugins[0].ipam.type", text), Some((3, 3)));
+        assert_eq!(place("plugins[7]", text), Some((2, 13)));
+        assert_eq!(place("name", text), Some((1, 1)));
+        assert_eq!(place("no path at all", text), None);
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_is_placed_by_its_first_error() {
+        assert_eq!(place("a", "{\"a\": 1,\n\"b\" 2}"), Some((2, 5)));
+        assert_eq!(place("a", ""), Some((1, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_and_no_path_is_too_odd(text in r#"[\[\]{}:,"\\a1 \n]{0,60}"#, path in r"[a.\[\]0-9]{0,12}") {
+            let Ok(steps) = steps(&path).ok_or(()) else { return Ok(()) };
+            let _ = Finder { text: text.as_bytes(), at: 0 }.find(&steps);
+        }
+    }
+}

@@ -104,8 +104,12 @@ fn what_a_crash_left_beside_an_entry_is_overwritten() {
 fn a_name_that_is_too_long_for_a_file_is_refused_before_anything_runs() {
     let world = World::new();
     let long = attachment(&"x".repeat(250));
-    assert!(matches!(world.runtime().add(&blue(), &long), Err(RuntimeError::Cache(_))));
+    let runtime = world.runtime();
+    assert!(matches!(runtime.add(&blue(), &long), Err(RuntimeError::Cache(_))));
     assert!(world.plugins.take_calls().is_empty() && world.cached().is_empty());
+    // A careful caller sends a DEL after every failure, until it succeeds.
+    runtime.del(&blue(), &long).unwrap();
+    assert_eq!(world.plugins.take_calls().len(), 3);
 }
 
 #[test]
