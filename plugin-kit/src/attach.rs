@@ -258,9 +258,13 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
             None => Grant::free(AddResult::default()),
         };
         request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
-        let Attachment { plan, mut result } = self.kit.plugin.plan(&request, self.kernel)?;
-        self.apply(&plan.without(&applied))?;
-        self.kit.plugin.complete(&request, self.kernel, &mut result)?;
+        // The disk and the kernel are waited for at the same time.
+        let mut result = grant.sync_during(|| {
+            let Attachment { plan, mut result } = self.kit.plugin.plan(&request, self.kernel)?;
+            self.apply(&plan.without(&applied))?;
+            self.kit.plugin.complete(&request, self.kernel, &mut result)?;
+            Ok(result)
+        })?;
         self.record_shared_macs(&mut result);
         override_dns(call, &mut result)?;
         grant.keep()?;

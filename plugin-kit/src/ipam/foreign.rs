@@ -66,6 +66,15 @@ struct Granted<'a> {
 }
 
 impl Hold for Granted<'_> {
+    /// That is the plugin's own affair.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn keep(mut self: Box<Self>) -> Result<(), Error> {
         self.kept = true;
         Ok(())

@@ -139,6 +139,14 @@ impl Manager for HostLocal {
 }
 
 impl Hold for Reservation<'_> {
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.sync().map_err(store_error)
+    }
+
     fn keep(self: Box<Self>) -> Result<(), Error> {
         self.commit().map(|_| ()).map_err(store_error)
     }

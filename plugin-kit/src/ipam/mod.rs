@@ -82,8 +82,14 @@ pub struct Grant<'a> {
 }
 
 /// What stands behind a grant. Dropping it without [`Hold::keep`] gives everything back.
-trait Hold {
-    /// Makes it last, also through a power cut.
+trait Hold: Sync {
+    /// Whether it would survive a power cut already.
+    fn is_durable(&self) -> bool;
+
+    /// Makes it survive a power cut. May be called from another thread, while this one goes on.
+    fn sync(&self) -> Result<(), Error>;
+
+    /// Makes it last, and survive a power cut.
     fn keep(self: Box<Self>) -> Result<(), Error>;
 }
 
@@ -100,6 +106,23 @@ impl<'a> Grant<'a> {
     /// The addresses, routes and DNS settings.
     pub fn result(&self) -> &AddResult {
         &self.result
+    }
+
+    /// Does some work, and meanwhile makes the addresses survive a power cut, for which the disk is waited for.
+    ///
+    /// # Errors
+    /// The work's, or else the disk's.
+    pub(crate) fn sync_during<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let Some(hold) = self.hold.as_ref().filter(|hold| !hold.is_durable()) else { return work() };
+        std::thread::scope(|scope| {
+            let sync = std::thread::Builder::new().spawn_scoped(scope, || hold.sync());
+            let done = work()?;
+            // Where there is no thread to be had, `keep` waits for the disk.
+            if let Ok(Ok(synced)) = sync.map(std::thread::ScopedJoinHandle::join) {
+                synced?;
+            }
+            Ok(done)
+        })
     }
 
     /// Makes the addresses the attachment's for good. Only then may they be announced.
