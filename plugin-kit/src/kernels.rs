@@ -31,9 +31,9 @@ impl Kernels for Linux {
     fn open(&self, container: Option<&Path>, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
         let container = container.map(Namespace::open).transpose()?;
         let kernel = LinuxKernel::new(container);
-        if purpose == Purpose::Detach {
-            // kernel.detach_removals();
-        }
-        Ok(Box::new(kernel))
+        Ok(Box::new(match purpose {
+            Purpose::Attach => kernel,
+            Purpose::Detach => kernel.with_detached_removals(),
+        }))
     }
 }

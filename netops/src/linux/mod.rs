@@ -60,8 +60,8 @@ pub struct LinuxKernel {
 }
 
 impl LinuxKernel {
-    /// The host, and a container if there is one. Without, [`Place::Container`] can be neither read nor made anything
-    /// in ([`Error::NoContainer`]); what is to be removed there counts as gone.
+    /// The host, and a container if there is one; without, all that is asked of [`Place::Container`] is
+    /// [`Error::NoContainer`].
     pub fn new(container: Option<Namespace>) -> Self {
         Self { host: Room::default(), container: container.map(Room::new), detached: false }
     }

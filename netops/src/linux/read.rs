@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use super::netlink::Datagram;
+use super::nft::{self, Entry};
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route};
-use super::{Known, LinuxKernel, nft, refused, sysctl};
+use super::{Known, LinuxKernel, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
@@ -15,8 +16,9 @@ use crate::resource::{Address, Port, Route};
 
 pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
     let found = Found::look_up(kernel, place, queries)?;
+    let entries = nft::look_up(kernel, place, queries, Operation::Read, "nf_tables entries")?;
     let mut answers = Vec::with_capacity(queries.len());
-    for query in queries {
+    for (query, entry) in queries.iter().zip(entries) {
         answers.push(match query {
             Query::Link(name) => Answer::Links(found.link(name).into_iter().collect()),
             Query::Links => Answer::Links(links(kernel, place)?),
@@ -39,16 +41,16 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                     value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
                 Answer::Sysctl(value)
             }
-            Query::Masquerade(source) => {
-                Answer::Masquerades(nft::masquerade(kernel, place, *source, &query.to_string())?)
-            }
+            Query::Masquerade(_) => Answer::Masquerades(match entry {
+                Some(Entry::Masquerade(masquerade)) => vec![masquerade],
+                _ => Vec::new(),
+            }),
+            Query::SpoofCheck(_) => Answer::SpoofChecks(match entry {
+                Some(Entry::SpoofCheck(check)) => vec![check],
+                _ => Vec::new(),
+            }),
             Query::Masquerades => Answer::Masquerades(nft::masquerades(kernel, place, &query.to_string())?),
-            Query::SpoofCheck(port) => {
-                Answer::SpoofChecks(nft::spoof_checks(kernel, place, Some(port), &query.to_string())?)
-            }
-            Query::SpoofChecks => {
-                Answer::SpoofChecks(nft::spoof_checks(kernel, place, None, &query.to_string())?)
-            }
+            Query::SpoofChecks => Answer::SpoofChecks(nft::spoof_checks(kernel, place, &query.to_string())?),
         });
     }
     Ok(answers)

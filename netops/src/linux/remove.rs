@@ -16,9 +16,8 @@ pub(super) fn remove(
     place: Place,
     resources: &[&Resource],
 ) -> Vec<Result<Removed, Error>> {
-    if kernel.room(place).is_err() {
-        // The container is gone, and all that was in it.
-        return vec![Ok(Removed::Before); resources.len()];
+    if let Err(error) = kernel.room(place) {
+        return vec![Err(error); resources.len()];
     }
     let mut outcomes = Vec::with_capacity(resources.len());
     let kind = |resource: &Resource| (Means::of(resource), matches!(resource, Resource::Link(_)));

@@ -62,7 +62,7 @@ impl Step<'_> {
              add rule bridge {TABLE} {PREROUTING} iifname @{CHECKED} iifname . ether saddr != @{ALLOWED} drop"
         ));
         self.nft(format!(
-            "create element bridge {TABLE} {CHECKED} {{ \"{port}\" }}; \
+            "create element bridge {TABLE} {CHECKED} {{ \"{port}\" comment \"{mac}\" }}; \
              create element bridge {TABLE} {ALLOWED} {{ \"{port}\" . {mac} {comment} }}"
         ));
         Ok(())

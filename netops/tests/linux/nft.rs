@@ -51,7 +51,7 @@ const BY_HAND: &str = r#"table inet cnikit {
 table bridge cnikit {
 	set checked {
 		type ifname
-		elements = { "veth1" }
+		elements = { "veth1" comment "02:00:00:00:00:02" }
 	}
 
 	set allowed {

@@ -18,8 +18,14 @@
 //!     }
 //! }
 //! table bridge cnikit {
-//!     set checked { type ifname }
-//!     set allowed { type ifname . ether_addr }
+//!     set checked {
+//!         type ifname
+//!         elements = { "veth1" comment "02:00:00:00:00:02" }
+//!     }
+//!     set allowed {
+//!         type ifname . ether_addr
+//!         elements = { "veth1" . 02:00:00:00:00:02 comment "…" }
+//!     }
 //!     chain prerouting {
 //!         type filter hook prerouting priority dstnat; policy accept;
 //!         iifname @checked iifname . ether saddr != @allowed drop
@@ -27,7 +33,8 @@
 //! }
 //! ```
 //!
-//! A connection costs one look-up, a frame one or two, however many pods there are; a pod is an element or two.
+//! A connection costs one look-up, a frame one or two, however many pods there are; a pod is an element or two. The
+//! comments are marks; that in `checked` says by which key a port is found in `allowed`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -36,6 +43,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expression::{Field, Rule, Verdict, Version};
 use super::message::{Element, Hook, Key, Set, Table, Transaction};
+use crate::kernel::Query;
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::resource::{Masquerade, Resource, SpoofCheck};
 use crate::ruleset::{self, POSTROUTING, PREROUTING, TABLE, chain_of, subnet_of};
@@ -62,24 +70,32 @@ const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING,
 const BRIDGE_ENTRY: Hook = Hook { kind: "filter", number: libc::NF_INET_PRE_ROUTING, priority: -300 };
 
 /// A resource as elements.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Entry<'a> {
-    Masquerade(&'a Masquerade),
-    SpoofCheck(&'a SpoofCheck),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::linux) enum Entry {
+    Masquerade(Masquerade),
+    SpoofCheck(SpoofCheck),
 }
 
-impl<'a> Entry<'a> {
+impl Entry {
     /// The entry that a resource is, if it is one.
-    pub(super) fn of(resource: &'a Resource) -> Option<Self> {
+    pub(super) fn of(resource: &Resource) -> Option<Self> {
         match resource {
-            Resource::Masquerade(masquerade) => Some(Self::Masquerade(masquerade)),
-            Resource::SpoofCheck(check) => Some(Self::SpoofCheck(check)),
+            Resource::Masquerade(masquerade) => Some(Self::Masquerade(masquerade.clone())),
+            Resource::SpoofCheck(check) => Some(Self::SpoofCheck(check.clone())),
             _ => None,
         }
     }
 
+    /// What asks for it.
+    pub(super) fn query(&self) -> Query {
+        match self {
+            Self::Masquerade(masquerade) => Query::Masquerade(masquerade.source),
+            Self::SpoofCheck(check) => Query::SpoofCheck(check.port.clone()),
+        }
+    }
+
     /// The set whose element says whose it is.
-    pub(super) fn set(&self) -> &'static Set {
+    fn set(&self) -> &'static Set {
         match self {
             Self::Masquerade(masquerade) => masquerades(Version::of(masquerade.source)),
             Self::SpoofCheck(_) => &ALLOWED,
@@ -87,15 +103,15 @@ impl<'a> Entry<'a> {
     }
 
     /// That element's key.
-    pub(super) fn key(&self) -> Key {
+    fn key(&self) -> Key {
         match self {
             Self::Masquerade(masquerade) => Key::default().address(masquerade.source),
-            Self::SpoofCheck(check) => Key::default().interface(&check.port).mac(check.mac),
+            Self::SpoofCheck(check) => port(check).mac(check.mac),
         }
     }
 
     /// Whose it is.
-    pub(super) fn mark(&self) -> &'a Mark {
+    pub(super) fn mark(&self) -> &Mark {
         match self {
             Self::Masquerade(masquerade) => &masquerade.mark,
             Self::SpoofCheck(check) => &check.mark,
@@ -117,8 +133,8 @@ impl<'a> Entry<'a> {
         let verdict = match self {
             Self::Masquerade(masquerade) => Some(Verdict::Jump(chain_of(masquerade.within))),
             Self::SpoofCheck(check) => {
-                let key = Key::default().interface(&check.port);
-                transaction.add(&CHECKED, &Element { key, verdict: None, comment: None });
+                let comment = Some(check.mac.to_string());
+                transaction.add(&CHECKED, &Element { key: port(check), verdict: None, comment });
                 None
             }
         };
@@ -129,15 +145,15 @@ impl<'a> Entry<'a> {
     /// Deletes it.
     pub(super) fn delete(&self, transaction: &mut Transaction) {
         if let Self::SpoofCheck(check) = self {
-            transaction.delete(&CHECKED, Key::default().interface(&check.port));
+            transaction.delete(&CHECKED, port(check));
         }
         transaction.delete(self.set(), self.key());
     }
 }
 
-impl fmt::Display for Entry<'_> {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
+        match self {
             Self::Masquerade(masquerade) => Resource::Masquerade(masquerade.clone()).fmt(f),
             Self::SpoofCheck(check) => Resource::SpoofCheck(check.clone()).fmt(f),
         }
@@ -145,7 +161,7 @@ impl fmt::Display for Entry<'_> {
 }
 
 /// Makes all that entries hang from, the same whether it is there in part, in whole or not at all.
-pub(super) fn lay_out(transaction: &mut Transaction, entries: &[Entry<'_>]) {
+pub(super) fn lay_out(transaction: &mut Transaction, entries: &[Entry]) {
     let mut subnets: Vec<IpNet> = entries.iter().filter_map(subnet).collect();
     subnets.sort();
     subnets.dedup();
@@ -213,11 +229,20 @@ fn mark(element: &Element) -> Option<Mark> {
     Mark::new(element.comment.as_deref()?).ok()
 }
 
-fn subnet(entry: &Entry<'_>) -> Option<IpNet> {
+fn subnet(entry: &Entry) -> Option<IpNet> {
     match entry {
         Entry::Masquerade(masquerade) => Some(masquerade.within.trunc()),
         Entry::SpoofCheck(_) => None,
     }
+}
+
+fn port(check: &SpoofCheck) -> Key {
+    Key::default().interface(&check.port)
+}
+
+/// The MAC address that a port was found to be restricted to.
+pub(super) fn parse_checked(element: &Element) -> Option<MacAddr> {
+    element.comment.as_deref()?.parse().ok()
 }
 
 /// What never leaves a link by a router's doing, of a subnet's version (RFC 5771, RFC 4291).
