@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(place("a", text), Some((2, 8)));
         assert_eq!(place("a[0]", text), Some((2, 9)));
         assert_eq!(place("a[1].b[1][0]", text), Some((2, 37)));
-        assert_eq!(place("c", text), Some((3, 7)));
+        assert_eq!(place("c", text), Some((3, 8)));
     }
 
     #[test]
