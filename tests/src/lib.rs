@@ -1,0 +1,35 @@
+//! What the end-to-end tests are told in: nodes, pods, calls of executables, and what the kernel looks like afterwards.
+//!
+//! | layer | what it is |
+//! | --- | --- |
+//! | [`isolated`] | the right to make namespaces: as root, or in a user namespace |
+//! | [`Node`], [`Pod`] | namespaces of a test's own, in which everything happens |
+//! | [`Implementation`], [`Call`], [`Outcome`] | an executable of a plugin, ours or the reference's, and one execution of it |
+//! | [`State`] | everything that the kernel and the lease directory hold, as one JSON value |
+//! | [`Scene`] | the same without what is random, so that two nodes can be compared |
+//! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
+//!
+//! The oracle is always another program: `ip`, `nft`, `iptables-save`, the reference's plugins.
+//!
+//! Variables that the tests look at: `CNIKIT_REFERENCE` (the directory of the reference's plugins, by default
+//! `/usr/lib/cni`), `CNIKIT_WITHOUT_REFERENCE=1` (do without them, and say so), `CNIKIT_CASES` and `CNIKIT_SEED` (how
+//! many random configurations, and which).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // this is test code: a panic is how it speaks
+
+mod call;
+pub mod deliberate;
+mod difference;
+mod isolation;
+mod node;
+mod random;
+mod scene;
+mod state;
+
+pub use call::{Call, Implementation, Outcome};
+pub use difference::differences;
+pub use isolation::isolated;
+pub use node::{Node, Pod};
+pub use random::{cases, runner};
+pub use scene::Scene;
+pub use state::State;

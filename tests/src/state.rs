@@ -1,0 +1,149 @@
+//! What a node and its pods hold, in the words of other programs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{fs, thread};
+
+use serde_json::{Map, Value, json};
+
+use crate::node::Node;
+
+/// Everything that the kernel holds for a node and its pods, and the leases on its disk.
+///
+/// An object: `host` and each pod by its name have `links` (with addresses), `routes`, `rules` and `sysctls`; `nftables`
+/// and `files` are the node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State(pub(crate) Value);
+
+/// How long a state may take to become what is expected: the kernel finishes some things after it has answered.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(4);
+
+impl State {
+    /// Reads it.
+    pub fn of(node: &Node) -> Self {
+        let mut state = Map::new();
+        let pods = node.pods();
+        thread::scope(|scope| {
+            let host = scope.spawn(|| node.inside(namespace));
+            let pods: Vec<_> = pods
+                .iter()
+                .map(|pod| (pod.name(), scope.spawn(|| node.inside_pod(pod, namespace))))
+                .collect();
+            state.insert("nftables".to_owned(), node.inside(nftables));
+            state.insert("files".to_owned(), node.inside(|| files(Path::new("/var/lib/cni"))));
+            state.insert("host".to_owned(), host.join().unwrap());
+            for (name, pod) in pods {
+                state.insert(name.to_owned(), pod.join().unwrap());
+            }
+        });
+        Self(Value::Object(state))
+    }
+
+    /// Reads it until it satisfies somebody, or for a few seconds.
+    pub fn when(node: &Node, satisfied: impl Fn(&Self) -> bool) -> Self {
+        let started = std::time::Instant::now();
+        loop {
+            let state = Self::of(node);
+            if satisfied(&state) || started.elapsed() > PATIENCE {
+                return state;
+            }
+            thread::sleep(std::time::Duration::from_millis(30));
+        }
+    }
+
+    /// The state as JSON.
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// The interfaces of a place, each with its addresses.
+    pub fn links(&self, place: &str) -> Vec<&Value> {
+        self.0[place]["links"].as_object().map(|links| links.values().collect()).unwrap_or_default()
+    }
+}
+
+/// What a network namespace holds: that of the calling thread.
+fn namespace() -> Value {
+    let links = by_name(ip("-d addr show"));
+    let names: Vec<_> = links.keys().cloned().collect();
+    json!({
+        "links": links,
+        "routes": [ip("-d -4 route show table all"), ip("-d -6 route show table all")],
+        "rules": [ip("-4 rule show"), ip("-6 rule show")],
+        "sysctls": sysctls(&names),
+    })
+}
+
+fn by_name(links: Value) -> Map<String, Value> {
+    let Value::Array(links) = links else { panic!("not a list: {links}") };
+    links.into_iter().map(|link| (link["ifname"].as_str().unwrap().to_owned(), link)).collect()
+}
+
+/// Every setting of every interface, and forwarding.
+fn sysctls(links: &[String]) -> Value {
+    let mut settings = BTreeMap::new();
+    settings.insert("ipv4/ip_forward".to_owned(), read("/proc/sys/net/ipv4/ip_forward"));
+    for link in links.iter().map(String::as_str).chain(["all", "default"]) {
+        for family in ["ipv4", "ipv6"] {
+            let directory = format!("/proc/sys/net/{family}/conf/{link}");
+            for entry in fs::read_dir(directory).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                let key = path.strip_prefix("/proc/sys/net").unwrap().display().to_string();
+                settings.insert(key, read(path));
+            }
+        }
+    }
+    json!(settings)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    // Secrets cannot be read before they are set.
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn nftables() -> Value {
+    let ruleset = output("nft", "-s list ruleset");
+    // What iptables has put there, nft tells but in part.
+    let chains = |program| output(program, "").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let iptables: Vec<String> = if ruleset.contains(" ip filter ") || ruleset.contains(" ip nat ") {
+        chains("iptables-save")
+    } else {
+        Vec::new()
+    };
+    let ip6tables: Vec<String> = if ruleset.contains(" ip6 filter ") || ruleset.contains(" ip6 nat ") {
+        chains("ip6tables-save")
+    } else {
+        Vec::new()
+    };
+    json!({"ruleset": ruleset, "iptables": iptables, "ip6tables": ip6tables})
+}
+
+/// Each file below a directory with its content, and each directory.
+fn files(directory: &Path) -> Value {
+    let mut found = Map::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = entry.file_type().unwrap();
+        let content = match () {
+            () if kind.is_dir() => files(&entry.path()),
+            () if kind.is_file() => String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into(),
+            () => json!("neither a file nor a directory"),
+        };
+        found.insert(name, content);
+    }
+    Value::Object(found)
+}
+
+fn ip(arguments: &str) -> Value {
+    let said = output("ip", &format!("-j {arguments}"));
+    if said.trim().is_empty() { json!([]) } else { serde_json::from_str(&said).expect(&said) }
+}
+
+fn output(program: &str, arguments: &str) -> String {
+    let mut command = Command::new(program);
+    let output = command.args(arguments.split_whitespace()).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
