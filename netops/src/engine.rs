@@ -42,13 +42,15 @@ impl Plan {
         Ok(())
     }
 
-    /// Compares everything with the kernel; empty if nothing differs.
+    /// Compares everything with the kernel, except optional settings; empty if nothing differs.
     ///
     /// # Errors
     /// As [`Kernel::read`].
     pub fn check(&self, kernel: &mut dyn Kernel) -> Result<Vec<Difference>, Error> {
-        let facts = Facts::read(kernel, self.steps())?;
-        Ok(self.steps().iter().flat_map(|step| facts.differences(step)).collect())
+        let optional = |step: &&Step| matches!(&step.resource, Resource::Sysctl(sysctl) if sysctl.optional);
+        let steps: Vec<_> = self.steps().iter().filter(|step| !optional(step)).collect();
+        let facts = Facts::read(kernel, steps.iter().copied())?;
+        Ok(steps.into_iter().flat_map(|step| facts.differences(step)).collect())
     }
 
     /// Removes what is the plan's own, in reverse, going on after failures; what is gone already is fine. What goes

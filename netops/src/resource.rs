@@ -249,7 +249,8 @@ pub struct Sysctl {
     pub key: SysctlKey,
     /// The value as text, without a newline.
     pub value: String,
-    /// That the kernel has no such setting is fine ([`crate::Created::Kept`]): IPv6's, where IPv6 is switched off.
+    /// That the kernel has no such setting is fine ([`crate::Created::Kept`]): IPv6's, where IPv6 is switched off. So is
+    /// another value, later on: it is not compared.
     pub optional: bool,
 }
 

@@ -6,7 +6,7 @@ use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error, ErrorCode};
 use netops::{
     Address, Answer, Kernel, Link, LinkKind, LinkName, Masquerade, MemoryKernel, Place, Query, Resource,
-    VethPeer, read_link, read_links,
+    Sysctl, SysctlKey, VethPeer, read_link, read_links,
 };
 use plugin_bridge::Bridge;
 use plugin_kit::testing::{MemoryNode, TestCall};
@@ -177,6 +177,25 @@ fn check_names_each_difference() {
     let text = error.to_string();
     assert!(text.contains("10.22.0.2/29"), "{text}");
     assert!(text.contains("state is down"), "{text}");
+}
+
+#[test]
+fn check_accepts_an_attachment_of_the_references_which_set_fewer_settings() {
+    let net = Network::new(json!({}));
+    let result = net.add("a").unwrap();
+    let set = |value: u8| {
+        let key = SysctlKey::ipv4(&LinkName::new("eth0").unwrap(), "arp_notify");
+        net.create(Place::Container, Resource::Sysctl(Sysctl::new(key, value)));
+    };
+    set(0);
+    net.plugin().check(&net.call("a").previous(&result).request()).unwrap();
+}
+
+#[test]
+fn an_ipam_section_that_gives_no_address_is_a_mistake() {
+    let net = Network::new(json!({"ipam": {"type": "static"}}));
+    assert_eq!(net.add("a").unwrap_err().code(), ErrorCode::INVALID_CONFIG);
+    assert_eq!(read_links(&mut net.node.process(), Place::Host).unwrap().len(), 1, "only lo");
 }
 
 #[test]
