@@ -254,7 +254,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
             self.apply(&applied)?;
         }
         let grant = match manager {
-            Some(manager) => manager.add(call)?,
+            Some(manager) => manager.add(call)?.not_empty()?,
             None => Grant::free(AddResult::default()),
         };
         request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };

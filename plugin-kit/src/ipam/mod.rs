@@ -103,6 +103,14 @@ impl<'a> Grant<'a> {
         Self { result, hold: None }
     }
 
+    /// The grant, if there is an address in it: an IPAM plugin that gives none was not told which.
+    pub(crate) fn not_empty(self) -> Result<Self, Error> {
+        match self.result.ips.is_empty() {
+            true => Err(Error::config("ipam: no address is configured, and none was asked for")),
+            false => Ok(self),
+        }
+    }
+
     /// The addresses, routes and DNS settings.
     pub fn result(&self) -> &AddResult {
         &self.result
