@@ -2,7 +2,7 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Error, NetworkConfig, SpecVersion};
-use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan};
+use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::detach;
@@ -166,8 +166,11 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let names = Names::derived(&owner, owner.link()?, requested_mac(call)?).recorded(&previous);
         let request = Request { call, owner, config, addresses, names, previous: Some(previous) };
         let mut kernel = self.open(call, Purpose::Attach)?;
-        let attachment = self.plugin.plan(&request, &mut *kernel)?;
-        let differences = attachment.plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
+        if request.names.host_interface != request.owner.host_interface() {
+            plan = plan.without(&entries(&plan));
+        }
+        let differences = plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
         error::join(errors)
@@ -311,6 +314,17 @@ fn apply_error(error: ApplyError) -> Error {
         .left
         .iter()
         .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
+}
+
+/// What an attachment has in nf_tables. Another implementation keeps that elsewhere, and nobody else can tell where.
+fn entries(plan: &Plan) -> Plan {
+    let mut entries = Plan::new();
+    for step in plan.steps() {
+        if let Resource::Masquerade(_) | Resource::SpoofCheck(_) = step.resource {
+            entries.own(step.place, step.resource.clone());
+        }
+    }
+    entries
 }
 
 /// The addresses of a previous result that are on the attachment's interface.
