@@ -229,7 +229,8 @@ impl Outcome {
     /// If it succeeded, or printed none.
     pub fn error(&self) -> Value {
         assert!(!self.status.success(), "should have failed: {self}");
-        let error: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"));
+        let error: Value =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"));
         assert!(error["code"].is_u64() && error["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{self}");
         error
     }

@@ -42,11 +42,48 @@ pub const ALL: &[Deliberate] = &[
     Deliberate {
         what: "the directory of leases holds another, whose name begins with .cnikit",
         why: "an index of leases by container, so that a DEL need not read every lease",
+        erase: |scene| without_index(&mut scene["files"]),
+    },
+    Deliberate {
+        what: "addresses are put without duplicate address detection",
+        why: "the allocator hands out each address once; the reference switches detection off for the pod's interface, and \
+              waits for it on the bridge's",
         erase: |scene| {
-            each(&mut scene["files"]["networks"], &|network| {
-                network.retain(|name, _| !name.starts_with(".cnikit"));
+            each_link(scene, |link| {
+                each(link.entry("addr_info").or_insert(Value::Null), &|a| remove(a, &["nodad"]))
+            })
+        },
+    },
+    Deliberate {
+        what: "keep_addr_on_down is set for a pod's interface with IPv6 addresses",
+        why: "newer references do so: the addresses survive when the interface goes down for a moment",
+        erase: |scene| each_settings(scene, |key| key.ends_with("/keep_addr_on_down")),
+    },
+    Deliberate {
+        what: "an address of ptp has no route to its prefix, instead of one that is removed again",
+        why: "there is no moment in which the pod's neighbours are thought to be on the link",
+        erase: |scene| {
+            each_link(scene, |link| {
+                each(link.entry("addr_info").or_insert(Value::Null), &|a| remove(a, &["noprefixroute"]))
             });
         },
+    },
+    Deliberate {
+        what: "ptp sets arp_notify and accept_dad for the pod's interface, as bridge does",
+        why: "a pod that gets the address of an earlier one is known to its node at once; the reference's ptp executes no \
+              such thing, and waits for detection",
+        erase: |scene| {
+            let has_bridge = scene["host"]["links"].to_string().contains("\"info_kind\":\"bridge\"");
+            each_settings(scene, |key| {
+                !has_bridge && (key.ends_with("eth0/arp_notify") || key.ends_with("eth0/accept_dad"))
+            });
+        },
+    },
+    Deliberate {
+        what: "masquerading and the check of MAC addresses are nf_tables entries of our own tables",
+        why: "one transaction in process, no helper program, and a cost that does not grow with the number of pods; what \
+              packets experience is the same, and is compared instead",
+        erase: |scene| scene["nftables"] = Value::Null,
     },
 ];
 
@@ -73,6 +110,23 @@ fn each_link(scene: &mut Value, edit: impl Fn(&mut Object)) {
     }
 }
 
+/// Takes settings out of each place.
+fn each_settings(scene: &mut Value, unwanted: impl Fn(&str) -> bool) {
+    for place in scene.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(Value::Object(settings)) = place.get_mut("sysctls") {
+            settings.retain(|key, _| !unwanted(key));
+        }
+    }
+}
+
+/// Takes the index of leases out of a directory.
+fn without_index(directory: &mut Value) {
+    if let Value::Object(entries) = directory {
+        entries.retain(|name, _| !name.starts_with(".cnikit"));
+        entries.values_mut().for_each(without_index);
+    }
+}
+
 /// Does something with each interface of the result.
 fn each_interface(scene: &mut Value, edit: impl Fn(&mut Object)) {
     each(&mut scene["said"]["interfaces"], &edit);
@@ -89,10 +143,28 @@ fn each(list: &mut Value, edit: &dyn Fn(&mut Object)) {
 }
 
 /// What the reference refuses and we do not: a text in its error, and why.
-pub const REFUSALS: &[(&str, &str)] = &[(
-    "failed to add route",
-    "a route that is asked for twice, as a default route in `ipam.routes` beside `isDefaultGateway`, is made once",
-)];
+pub const REFUSALS: &[(&str, &str)] = &[
+    (
+        "failed to add route",
+        "a route that is asked for twice, as a default route in ipam.routes beside isDefaultGateway, is made once",
+    ),
+    (
+        "cannot convert: no valid IP addresses",
+        "an attachment without addresses has a result in every version of the specification",
+    ),
+    (
+        "too small to allocate from",
+        "a /31 has two addresses to give (RFC 3021), and so has a /127 (RFC 6164)",
+    ),
+    (
+        "already has an IP address different from",
+        "a network with two ranges of one family has two gateways, and both are the bridge's",
+    ),
+    (
+        "ARGS: unknown args",
+        "an argument in CNI_ARGS that is not for this plugin is for another, whether or not IgnoreUnknown says so",
+    ),
+];
 
 /// Why we do what the reference refused with an error like this.
 pub fn refused_by_the_reference(error: &str) -> Option<&'static str> {

@@ -17,7 +17,8 @@ fn compare(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
     match (theirs, ours) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
-                let of = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
+                let of =
+                    |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
                 compare(&format!("{path}/{key}"), &of(a), &of(b), found);
             }
         }

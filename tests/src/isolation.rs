@@ -20,7 +20,8 @@ pub fn isolated<T: FnOnce()>(test: T) {
     assert!(std::env::var_os(INSIDE).is_none(), "root in a user namespace may not make a network namespace");
     // side_by_side::keys::some_test::{{closure}}
     let path = type_name::<T>();
-    let name = path.split("::").skip(1).take_while(|part| !part.starts_with('{')).collect::<Vec<_>>().join("::");
+    let name =
+        path.split("::").skip(1).take_while(|part| !part.starts_with('{')).collect::<Vec<_>>().join("::");
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount", "--"])
         .arg(std::env::current_exe().unwrap())

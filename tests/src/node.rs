@@ -38,7 +38,8 @@ impl Node {
     pub fn bare() -> Self {
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("namespaces for a node");
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                .unwrap();
             for own in ["/run", "/var/lib"] {
                 mount(Some("cnikit-tests"), own, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
             }
@@ -118,7 +119,13 @@ impl Node {
     }
 
     /// A call of an implementation's plugin, about the interface `eth0` of the container `c1`.
-    pub fn call<'a>(&'a self, plugins: &Implementation, command: &str, plugin: &str, config: &Value) -> Call<'a> {
+    pub fn call<'a>(
+        &'a self,
+        plugins: &Implementation,
+        command: &str,
+        plugin: &str,
+        config: &Value,
+    ) -> Call<'a> {
         Call::new(self, plugins.directory(), plugin, command, config.to_string())
     }
 

@@ -14,10 +14,13 @@ pub fn runner(usual: u32) -> TestRunner {
     eprintln!("CNIKIT_SEED={seed}");
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { cases: cases(usual), max_shrink_iters: 24, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases: cases(usual), max_shrink_iters: 24, failure_persistence: None, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")))
 }

@@ -12,9 +12,24 @@ pub struct Scene(pub(crate) Value);
 
 /// What the kernel numbers and counts.
 const COUNTED: &[&str] = &[
-    "ifindex", "link_index", "link_netnsid", "link", "link_netns", "hello_timer", "tcn_timer", "gc_timer",
-    "topology_change_timer", "forward_delay_timer", "hold_timer", "message_age_timer", "bridge_id", "designated_bridge",
-    "designated_root", "root_id", "expires", "handle",
+    "ifindex",
+    "link_index",
+    "link_netnsid",
+    "link",
+    "link_netns",
+    "hello_timer",
+    "tcn_timer",
+    "gc_timer",
+    "topology_change_timer",
+    "forward_delay_timer",
+    "hold_timer",
+    "message_age_timer",
+    "bridge_id",
+    "designated_bridge",
+    "designated_root",
+    "root_id",
+    "expires",
+    "handle",
 ];
 
 impl Scene {
@@ -46,7 +61,8 @@ fn names(state: &State, asked: &str) -> Vec<Name> {
     for (place, content) in state.0.as_object().unwrap() {
         for (link, facts) in content["links"].as_object().into_iter().flatten() {
             let cable = peer(state, facts).filter(|_| place == "host");
-            let whose = cable.as_ref().map_or_else(|| format!("{place} {link}"), |peer| format!("cable of {peer}"));
+            let whose =
+                cable.as_ref().map_or_else(|| format!("{place} {link}"), |peer| format!("cable of {peer}"));
             let mut add = |text: &str, name: String| {
                 names.push(Name { link: link.clone(), text: text.to_owned(), name });
             };
@@ -88,16 +104,20 @@ fn peer(state: &State, link: &Value) -> Option<String> {
 /// taken to be that link's.
 fn rename(value: Value, names: &[Name], about: Option<&str>) -> Value {
     let text = |text: String, about: Option<&str>| {
-        let (first, then): (Vec<_>, Vec<_>) = names.iter().partition(|name| Some(name.link.as_str()) == about);
+        let (first, then): (Vec<_>, Vec<_>) =
+            names.iter().partition(|name| Some(name.link.as_str()) == about);
         first.into_iter().chain(then).fold(text, |text, name| text.replace(&name.text, &name.name))
     };
     match value {
         Value::String(old) => Value::String(text(old, about)),
         Value::Array(list) => list.into_iter().map(|value| rename(value, names, about)).collect(),
         Value::Object(object) => {
-            let link = ["ifname", "dev", "name"].iter().find_map(|key| object.get(*key)?.as_str().map(str::to_owned));
+            let link = ["ifname", "dev", "name"]
+                .iter()
+                .find_map(|key| object.get(*key)?.as_str().map(str::to_owned));
             let about = link.as_deref().or(about);
-            let renamed = object.into_iter().map(|(key, value)| (text(key, about), rename(value, names, about)));
+            let renamed =
+                object.into_iter().map(|(key, value)| (text(key, about), rename(value, names, about)));
             Value::Object(renamed.collect::<Map<_, _>>())
         }
         other => other,

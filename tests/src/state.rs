@@ -105,7 +105,9 @@ fn read(path: impl AsRef<Path>) -> String {
 fn nftables() -> Value {
     let ruleset = output("nft", "-s list ruleset");
     // What iptables has put there, nft tells but in part.
-    let chains = |program| output(program, "").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let chains = |program| {
+        output(program, "").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
     let iptables: Vec<String> = if ruleset.contains(" ip filter ") || ruleset.contains(" ip nat ") {
         chains("iptables-save")
     } else {

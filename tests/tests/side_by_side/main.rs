@@ -1,5 +1,7 @@
 //! The reference's plugins and ours, side by side: the same calls on two nodes, compared in what they say and in what
 //! the kernel holds afterwards.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
+
 mod keys;
 mod pair;
