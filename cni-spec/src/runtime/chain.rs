@@ -92,13 +92,15 @@ impl<'a> Chain<'a> {
         if Instant::now() >= self.deadline {
             return Err(RuntimeError::NoTimeLeft { plugin: plugin.plugin_type.clone(), command });
         }
-        let stdin = Value::Object(stdin).to_string().into_bytes();
-        let env = environment(self.runtime, self.attachment);
-        let invocation = Invocation::new(env, stdin, self.list.cni_version);
-        invocation
+        self.invocation(stdin)
             .delegate(self.runtime.exec.as_ref(), &plugin.plugin_type)
             .and_then(|found| execute(&found))
             .map_err(|error| failure(&plugin.plugin_type, command, error))
+    }
+
+    fn invocation(&self, stdin: Object) -> Invocation {
+        let stdin = Value::Object(stdin).to_string().into_bytes();
+        Invocation::new(environment(self.runtime, self.attachment), stdin, self.list.cni_version)
     }
 
     /// What a plugin gets on stdin (CNI specification, section 3, "Deriving execution configuration").
@@ -119,6 +121,21 @@ impl<'a> Chain<'a> {
             document.insert("runtimeConfig".to_owned(), wanted.into());
         }
         document
+    }
+}
+
+impl Runtime {
+    /// What [`add`](Self::add) would execute a plugin of the list with, for those who want to know without executing
+    /// anything. `previous` is the result of the plugins before it.
+    pub fn invocation(
+        &self,
+        list: &NetworkList,
+        plugin: &PluginConfig,
+        attachment: &Attachment,
+        previous: Option<&AddResult>,
+    ) -> Invocation {
+        let chain = Chain::of(self, list, attachment, self.deadline());
+        chain.invocation(chain.document(plugin, previous))
     }
 }
 
