@@ -48,13 +48,31 @@ struct Config {
 impl HostLocal {
     /// The word for it in configurations.
     pub const TYPE: &'static str = "host-local";
+
+    /// The ranges that a configuration gives addresses from.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn pool(config: &NetworkConfig) -> Result<Pool, Error> {
+        Config::of(config)?.pool(config)
+    }
+
+    /// Where a configuration's leases are: `ipam.dataDir`, or where everybody has them.
+    ///
+    /// # Errors
+    /// When it is no path.
+    pub fn data_dir(config: &NetworkConfig) -> Result<PathBuf, Error> {
+        let configured = config.section("ipam").get::<PathBuf>("dataDir")?;
+        let configured = configured.filter(|dir| !dir.as_os_str().is_empty());
+        Ok(configured.unwrap_or_else(|| DirStore::DEFAULT_DATA_DIR.into()))
+    }
 }
 
 impl Manager for HostLocal {
     fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error> {
         let config = Config::of(&call.config)?;
         let pool = config.pool(&call.config)?;
-        let store = DirStore::create(&data_dir(&call.config)?, call.config.name().as_str(), &boot()?)
+        let store = DirStore::create(&Self::data_dir(&call.config)?, call.config.name().as_str(), &boot()?)
             .map_err(store_error)?;
         let requested = Requested::of(call)?.addresses();
         let store = self.store.get_or_init(|| store);
@@ -103,7 +121,7 @@ impl Manager for HostLocal {
 
     fn status(&self, call: &StatusRequest) -> Result<(), Error> {
         let unavailable = |text: String| Error::new(ErrorCode::PLUGIN_NOT_AVAILABLE, text);
-        let pool = Config::of(&call.config)?.pool(&call.config)?;
+        let pool = Self::pool(&call.config)?;
         let Some(store) = existing_store(&call.config)? else { return Ok(()) };
         let usage = ipam::usage(&store, &pool).map_err(store_error)?;
         for (number, set) in usage.iter().enumerate() {
@@ -201,16 +219,9 @@ fn range_set(at: &str, ranges: &[IpRange]) -> Result<RangeSet, Error> {
     RangeSet::new(ranges.collect::<Result<_, _>>()?).map_err(|e| Error::config(format!("{at}: {e}")))
 }
 
-/// `ipam.dataDir`: where the networks' leases are.
-fn data_dir(config: &NetworkConfig) -> Result<PathBuf, Error> {
-    let configured = config.section("ipam").get::<PathBuf>("dataDir")?;
-    let configured = configured.filter(|dir| !dir.as_os_str().is_empty());
-    Ok(configured.unwrap_or_else(|| DirStore::DEFAULT_DATA_DIR.into()))
-}
-
 /// The network's leases, if there ever were any.
 fn existing_store(config: &NetworkConfig) -> Result<Option<DirStore>, Error> {
-    match DirStore::open(&data_dir(config)?, config.name().as_str(), &boot()?) {
+    match DirStore::open(&HostLocal::data_dir(config)?, config.name().as_str(), &boot()?) {
         Ok(store) => Ok(Some(store)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(store_error(error)),
