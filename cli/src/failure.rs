@@ -2,6 +2,11 @@
 
 use std::io;
 
+use cni_spec::runtime::RuntimeError;
+use cni_spec::{Command, ErrorCode};
+use ipam::StoreError;
+use netops::Errno;
+
 use crate::exit::Exit;
 
 /// A command's failure.
@@ -48,4 +53,94 @@ impl Failure {
     pub(crate) fn advice(&self) -> &[String] {
         &self.advice
     }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        let exit = exit_of(&error);
+        let failure = Self::new(exit, error.to_string());
+        match &error {
+            RuntimeError::AlreadyAttached(_) => {
+                failure.advise("`cnikit del` with the same words takes the old attachment away")
+            }
+            RuntimeError::NotAttached(_) => failure.advise("`cnikit list` shows what is attached"),
+            RuntimeError::UnknownToVersion { .. } => {
+                failure.advise("write a newer cniVersion into the configuration: 1.1.0 knows every command")
+            }
+            _ if exit == Exit::TryAgain => {
+                failure.advise("try again; `cnikit ipam` shows who has which address")
+            }
+            _ if exit == Exit::Plugin && !is_root() => Self { exit: Exit::Privilege, ..failure }.advise(
+                "run it as root, or in a user namespace: unshare --user --map-root-user --net --mount",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+fn exit_of(error: &RuntimeError) -> Exit {
+    match error {
+        _ if error.is_temporary() => Exit::TryAgain,
+        RuntimeError::Plugin { command, error, .. } => match (error.code(), command) {
+            (ErrorCode::INVALID_NETNS, _) => Exit::Namespace,
+            (_, Command::Check) => Exit::Differs,
+            (_, Command::Status) => Exit::NotReady,
+            _ => Exit::Plugin,
+        },
+        RuntimeError::Add { cause, .. } | RuntimeError::Stale { cause, .. } => exit_of(cause),
+        RuntimeError::Several(errors) => errors.first().map_or(Exit::Failed, exit_of),
+        RuntimeError::AlreadyAttached(_) | RuntimeError::NameTaken { .. } => Exit::Refused,
+        RuntimeError::NotAttached(_) => Exit::Differs,
+        RuntimeError::Unsupported { .. }
+        | RuntimeError::NoPlugins(_)
+        | RuntimeError::UnknownToVersion { .. } => Exit::Configuration,
+        RuntimeError::NoTimeLeft { .. } => Exit::TryAgain,
+        RuntimeError::Cache(error) => exit_of_io(error.io_error()),
+        _ => Exit::Failed,
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Io { source, .. } => exit_of_io(source),
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<netops::Error> for Failure {
+    fn from(error: netops::Error) -> Self {
+        let exit = match error.errno() {
+            Some(Errno::EPERM) => Exit::Privilege,
+            _ if matches!(error, netops::Error::Namespace { .. }) => Exit::Namespace,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<cni_spec::Error> for Failure {
+    fn from(error: cni_spec::Error) -> Self {
+        let exit = match error.code() {
+            ErrorCode::INVALID_NETNS => Exit::Namespace,
+            ErrorCode::TRY_AGAIN_LATER => Exit::TryAgain,
+            ErrorCode::INVALID_CONFIG
+            | ErrorCode::UNSUPPORTED_FIELD
+            | ErrorCode::DECODING_FAILURE
+            | ErrorCode::INCOMPATIBLE_VERSION => Exit::Configuration,
+            _ => Exit::Plugin,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// A failed system call's.
+pub(crate) fn exit_of_io(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::PermissionDenied { Exit::Privilege } else { Exit::Failed }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
 }

@@ -1,13 +1,21 @@
 //! `cnikit`: shows, tries, explains and checks container networks.
 //!
 //! This is glue: [`args`] says what can be asked for, [`commands`] calls the crates, [`output`] shows the answer,
-//! [`exit`] is how it ends.
+//! [`exit`] and [`failure`] are how it ends. What takes thinking is elsewhere: [`node`] finds out what is attached
+//! and how it is, [`in_process`] runs plugins without processes.
 
 mod args;
 mod commands;
 mod exit;
 mod failure;
+mod in_process;
+mod install;
+mod netns;
+mod network;
+mod node;
 mod output;
+mod places;
+mod signature;
 
 use std::process::ExitCode;
 

@@ -44,6 +44,11 @@ impl Output {
         self.write(|stdout| writeln!(stdout, "{text}"))
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write(|stdout| stdout.write_all(bytes))
+    }
+
     /// Prints a table.
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), Failure> {
         let text = table.render(self.width, self.style);

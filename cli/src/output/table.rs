@@ -4,8 +4,8 @@ use super::style::{Style, Tone};
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// Columns are not cut below this.
-const NARROWEST: usize = 8;
+/// An identifier is folded into so many lines, and cut then: its beginning tells it apart.
+const FOLDS: usize = 2;
 
 /// Rows under headings.
 #[derive(Debug, Clone)]
@@ -24,8 +24,9 @@ pub(crate) struct Column {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
     Whole,
-    Cut,
     Right,
+    Folded,
+    Wrapped,
 }
 
 impl Column {
@@ -34,14 +35,28 @@ impl Column {
         Self { title, fit: Fit::Whole }
     }
 
-    /// A column whose texts may be cut at their ends: identifiers that a beginning tells apart.
-    pub(crate) const fn cut(title: &'static str) -> Self {
-        Self { title, fit: Fit::Cut }
-    }
-
     /// A column of numbers.
     pub(crate) const fn number(title: &'static str) -> Self {
         Self { title, fit: Fit::Right }
+    }
+
+    /// A column of identifiers, which may be folded.
+    pub(crate) const fn folded(title: &'static str) -> Self {
+        Self { title, fit: Fit::Folded }
+    }
+
+    /// A column of sentences, whose lines may be broken between words.
+    pub(crate) const fn wrapped(title: &'static str) -> Self {
+        Self { title, fit: Fit::Wrapped }
+    }
+
+    /// How narrow it may be made; `None` if not at all.
+    fn narrowest(&self) -> Option<usize> {
+        match self.fit {
+            Fit::Whole | Fit::Right => None,
+            Fit::Folded => Some(10),
+            Fit::Wrapped => Some(12),
+        }
     }
 }
 
@@ -63,8 +78,23 @@ impl Cell {
         Self { lines: texts.into_iter().map(|text| harmless(text.as_ref())).collect(), tone }
     }
 
+    /// A text, or a dash where there is none.
+    pub(crate) fn or_dash(text: Option<&str>) -> Self {
+        text.map_or_else(|| Self::new(Tone::Faint, "-"), Self::from)
+    }
+
     fn width(&self) -> usize {
-        self.lines.iter().map(|line| line.chars().count()).max().unwrap_or(0)
+        self.lines.iter().map(|line| width(line)).max().unwrap_or(0)
+    }
+
+    /// The lines that it has in a column.
+    fn fit(&self, fit: Fit, columns: usize) -> Vec<String> {
+        let fitted = self.lines.iter().map(|line| match fit {
+            Fit::Whole | Fit::Right => vec![line.clone()],
+            Fit::Folded => fold(line, columns),
+            Fit::Wrapped => wrap(line, columns),
+        });
+        fitted.flatten().collect()
     }
 }
 
@@ -89,14 +119,13 @@ impl Table {
 
     /// The table as text, with a line break after each line.
     ///
-    /// One that is wider than `width` has its columns that may be cut made narrower, the widest first; if that is not
-    /// enough, it stays too wide: half a fact is worse than a wrapped line.
+    /// One that is wider than `width` has those columns that may be made narrower made so, the widest first; if that
+    /// is not enough, it stays too wide: half a fact is worse than a line that the terminal breaks.
     pub(crate) fn render(&self, width: usize, style: Style) -> String {
         let widths = self.widths(width);
         let mut text = String::new();
         let titles: Vec<_> = self.columns.iter().map(|c| Cell::new(Tone::Heading, c.title)).collect();
-        self.render_row(&mut text, &titles, &widths, style);
-        for row in &self.rows {
+        for row in std::iter::once(&titles).chain(&self.rows) {
             self.render_row(&mut text, row, &widths, style);
         }
         text
@@ -109,51 +138,71 @@ impl Table {
         };
         let mut widths: Vec<usize> = self.columns.iter().enumerate().map(column).collect();
         let gaps = GAP * self.columns.len().saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(available);
-        while excess > 0 {
-            let may_be_cut = |(i, width): (usize, &usize)| {
-                let cut = self.columns.get(i).is_some_and(|column| column.fit == Fit::Cut);
-                (cut && *width > NARROWEST).then_some((*width, i))
-            };
-            let Some((_, widest)) = widths.iter().enumerate().filter_map(may_be_cut).max() else { break };
-            if let Some(width) = widths.get_mut(widest) {
-                *width -= 1;
-            }
-            excess -= 1;
+        let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(available);
+        for _ in 0..excess {
+            let shrinkable = widths.iter_mut().zip(&self.columns).filter(|(width, column)| {
+                column.narrowest().is_some_and(|narrowest| **width > narrowest.max(column.title.len()))
+            });
+            let Some((widest, _)) = shrinkable.max_by_key(|(width, _)| **width) else { break };
+            *widest -= 1;
         }
         widths
     }
 
     fn render_row(&self, text: &mut String, row: &[Cell], widths: &[usize], style: Style) {
-        let height = row.iter().map(|cell| cell.lines.len()).max().unwrap_or(0);
+        let columns = || row.iter().zip(widths).zip(&self.columns);
+        let cells: Vec<_> = columns().map(|((cell, width), column)| cell.fit(column.fit, *width)).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
         for number in 0..height {
-            let mut line = String::new();
             // Spaces are written when something follows them: no line ends in one.
             let mut spaces = 0;
-            for ((cell, width), column) in row.iter().zip(widths).zip(&self.columns) {
-                let words = cell.lines.get(number).map_or(String::new(), |text| cut(text, *width));
-                let padding = width.saturating_sub(words.chars().count());
-                let (before, after) = if column.fit == Fit::Right { (padding, 0) } else { (0, padding) };
-                if words.is_empty() {
-                    spaces += width;
+            for (((cell, full), column), lines) in columns().zip(&cells) {
+                let line = lines.get(number).map_or("", String::as_str);
+                let padding = full.saturating_sub(width(line));
+                if line.is_empty() {
+                    spaces += padding;
                 } else {
-                    line.push_str(&" ".repeat(spaces + before));
-                    line.push_str(&style.paint(cell.tone, &words));
+                    let (before, after) = if column.fit == Fit::Right { (padding, 0) } else { (0, padding) };
+                    text.push_str(&" ".repeat(spaces + before));
+                    text.push_str(&style.paint(cell.tone, line));
                     spaces = after;
                 }
                 spaces += GAP;
             }
-            text.push_str(&line);
             text.push('\n');
         }
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn fold(text: &str, columns: usize) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut lines: Vec<String> = chars.chunks(columns.max(1)).map(|line| line.iter().collect()).collect();
+    if lines.len() > FOLDS {
+        lines.truncate(FOLDS);
+        if let Some(last) = lines.last_mut() {
+            last.pop();
+            last.push('…');
+        }
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    lines
+}
+
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn harmless(text: &str) -> String {
@@ -165,7 +214,8 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new([Column::whole("NAME"), Column::cut("CONTAINER"), Column::number("USED")]);
+        let mut table =
+            Table::new([Column::whole("NAME"), Column::folded("CONTAINER"), Column::number("USED")]);
         table.row(["web".into(), "0123456789abcdef0123456789abcdef".into(), "7".into()]);
         table.row(["database".into(), "short".into(), Cell::new(Tone::Bad, "1000")]);
         table
@@ -182,19 +232,30 @@ database  short                             1000
     }
 
     #[test]
-    fn what_may_be_cut_is_cut_until_the_table_fits() {
+    fn identifiers_are_folded_until_the_table_fits() {
         let expected = "\
-NAME      CONTAINER   USED
-web       012345678…     7
-database  short       1000
+NAME      CONTAINER       USED
+web       0123456789abcd     7
+          ef0123456789a…
+database  short           1000
 ";
-        let text = table().render(26, Style::Plain);
+        let text = table().render(30, Style::Plain);
         assert_eq!(text, expected);
-        assert!(text.lines().all(|line| line.chars().count() <= 26));
+        assert!(text.lines().all(|line| width(line) <= 30));
     }
 
     #[test]
-    fn what_may_not_be_cut_stays_whole() {
+    fn sentences_are_broken_between_words() {
+        let mut table = Table::new([Column::wrapped("STATE"), Column::whole("X")]);
+        table.row([Cell::lines(Tone::Plain, ["bridge cnikit0 is down", "no address"]), "x".into()]);
+        assert_eq!(
+            table.render(17, Style::Plain),
+            "STATE           X\nbridge cnikit0  x\nis down\nno address\n"
+        );
+    }
+
+    #[test]
+    fn what_must_be_whole_stays_whole() {
         assert!(table().render(1, Style::Plain).contains("database  short"));
     }
 
