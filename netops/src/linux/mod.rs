@@ -106,8 +106,12 @@ impl LinuxKernel {
 
     /// Asks rtnetlink of a place for a list.
     fn dump(&mut self, place: Place, request: &mut Datagram, object: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let reply = self.room(place)?.route()?.dump(request);
-        let reply = reply.map_err(|failure| failed(Operation::Read, place, object, failure))?;
+        let room = self.room(place)?;
+        let reply = room.route()?.dump(request).map_err(|failure| {
+            // The list may have more to come, and no other can be asked for until it has.
+            room.route = None;
+            failed(Operation::Read, place, object, failure)
+        })?;
         reply.accepted().map_err(|refusal| refused(Operation::Read, place, object, refusal))
     }
 }

@@ -178,7 +178,11 @@ impl Namespace {
     /// # Errors
     /// [`Error::Namespace`] if it cannot be entered; `inside` has then not run.
     pub fn enter<R>(&self, inside: impl FnOnce() -> R) -> Result<R, Error> {
-        let _way_back = WayBack(Self::current()?);
+        let here = File::open(CURRENT).map_err(|error| Error::Namespace {
+            path: CURRENT.into(),
+            problem: NamespaceProblem::Refused(errno_of(&error)),
+        })?;
+        let _way_back = WayBack(here);
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| self.refused(errno.into()))?;
         Ok(inside())
     }
@@ -195,11 +199,11 @@ impl AsFd for Namespace {
 }
 
 /// Brings a thread back into the namespace that it came from.
-struct WayBack(Namespace);
+struct WayBack(File);
 
 impl Drop for WayBack {
     fn drop(&mut self) {
-        if let Err(errno) = setns(&self.0.file, CloneFlags::CLONE_NEWNET) {
+        if let Err(errno) = setns(&self.0, CloneFlags::CLONE_NEWNET) {
             eprintln!("cannot return to the network namespace that this thread came from: {errno}; aborting");
             std::process::abort();
         }

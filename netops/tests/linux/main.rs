@@ -2,8 +2,12 @@
 
 #![cfg(test)]
 
+mod addresses;
 mod detached;
 mod links;
 mod nft;
+mod ports;
+mod routes;
 mod sharing;
 mod support;
+mod sysctls;
