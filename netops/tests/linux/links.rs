@@ -206,7 +206,7 @@ fn states_say_what_they_were() {
             (Place::Host, Resource::Promiscuous(name("cni0"))),
         ];
         for (place, state) in &states {
-            let mut create = || lab.fresh_kernel().create(*place, &[state]);
+            let create = || lab.fresh_kernel().create(*place, &[state]);
             assert_eq!(create(), [Ok(Created::New)], "{state}");
             assert_eq!(create(), [Ok(Created::Kept)], "{state}");
             assert_eq!(lab.remove(*place, state), Ok(Removed::Now));
