@@ -246,14 +246,11 @@ fn take_next(
     let mut taken = sorted_addresses(table)?;
     loop {
         let Some(free) = set.first_free(last, &taken) else {
-            match table.reclaim()? {
-                None => return Err(exhausted()),
-                Some(0) => {
-                    table.set_full(index, set);
-                    return Err(exhausted());
-                }
-                Some(_) => taken = sorted_addresses(table)?,
+            if table.reclaim()? == 0 {
+                table.set_full(index, set);
+                return Err(exhausted());
             }
+            taken = sorted_addresses(table)?;
             continue;
         };
         match table.claim(owner, index, &mut std::iter::once(free))? {

@@ -1,5 +1,6 @@
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 /// Which boot of the machine this is: the kernel's random name for the time between two reboots.
@@ -16,7 +17,10 @@ impl BootId {
     /// If procfs is not mounted, or holds something else there.
     pub fn current() -> io::Result<Self> {
         const PATH: &str = "/proc/sys/kernel/random/boot_id";
-        let text = std::fs::read_to_string(PATH)?;
+        let mut text = [0; 64];
+        // procfs gives all of it at once.
+        let length = File::open(PATH)?.read(&mut text)?;
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
         text.trim_end()
             .parse()
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{PATH}: {error}")))

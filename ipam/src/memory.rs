@@ -84,7 +84,7 @@ impl LeaseTable for MutexGuard<'_, Table> {
         self.last_reserved.insert(set, address);
     }
 
-    fn reclaim(&mut self) -> Result<Option<usize>, StoreError> {
-        Ok(Some(0))
+    fn reclaim(&mut self) -> Result<usize, StoreError> {
+        Ok(0)
     }
 }

@@ -88,7 +88,7 @@ pub fn retain(
 pub fn usage(store: &dyn LeaseStore, pool: &Pool) -> Result<Vec<Usage>, StoreError> {
     let mut table = store.lock()?;
     let usage = count(&table.addresses()?, pool);
-    if usage.iter().any(|set| set.free() == 0) && table.reclaim()?.is_some_and(|removed| removed > 0) {
+    if usage.iter().any(|set| set.free() == 0) && table.reclaim()? > 0 {
         return Ok(count(&table.addresses()?, pool));
     }
     Ok(usage)

@@ -102,21 +102,21 @@ pub trait LeaseTable {
     fn set_last_reserved(&mut self, set: usize, address: IpAddr);
 
     /// Removes leases that certainly nobody holds: of an earlier boot, or half written by somebody who died. Called
-    /// before an [`acquire`](crate::acquire) fails because nothing is free. Tells how many it removed; `None` if it
-    /// did not look, because it had looked a moment ago.
+    /// before an [`acquire`](crate::acquire) fails because nothing is free. Tells how many it removed. May do nothing
+    /// if it was called a moment ago.
     ///
     /// # Errors
     ///
     /// If the store cannot be read or written.
-    fn reclaim(&mut self) -> Result<Option<usize>, StoreError>;
+    fn reclaim(&mut self) -> Result<usize, StoreError>;
 
-    /// Whether nothing has changed since [`set_full`](Self::set_full) was called for the set with this number and
-    /// these ranges. Spares a node that is full, and is asked again and again, from listing its leases.
+    /// Whether the set with this number and these ranges was [found full](Self::set_full) a moment ago, and nothing
+    /// has changed since. Spares a node that is full, and is asked again and again, from listing its leases.
     fn is_full(&mut self, _number: usize, _set: &RangeSet) -> bool {
         false
     }
 
-    /// Remembers that this set had no free address, and nothing to [reclaim](Self::reclaim).
+    /// Remembers that this set has no free address.
     fn set_full(&mut self, _number: usize, _set: &RangeSet) {}
 }
 

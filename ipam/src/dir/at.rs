@@ -62,13 +62,8 @@ impl Directory {
     }
 
     /// When something was last added to or removed from this directory, to the nanosecond.
-    pub(super) fn changed(&self) -> Result<SystemTime, Errno> {
-        let stat = fstat(&self.fd)?;
-        let time = Duration::new(
-            stat.st_mtime.max(0).unsigned_abs(),
-            u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-        );
-        SystemTime::UNIX_EPOCH.checked_add(time).ok_or(Errno::EOVERFLOW)
+    pub(super) fn changed(&self) -> Option<SystemTime> {
+        fstat(&self.fd).ok().as_ref().and_then(modified)
     }
 
     pub(super) fn link(&self, name: &str, to: &Self, to_name: &str) -> Result<(), Errno> {
@@ -134,4 +129,10 @@ impl Directory {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         StoreError::Io { operation, path, source: source.into() }
     }
+}
+
+pub(super) fn modified(stat: &FileStat) -> Option<SystemTime> {
+    let seconds = u64::try_from(stat.st_mtime).ok()?;
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::at::Directory;
+use super::at::{Directory, modified};
 use crate::boot::BootId;
 use crate::lease::{Owner, lease_text};
 use crate::store::StoreError;
@@ -22,7 +23,8 @@ pub(super) const DRAFT: &str = ".cnikit._new";
 /// The file whose modification time is that of the last look at many leases ([`super::sweep`]).
 pub(super) const SWEPT: &str = "swept";
 
-/// `full.N` holds the modification time that the lease directory had when set N was found full, and the set's ranges.
+/// `full.N` holds the modification time that the lease directory had when set N was found full, and the set's
+/// ranges.
 const FULL: &str = "full.";
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Index {
             Ok(()) => Ok(Some(draft)),
             Err(error) => {
                 let error = self.entries.error("write", &draft.name, error);
-                draft.discard()?;
+                let _ = draft.discard();
                 Err(error)
             }
         }
@@ -118,12 +120,29 @@ impl Index {
         let _ = leases.link(file, &self.entries, &name);
     }
 
-    /// What was last [remembered](Self::set_full).
-    pub(super) fn full(&self, set: usize) -> Option<String> {
-        let mut file = self.entries.file(&format!("{FULL}{set}"), OFlag::O_RDONLY, Mode::empty()).ok()?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).ok()?;
-        Some(text)
+    /// Whether a note of this name is younger than a minute: a node whose range is full is asked for an address again
+    /// and again. Listing 4000 leases takes more than a millisecond and looking at them six, under the lock; finding
+    /// out whether somebody died in between can wait.
+    pub(super) fn was_written_lately(&self, note: &str) -> bool {
+        const INTERVAL: Duration = Duration::from_secs(60);
+
+        let stat = self.entries.stat(note).ok().flatten();
+        let written = stat.and_then(|stat| modified(&stat));
+        // A note from the future is one from before the clock was set back, of whatever age.
+        written
+            .is_some_and(|written| SystemTime::now().duration_since(written).is_ok_and(|age| age < INTERVAL))
+    }
+
+    /// Whether this was [noted](Self::set_full) lately.
+    pub(super) fn is_full(&self, set: usize, text: &str) -> bool {
+        let name = format!("{FULL}{set}");
+        let mut noted = String::new();
+        self.was_written_lately(&name)
+            && self
+                .entries
+                .file(&name, OFlag::O_RDONLY, Mode::empty())
+                .is_ok_and(|mut file| file.read_to_string(&mut noted).is_ok())
+            && noted == text
     }
 
     pub(super) fn set_full(&self, set: usize, text: &str) -> io::Result<()> {

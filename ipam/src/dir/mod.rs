@@ -193,7 +193,8 @@ impl LeaseTable for DirTable<'_> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     let error = self.directory.error("create", &address.to_string(), error);
-                    draft.discard()?;
+                    // If it stays, it is a stale entry: harmless.
+                    let _ = draft.discard();
                     return Err(error);
                 }
             }
@@ -280,18 +281,18 @@ impl LeaseTable for DirTable<'_> {
         }
     }
 
-    fn reclaim(&mut self) -> Result<Option<usize>, StoreError> {
+    fn reclaim(&mut self) -> Result<usize, StoreError> {
         match self.index()? {
             Some(index) => sweep::reclaim(self.directory, index),
-            None => sweep::begin_boot(self.directory, self.index_name).map(Some),
+            None => sweep::begin_boot(self.directory, self.index_name),
         }
     }
 
     fn is_full(&mut self, number: usize, set: &RangeSet) -> bool {
-        let Ok(Some(index)) = self.index() else { return false };
-        let remembered = index.full(number);
-        remembered.is_some()
-            && self.directory.changed().ok().map(|changed| full_text(changed, set)) == remembered
+        match (self.index(), self.directory.changed()) {
+            (Ok(Some(index)), Some(changed)) => index.is_full(number, &full_text(changed, set)),
+            _ => false,
+        }
     }
 
     fn set_full(&mut self, number: usize, set: &RangeSet) {
@@ -299,11 +300,11 @@ impl LeaseTable for DirTable<'_> {
         /// be noticed.
         const COARSEST_STEP: Duration = Duration::from_secs(3);
 
-        if let Ok(changed) = self.directory.changed()
+        if let Some(changed) = self.directory.changed()
             && SystemTime::now().duration_since(changed).is_ok_and(|age| age > COARSEST_STEP)
             && let Ok(Some(index)) = self.index()
         {
-            // If it is not remembered, it will be found out again.
+            // If it is not noted, it will be found out again.
             let _ = index.set_full(number, &full_text(changed, set));
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
@@ -50,14 +49,10 @@ pub(super) fn begin_boot(leases: &Directory, index_name: &str) -> Result<usize, 
     Ok(removed)
 }
 
-/// Removes half-written leases; `None` if that was tried a moment ago.
-pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<Option<usize>, StoreError> {
-    /// A node whose range is full is asked for an address again and again. Looking at 4000 leases takes 6 ms under
-    /// the lock; finding out whether somebody died in between can wait.
-    const INTERVAL: Duration = Duration::from_secs(60);
-
-    if age(index)?.is_some_and(|age| age < INTERVAL) {
-        return Ok(None);
+/// Removes half-written leases, unless that was tried a moment ago.
+pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<usize, StoreError> {
+    if index.was_written_lately(SWEPT) {
+        return Ok(0);
     }
     let (addresses, _) = contents(leases)?;
     let looked_at = addresses.len();
@@ -71,7 +66,7 @@ pub(super) fn reclaim(leases: &Directory, index: &Index) -> Result<Option<usize>
         }
     }
     remember(index, looked_at)?;
-    Ok(Some(removed))
+    Ok(removed)
 }
 
 /// Reads a lease that is not in the index. Removes it if nobody holds it, adds it to the index if somebody does: so
@@ -120,14 +115,6 @@ fn discard_index(leases: &Directory, name: &str) -> Result<(), StoreError> {
         index.entries().unlink(&entry)?;
     }
     leases.remove_directory(name)
-}
-
-/// How long ago many leases were looked at; `None` if that was never, or the clock has been set back since.
-fn age(index: &Index) -> Result<Option<Duration>, StoreError> {
-    let swept = index.entries().stat(SWEPT)?;
-    let swept = swept.and_then(|stat| u64::try_from(stat.st_mtime).ok());
-    let swept = swept.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    Ok(swept.and_then(|swept| SystemTime::now().duration_since(swept).ok()))
 }
 
 /// Remembers that all leases have just been looked at, if there were so many that it took time.

@@ -86,6 +86,20 @@ fn an_acquire_that_is_refused_reads_no_lease() {
     assert_eq!(listings, 1);
 }
 
+#[test]
+fn a_file_system_without_hard_links_is_good_enough() {
+    if !strace_is_installed() {
+        return;
+    }
+    let data_dir = scratch();
+    let output = run_victim(data_dir.path(), "acquire", "linkat:error=EPERM");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("victim succeeded"), "{text}");
+    let expected = [("10.1.2.2", "victim\r\neth0"), ("fd00::2", "victim\r\neth0")];
+    assert_eq!(lease_files(data_dir.path()), expected.map(|(name, text)| (name.into(), text.into())).into());
+    assert_eq!(release(&store(data_dir.path()), &owner("victim"), &[]).unwrap().len(), 2);
+}
+
 /// Not a test, but what the tests below run as a process that is to die.
 #[test]
 #[ignore = "is run, in a process of its own, by the other tests of this file"]
@@ -204,6 +218,8 @@ fn an_acquire_in_which_any_call_fails_leaves_all_or_nothing() {
             lease_files(data_dir).into_values().filter(|content| content.starts_with("victim")).count();
         if text.contains("victim failed") {
             assert_eq!(victims, 0, "{injection}: {text}");
+            let entry = data_dir.join(NETWORK).join(".cnikit.this-boot/victim:eth0:0");
+            assert!(injection.starts_with("unlinkat") || !entry.exists(), "{injection}");
         } else if text.contains("victim succeeded") {
             assert_eq!(victims, 2, "{injection}: {text}");
         }
