@@ -5,7 +5,9 @@
 mod addresses;
 mod detached;
 mod links;
+mod namespaces;
 mod nft;
+mod plans;
 mod ports;
 mod routes;
 mod sharing;

@@ -1,5 +1,6 @@
 //! nf_tables; the oracle is `nft`.
 
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use netops::*;
@@ -288,5 +289,93 @@ fn a_thousand_entries_go_in_one_batch() {
         let all: Vec<_> = entries.iter().collect();
         let removed = lab.kernel.remove(Place::Host, &all);
         assert!(removed.iter().all(|result| *result == Ok(Removed::Now)));
+    });
+}
+
+/// A pod on a bridge, and a machine outside beyond a router's other interface. Returns the outside's namespace.
+fn network(lab: &mut Lab) -> Namespace {
+    let outside = Namespace::create().unwrap();
+    let mut bridge = Link::new(name("cni0"), LinkKind::Bridge { vlan_filtering: false });
+    bridge.up = true;
+    let peer = VethPeer {
+        place: Place::Container,
+        name: name("eth0"),
+        mtu: None,
+        mac: Some(MacAddr::new([2, 0, 0, 0, 0, 5])),
+    };
+    let mut veth = Link::new(name("veth1"), LinkKind::Veth { peer });
+    veth.up = true;
+    veth.master = Some(name("cni0"));
+    let address = |link: &str, net: &str| Resource::Address(Address::new(name(link), net.parse().unwrap()));
+    let default = |gateway: &str| {
+        Resource::Route(Route::new("0.0.0.0/0".parse().unwrap(), gateway.parse().ok(), name("eth0")))
+    };
+    let apply = |kernel: &mut LinuxKernel, place: Place, resources: &[Resource]| {
+        let results = kernel.create(place, &resources.iter().collect::<Vec<_>>());
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    };
+    let host = [
+        Resource::Link(bridge),
+        address("cni0", "10.22.0.1/16"),
+        Resource::Sysctl(Sysctl::new(SysctlKey::ipv4_forwarding(), 1)),
+        Resource::Link(veth),
+    ];
+    apply(&mut lab.kernel, Place::Host, &host);
+    let pod = [address("eth0", "10.22.0.5/16"), Resource::LinkUp(name("eth0")), default("10.22.0.1")];
+    apply(&mut lab.kernel, Place::Container, &pod);
+
+    let peer = VethPeer { place: Place::Container, name: name("eth0"), mtu: None, mac: None };
+    let mut uplink = Link::new(name("uplink"), LinkKind::Veth { peer });
+    uplink.up = true;
+    let path =
+        format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&outside)));
+    let mut kernel = LinuxKernel::new(Some(Namespace::open(path).unwrap()));
+    apply(&mut kernel, Place::Host, &[Resource::Link(uplink), address("uplink", "192.0.2.1/24")]);
+    let machine = [address("eth0", "192.0.2.7/24"), Resource::LinkUp(name("eth0")), default("192.0.2.1")];
+    apply(&mut kernel, Place::Container, &machine);
+    outside
+}
+
+/// Who a server in a namespace thinks that the pod is.
+fn seen_as(lab: &Lab, server: &Namespace, address: &str) -> std::io::Result<String> {
+    // Two repetitions of a lost ARP request, or of a lost SYN.
+    seen_within(Duration::from_secs(3), lab, server, address)
+}
+
+fn seen_within(patience: Duration, lab: &Lab, server: &Namespace, address: &str) -> std::io::Result<String> {
+    let listener = server.enter(|| TcpListener::bind((address, 0)).unwrap()).unwrap();
+    let there = listener.local_addr()?;
+    let _client = lab.container.enter(|| TcpStream::connect_timeout(&there, patience)).unwrap()?;
+    Ok(listener.accept()?.1.ip().to_string())
+}
+
+#[test]
+fn a_pod_is_masqueraded_outside_its_subnet_and_nowhere_else() {
+    in_lab!(|mut lab| {
+        let outside = network(&mut lab);
+        assert_eq!(seen_as(&lab, &outside, "192.0.2.7").unwrap(), "10.22.0.5");
+        lab.create(Place::Host, &masquerade("10.22.0.5", "10.22.0.0/16", "pod 1")).unwrap();
+        assert_eq!(seen_as(&lab, &outside, "192.0.2.7").unwrap(), "192.0.2.1");
+        let host = Namespace::current().unwrap();
+        assert_eq!(seen_as(&lab, &host, "10.22.0.1").unwrap(), "10.22.0.5");
+        lab.remove(Place::Host, &masquerade("10.22.0.5", "10.22.0.0/16", "pod 1")).unwrap();
+        assert_eq!(seen_as(&lab, &outside, "192.0.2.7").unwrap(), "10.22.0.5");
+    });
+}
+
+#[test]
+fn a_checked_port_lets_one_mac_address_through() {
+    in_lab!(|mut lab| {
+        network(&mut lab);
+        let host = Namespace::current().unwrap();
+        let check = spoof_check("veth1", 5, "pod 1");
+        lab.create(Place::Host, &check).unwrap();
+        assert_eq!(seen_as(&lab, &host, "10.22.0.1").unwrap(), "10.22.0.5");
+        lab.run(Place::Container, "ip link set dev eth0 address 02:00:00:00:00:66");
+        let seen = seen_within(Duration::from_millis(300), &lab, &host, "10.22.0.1");
+        assert!(seen.is_err(), "another MAC address got through");
+        assert_eq!(lab.remove(Place::Host, &check), Ok(Removed::Now));
+        lab.run(Place::Host, "ip neigh flush all");
+        assert_eq!(seen_as(&lab, &host, "10.22.0.1").unwrap(), "10.22.0.5");
     });
 }

@@ -14,8 +14,6 @@ use crate::linux::sys;
 
 /// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`).
 const BUFFER: usize = 64 * 1024;
-/// A send buffer as the kernel gives it takes a datagram a little smaller than 208 KiB (`net.core.wmem_default`).
-const COMFORTABLE: usize = 192 * 1024;
 /// `NLMSGERR_ATTR_MSG`: what was wrong, in words.
 const EXPLANATION: u16 = 1;
 /// How many answers fit into a receive buffer as the kernel gives it: 208 KiB, of which it reckons some 2.3 for one
@@ -147,10 +145,6 @@ impl Socket {
             requests.add_flags(last, libc::NLM_F_ACK);
         }
         let bytes = requests.bytes(messages.clone()).ok_or(Failure::TooLong)?;
-        if bytes.len() > COMFORTABLE {
-            let size = i32::try_from(bytes.len().saturating_mul(2)).map_err(|_| Failure::TooLong)?;
-            sys::set_socket_option(&self.descriptor, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)?;
-        }
         retry(|| send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty()))?;
         let first = first.wrapping_add(messages.start as u32);
         self.collect(first, messages.len(), last - messages.start)

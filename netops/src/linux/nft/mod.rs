@@ -26,6 +26,10 @@ use crate::kernel::{Created, Removed};
 use crate::plan::Place;
 use crate::resource::Resource;
 
+/// How many entries fit into one transaction, which is one datagram of at most 208 KiB: of the longest kind, a spoof
+/// check of 400 bytes.
+const TOGETHER: usize = 256;
+
 /// Adds elements in one transaction. If one of them cannot be, those before it are added without it.
 pub(super) fn create(
     kernel: &mut LinuxKernel,
@@ -33,13 +37,20 @@ pub(super) fn create(
     run: &[&Resource],
 ) -> Vec<Result<Created, Error>> {
     let entries: Vec<_> = run.iter().filter_map(|resource| Entry::of(resource)).collect();
-    let mut todo = entries.as_slice();
-    let mut failure = None;
-    while let Err((number, error)) = add(kernel, place, todo) {
-        todo = todo.get(..number).unwrap_or_default();
-        failure = Some(Err(error));
+    let mut outcomes = Vec::with_capacity(run.len());
+    for mut todo in entries.chunks(TOGETHER) {
+        let mut failure = None;
+        while let Err((number, error)) = add(kernel, place, todo) {
+            todo = todo.get(..number).unwrap_or_default();
+            failure = Some(Err(error));
+        }
+        outcomes.extend(std::iter::repeat_n(Ok(Created::New), todo.len()));
+        if failure.is_some() {
+            outcomes.extend(failure);
+            break;
+        }
     }
-    std::iter::repeat_n(Ok(Created::New), todo.len()).chain(failure).collect()
+    outcomes
 }
 
 /// Adds all of some entries or, if one cannot be, none; and then says which.
@@ -92,6 +103,10 @@ pub(super) fn remove(
     place: Place,
     run: &[&Resource],
 ) -> Vec<Result<Removed, Error>> {
+    run.chunks(TOGETHER).flat_map(|run| remove_some(kernel, place, run)).collect()
+}
+
+fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
     let wanted: Vec<_> = run.iter().filter_map(|resource| Entry::of(resource)).collect();
     let queries: Vec<_> = wanted.iter().map(Entry::query).collect();
     let found = match look_up(kernel, place, &queries, Operation::Remove, &name(&wanted, 0)) {
