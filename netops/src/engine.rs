@@ -6,7 +6,8 @@ use crate::error::{Errno, Error};
 use crate::facts::{Deviation, Difference, Facts};
 use crate::kernel::{Created, Kernel, Removed};
 use crate::name::LinkName;
-use crate::plan::{Ownership, Place, Plan, Step};
+use crate::place::Place;
+use crate::plan::{Ownership, Plan, Step};
 use crate::resource::{LinkKind, OtherAddresses, Resource, Sysctl};
 
 impl Plan {

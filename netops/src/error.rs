@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::name::Invalid;
-use crate::plan::Place;
+use crate::place::Place;
 
 /// An error number of the kernel (`errno.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use crate::error::Error;
 use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
-use crate::plan::{Place, Step};
+use crate::place::Place;
+use crate::plan::Step;
 use crate::resource::{Address, OtherAddresses, PortVlan, Resource};
 
 /// Answers, by place and question.

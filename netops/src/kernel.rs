@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::error::Error;
 use crate::name::{LinkName, MacAddr, SysctlKey};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Address, Masquerade, Port, Resource, Route, SpoofCheck};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.

@@ -17,6 +17,7 @@ mod linux;
 #[cfg(feature = "testing")]
 mod memory;
 mod name;
+mod place;
 mod plan;
 mod resource;
 mod ruleset;
@@ -30,7 +31,8 @@ pub use linux::{LinuxKernel, Namespace};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
-pub use plan::{Ownership, Place, Plan, Step};
+pub use place::Place;
+pub use plan::{Ownership, Plan, Step};
 pub use resource::{
     Address, Link, LinkKind, Masquerade, OtherAddresses, Port, PortVlan, Resource, Route, SpoofCheck, Sysctl,
     VethPeer,

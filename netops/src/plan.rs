@@ -1,26 +1,7 @@
 //! A plan: what must exist, in order, and where.
 
-use std::fmt;
-
+use crate::place::Place;
 use crate::resource::Resource;
-
-/// The namespace that something is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// The node's.
-    Host,
-    /// The container's.
-    Container,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "host",
-            Self::Container => "container",
-        })
-    }
-}
 
 /// Whose a step's resource is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::name::{LinkName, MacAddr, Mark, SysctlKey};
-use crate::plan::Place;
+use crate::place::Place;
 
 /// One thing that the kernel can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

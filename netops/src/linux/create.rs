@@ -12,7 +12,7 @@ use super::{Known, LinuxKernel, nft, read, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Link, LinkKind, Port, Resource, Sysctl, VethPeer};
 
 pub(super) fn create(

@@ -17,7 +17,7 @@ use super::rtnetlink::link;
 use super::{LinuxKernel, Room, sys};
 use crate::error::{Error, Operation};
 use crate::name::LinkName;
-use crate::plan::Place;
+use crate::place::Place;
 
 /// How often to look. A look takes rtnetlink's lock, and so waits for a removal that is under way.
 const PAUSE: Duration = Duration::from_micros(100);

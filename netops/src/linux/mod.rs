@@ -30,7 +30,7 @@ use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 use crate::error::{Error, Operation};
 use crate::kernel::{Answer, Created, Kernel, Query, Removed};
 use crate::name::LinkName;
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::Resource;
 
 /// The kernel that this program runs on.

@@ -11,7 +11,7 @@ use super::{Known, LinuxKernel, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Address, Port, Route};
 
 pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {

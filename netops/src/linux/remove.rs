@@ -8,7 +8,7 @@ use super::{LinuxKernel, detached, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::Resource;
 
 pub(super) fn remove(

@@ -3,7 +3,7 @@
 use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Link, LinkKind, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};

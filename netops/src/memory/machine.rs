@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::error::Errno;
 use crate::kernel::{Answer, Created, Query, Removed};
 use crate::name::SysctlKey;
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Masquerade, Resource, SpoofCheck};
 
 use super::links;

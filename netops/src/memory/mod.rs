@@ -49,7 +49,7 @@ use std::time::Duration;
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, Created, Kernel, Query, Removed};
 use crate::name::SysctlKey;
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::Resource;
 
 pub use faults::Batching;

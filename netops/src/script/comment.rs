@@ -1,6 +1,6 @@
 //! What a command is for, in a sentence.
 
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{LinkKind, Resource};
 
 /// What making something is for.

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::name::MacAddr;
 use crate::name::{LinkName, SysctlKey};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Link, LinkKind, Port, Sysctl};
 
 use super::Step;

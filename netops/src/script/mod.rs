@@ -37,7 +37,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::kernel::{Answer, Created, Kernel, Query, Removed};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Address, Resource, Route, Sysctl};
 
 /// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `sysctl` and `nft` for what it is asked for. Its

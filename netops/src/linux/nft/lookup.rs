@@ -7,7 +7,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Query;
 use crate::linux::netlink::{Datagram, Reply};
 use crate::linux::{LinuxKernel, failed, refused};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::{Masquerade, SpoofCheck};
 
 /// Looks up what queries ask for by key, all of it at once: in two datagrams if ports are among it, whose MAC addresses

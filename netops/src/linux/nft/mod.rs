@@ -23,7 +23,7 @@ use super::netlink::{Refusal, Reply};
 use super::{LinuxKernel, failed, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
-use crate::plan::Place;
+use crate::place::Place;
 use crate::resource::Resource;
 
 /// How many entries fit into one transaction, which is one datagram of at most 208 KiB: of the longest kind, a spoof
