@@ -286,7 +286,7 @@ impl<'a> Batch<'a> {
         let new = self.is_ours(&port.link)?;
         let before = if new { None } else { read::port(self.kernel, self.place, &port.link)? };
         let created = match before {
-            Some(before) if has_all(&before, port) => Created::Kept,
+            Some(before) if port::has_all(&before, port) => Created::Kept,
             Some(before) => Created::Changed(Resource::Port(before)),
             None => Created::New,
         };
@@ -434,16 +434,6 @@ fn peer(link: &Link) -> Option<&VethPeer> {
         LinkKind::Veth { peer } => Some(peer),
         LinkKind::Bridge { .. } | LinkKind::Dummy => None,
     }
-}
-
-/// Whether a port is as wanted already.
-fn has_all(port: &Port, wanted: &Port) -> bool {
-    port.hairpin == wanted.hairpin
-        && port.isolated == wanted.isolated
-        && wanted.vlans.iter().all(|vlan| port.vlans.contains(vlan))
-        && (!wanted.drop_default_vlan
-            || wanted.vlans.contains(&port::DEFAULT_VLAN)
-            || !port.vlans.contains(&port::DEFAULT_VLAN))
 }
 
 /// "File exists" about a veth does not say which of its two names is taken. The look for it that followed does: if

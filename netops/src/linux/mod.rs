@@ -12,6 +12,8 @@
 
 mod create;
 mod detached;
+#[cfg(test)]
+mod hostile;
 mod lock;
 mod namespace;
 mod netlink;

@@ -62,7 +62,7 @@ impl Datagram {
     }
 
     /// The bytes of some of the messages; `None` if a length did not fit its field.
-    pub(super) fn bytes(&self, messages: Range<usize>) -> Option<&[u8]> {
+    pub(in crate::linux) fn bytes(&self, messages: Range<usize>) -> Option<&[u8]> {
         let start = |number| self.starts.get(number).copied().unwrap_or(self.bytes.len());
         if self.overflow { None } else { self.bytes.get(start(messages.start)..start(messages.end)) }
     }
@@ -173,7 +173,7 @@ pub(in crate::linux) struct Message<'a> {
 }
 
 /// The messages of a datagram.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(in crate::linux) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let length = usize::try_from(get_u32(bytes, 0)?).ok()?;
         let message = Message {

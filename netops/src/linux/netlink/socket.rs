@@ -232,7 +232,7 @@ fn is_dump(flags: u16) -> bool {
 }
 
 /// What `NLMSG_ERROR` and `NLMSG_DONE` say, if it is not that all is well.
-fn refusal(message: &Message<'_>) -> Option<Refusal> {
+pub(in crate::linux) fn refusal(message: &Message<'_>) -> Option<Refusal> {
     let errno = get_u32(message.body, 0)? as i32;
     if errno == 0 {
         return None;

@@ -115,6 +115,12 @@ impl Transaction {
         self.deletes
     }
 
+    /// Its bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.datagram.bytes(0..self.datagram.len()).unwrap_or_default().to_vec()
+    }
+
     /// How many messages there are so far.
     pub(super) fn len(&self) -> usize {
         self.datagram.len()

@@ -9,6 +9,8 @@
 //! ```
 
 mod expression;
+#[cfg(test)]
+pub(super) mod hostile;
 mod lookup;
 mod message;
 mod ruleset;

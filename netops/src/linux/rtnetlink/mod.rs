@@ -2,6 +2,8 @@
 //! `linux/if_link.h`). Bytes only; who sends them, and when, is one floor up.
 
 pub(super) mod address;
+#[cfg(test)]
+mod golden;
 pub(super) mod link;
 pub(super) mod port;
 pub(super) mod route;

@@ -16,7 +16,7 @@ const RANGE_END: u16 = 1 << 4;
 /// `IFLA_BRIDGE_VLAN_INFO` (`linux/if_bridge.h`).
 const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 /// The VLAN that every port of a filtering bridge starts in.
-pub(in crate::linux) const DEFAULT_VLAN: PortVlan = PortVlan { first: 1, last: 1, access: true };
+const DEFAULT_VLAN: PortVlan = PortVlan { first: 1, last: 1, access: false };
 
 /// Sets everything about a port, or, on a port that is new, what differs from the kernel's defaults. Returns how many
 /// messages that took.
@@ -60,6 +60,15 @@ fn vlan(spec: &mut Attributes<'_>, range: &PortVlan) {
         entry(flags | RANGE_BEGIN, range.first);
         entry(flags | RANGE_END, range.last);
     }
+}
+
+/// Whether a port is as wanted already.
+pub(in crate::linux) fn has_all(port: &Port, wanted: &Port) -> bool {
+    let in_default = |vlans: &[PortVlan]| vlans.iter().any(|range| range.first <= DEFAULT_VLAN.first);
+    port.hairpin == wanted.hairpin
+        && port.isolated == wanted.isolated
+        && wanted.vlans.iter().all(|vlan| port.vlans.contains(vlan))
+        && (!wanted.drop_default_vlan || in_default(&wanted.vlans) || !in_default(&port.vlans))
 }
 
 /// What a link's own message says about its being a port; `None` if it is no bridge's.

@@ -1,0 +1,140 @@
+//! Whatever bytes come back, nothing here panics, and nothing makes up what they do not say.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::netlink::{Datagram, attributes, messages};
+use super::nft::hostile as nft;
+use super::rtnetlink::{address, link, port, route};
+use crate::name::{LinkName, MacAddr, Mark};
+use crate::resource::{
+    Address, Link, LinkKind, Masquerade, Port, PortVlan, Resource, Route, SpoofCheck, VethPeer,
+};
+
+fn name() -> LinkName {
+    LinkName::new("eth0").unwrap()
+}
+
+/// One message of each kind, with everything in it.
+fn genuine() -> Vec<u8> {
+    let mut datagram = Datagram::default();
+    let peer = VethPeer { place: crate::Place::Host, name: name(), mtu: Some(1400), mac: None };
+    let mut wanted = Link::new(name(), LinkKind::Veth { peer });
+    wanted.mac = Some(MacAddr::new([2, 0, 0, 0, 0, 1]));
+    wanted.mtu = Some(1400);
+    link::create(&mut datagram, &link::Creation { link: &wanted, master: Some(3), peer_namespace: None });
+    link::set_alias(&mut datagram, 1, &Mark::new("mark").unwrap());
+    let vlans = vec![PortVlan { first: 1, last: 9, access: false }];
+    port::set(
+        &mut datagram,
+        1,
+        &Port { link: name(), hairpin: true, isolated: true, vlans, drop_default_vlan: true },
+        true,
+    );
+    for net in ["10.22.0.5/16", "fd00:10::5/64"] {
+        let net: ipnet::IpNet = net.parse().unwrap();
+        address::create(&mut datagram, 1, &Address { prefix_route: false, ..Address::new(name(), net) });
+        let wanted = Route { mtu: Some(1), table: Some(1000), ..Route::new(net, Some(net.addr()), name()) };
+        route::create(&mut datagram, 1, &wanted);
+    }
+    let mut bytes = datagram.bytes(0..datagram.len()).unwrap().to_vec();
+    let mark = Mark::new("mark").unwrap();
+    let source = IpAddr::from([10, 22, 0, 5]);
+    bytes.extend(nft::genuine(&[
+        Resource::Masquerade(Masquerade {
+            source,
+            within: "10.22.0.0/16".parse().unwrap(),
+            mark: mark.clone(),
+        }),
+        Resource::SpoofCheck(SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark }),
+    ]));
+    bytes
+}
+
+/// Reads bytes as everything that they could be an answer of.
+fn read(bytes: &[u8]) {
+    for message in messages(bytes) {
+        read_body(message.body);
+        let _ = super::netlink::refusal(&message);
+    }
+    read_body(bytes);
+}
+
+fn read_body(body: &[u8]) {
+    let name = name();
+    for (_, value) in attributes(body) {
+        assert!(value.len() <= body.len());
+    }
+    let _ = link::parse(body);
+    let _ = port::parse(&name, body);
+    let _ = port::parse_vlans(body).count();
+    let _ = port::vlans_index(body);
+    let _ = address::parse(body, 1, &name);
+    let _ = address::detection(body, 1);
+    let _ = route::parse(body, 1, &name);
+    nft::read(body);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        read(&bytes);
+    }
+
+    #[test]
+    fn damaged_messages_can_be_read(
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        length in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = genuine();
+        for (at, value) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.truncate(length.index(bytes.len() + 1));
+        read(&bytes);
+    }
+
+    #[test]
+    fn what_is_written_is_read(
+        values in proptest::collection::vec((0u16..0x3fff, proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+    ) {
+        let mut datagram = Datagram::default();
+        datagram.push(77, 0, &[1, 2, 3, 4], |message| {
+            for (kind, value) in &values {
+                message.bytes(*kind, value);
+            }
+        });
+        let bytes = datagram.bytes(0..1).unwrap();
+        let all: Vec<_> = messages(bytes).collect();
+        prop_assert_eq!(all.len(), 1);
+        prop_assert_eq!((all[0].kind, &all[0].body[..4]), (77, &[1, 2, 3, 4][..]));
+        let read: Vec<_> = attributes(&all[0].body[4..]).map(|(kind, value)| (kind, value.to_vec())).collect();
+        prop_assert_eq!(read, values);
+    }
+}
+
+#[test]
+fn the_genuine_messages_are_whole() {
+    let bytes = genuine();
+    let all: Vec<_> = messages(&bytes).collect();
+    assert_eq!(
+        all.iter().map(|message| (message.body.len() + 16).next_multiple_of(4)).sum::<usize>(),
+        bytes.len()
+    );
+    assert!(all.len() > 10);
+}
+
+#[test]
+fn what_does_not_fit_its_length_field_is_never_sent() {
+    let mut datagram = Datagram::default();
+    datagram.push(1, 0, &[], |message| {
+        message.nest(1, |nest| {
+            for _ in 0..2 {
+                nest.bytes(1, &[0; 40_000]);
+            }
+        });
+    });
+    assert_eq!(datagram.bytes(0..1), None);
+}
