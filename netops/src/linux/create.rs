@@ -1,19 +1,17 @@
 //! [`Kernel::create`](crate::Kernel::create): as few datagrams as the order allows.
 
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::netlink::{Datagram, Refusal, Reply};
+use super::batch::Batch;
+use super::netlink::Refusal;
 use super::rtnetlink::address::Detection;
-use super::rtnetlink::link::{Creation, Flag};
-use super::rtnetlink::{address, link, port, route};
-use super::{Known, LinuxKernel, nft, read, refused, sysctl};
+use super::{LinuxKernel, nft, read, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
-use crate::name::{LinkName, SysctlKey};
+use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Resource, Sysctl, VethPeer};
+use crate::resource::Resource;
 
 pub(super) fn create(
     kernel: &mut LinuxKernel,
@@ -62,7 +60,11 @@ impl Means {
 }
 
 /// Writes consecutive sysctls, up to the first failure, with the namespace entered once.
-fn write_sysctls(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Created, Error>> {
+pub(super) fn write_sysctls(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    run: &[&Resource],
+) -> Vec<Result<Created, Error>> {
     let write_all = || {
         let mut outcomes = Vec::with_capacity(run.len());
         for resource in run {
@@ -77,7 +79,7 @@ fn write_sysctls(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> V
         }
         outcomes
     };
-    kernel.room(place).and_then(|room| room.within(write_all)).unwrap_or_else(|error| vec![Err(error)])
+    kernel.side(place).and_then(|side| side.within(write_all)).unwrap_or_else(|error| vec![Err(error)])
 }
 
 /// Duplicate address detection takes a second and a bit, longer if it is told to repeat its question.
@@ -125,329 +127,5 @@ fn wait_for(
             Some(Detection::Running) => thread::sleep(PAUSE),
         }
         created = Created::New;
-    }
-}
-
-/// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
-/// answer, and at the end.
-struct Batch<'a> {
-    kernel: &'a mut LinuxKernel,
-    place: Place,
-    resources: &'a [&'a Resource],
-    outcomes: Vec<Result<Created, Error>>,
-    datagram: Datagram,
-    /// What each message of the datagram is for.
-    purposes: Vec<Purpose>,
-    /// Links that will be there once it is sent.
-    unborn: Vec<LinkName>,
-}
-
-/// What a request is for; the number is the resource's.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    /// Makes it.
-    Make(usize),
-    /// Asks for the index of a link that was just made.
-    Learn(usize),
-    /// Makes a link that was made complete; without it, it must go again.
-    Complete(usize),
-    /// Asks how a link's flag was before.
-    Before(usize, Flag),
-}
-
-/// Why no more is tried.
-enum Stop {
-    /// Something that was tried before has failed; `outcomes` says what.
-    Earlier,
-    /// What was next cannot be tried.
-    Here(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Here(error)
-    }
-}
-
-impl<'a> Batch<'a> {
-    fn new(kernel: &'a mut LinuxKernel, place: Place, resources: &'a [&'a Resource]) -> Self {
-        Self {
-            kernel,
-            place,
-            resources,
-            outcomes: Vec::with_capacity(resources.len()),
-            datagram: Datagram::default(),
-            purposes: Vec::new(),
-            unborn: Vec::new(),
-        }
-    }
-
-    fn run(mut self) -> Vec<Result<Created, Error>> {
-        for resource in self.resources {
-            match self.queue(resource) {
-                Ok(()) => {}
-                Err(Stop::Earlier) => return self.outcomes,
-                Err(Stop::Here(error)) => {
-                    if self.flush().is_ok() {
-                        self.outcomes.push(Err(error));
-                    }
-                    return self.outcomes;
-                }
-            }
-        }
-        // What failed is in the outcomes.
-        let _ = self.flush();
-        self.outcomes
-    }
-
-    /// Writes the requests for the next resource.
-    fn queue(&mut self, resource: &Resource) -> Result<(), Stop> {
-        match resource {
-            Resource::Link(link) => self.queue_link(link),
-            Resource::LinkUp(name) => self.queue_flag(name, Flag::Up),
-            Resource::Promiscuous(name) => self.queue_flag(name, Flag::Promiscuous),
-            Resource::Port(port) => self.queue_port(port, resource),
-            Resource::Address(address) => {
-                let index = self.index(&address.link, resource)?;
-                address::create(&mut self.datagram, index, address);
-                self.expect(Purpose::Make, Created::New);
-                Ok(())
-            }
-            Resource::Route(route) => {
-                let index = self.index(&route.link, resource)?;
-                route::create(&mut self.datagram, index, route);
-                self.expect(Purpose::Make, Created::New);
-                Ok(())
-            }
-            // Made by other means.
-            Resource::Settled(_)
-            | Resource::Sysctl(_)
-            | Resource::Masquerade(_)
-            | Resource::SpoofCheck(_) => Ok(()),
-        }
-    }
-
-    /// A link, its index, and then what the kernel does not take together with it. That goes into a second datagram:
-    /// were the name another's, all that follows in the first would be done to that one.
-    fn queue_link(&mut self, link: &Link) -> Result<(), Stop> {
-        let number = self.outcomes.len();
-        let master = match &link.master {
-            Some(master) => Some(self.index(master, &Resource::Link(link.clone()))?),
-            None => None,
-        };
-        let elsewhere = peer(link).map(|peer| peer.place).filter(|place| *place != self.place);
-        let peer_namespace = match elsewhere {
-            Some(place) => Some(self.kernel.room(place)?.namespace()?.as_fd()),
-            None => None,
-        };
-        link::create(&mut self.datagram, &Creation { link, master, peer_namespace });
-        link::get(&mut self.datagram, &link.name);
-        self.unborn.push(link.name.clone());
-        self.unborn.extend(peer(link).filter(|peer| peer.place == self.place).map(|peer| peer.name.clone()));
-        self.purposes.push(Purpose::Make(number));
-        self.expect(Purpose::Learn, Created::New);
-        if link.mark.is_none() && !link.ignore_router_advertisements {
-            return Ok(());
-        }
-        self.flush()?;
-        if link.ignore_router_advertisements {
-            let setting = Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(&link.name, "accept_ra"), 0));
-            let written = write_sysctls(self.kernel, self.place, &[&setting]);
-            if let Some(Err(error)) = written.into_iter().next() {
-                self.abandon(number, error);
-                return Err(Stop::Earlier);
-            }
-        }
-        if let Some(mark) = &link.mark {
-            let index = self.index(&link.name, &Resource::Link(link.clone()))?;
-            link::set_alias(&mut self.datagram, index, mark);
-            self.purposes.push(Purpose::Complete(number));
-        }
-        Ok(())
-    }
-
-    /// By name, which needs no index. A link that was made here is down and quiet; of another it is asked first.
-    fn queue_flag(&mut self, name: &LinkName, flag: Flag) -> Result<(), Stop> {
-        if self.unborn.contains(name) {
-            self.flush()?;
-        }
-        if !self.is_ours(name)? {
-            link::get(&mut self.datagram, name);
-            self.purposes.push(Purpose::Before(self.outcomes.len(), flag));
-        }
-        link::set_flag(&mut self.datagram, name, flag, true);
-        self.expect(Purpose::Make, Created::New);
-        Ok(())
-    }
-
-    fn queue_port(&mut self, port: &Port, resource: &Resource) -> Result<(), Stop> {
-        let number = self.outcomes.len();
-        let index = self.index(&port.link, resource)?;
-        let new = self.is_ours(&port.link)?;
-        let before = if new { None } else { read::port(self.kernel, self.place, &port.link)? };
-        let created = match before {
-            Some(before) if port::has_all(&before, port) => Created::Kept,
-            Some(before) => Created::Changed(Resource::Port(before)),
-            None => Created::New,
-        };
-        if created != Created::Kept {
-            let messages = port::set(&mut self.datagram, index, port, new);
-            self.purposes.extend(std::iter::repeat_n(Purpose::Make(number), messages));
-        }
-        self.outcomes.push(Ok(created));
-        Ok(())
-    }
-
-    /// Notes what the last request in the datagram is for, and what its resource comes to unless it is refused.
-    fn expect(&mut self, purpose: impl FnOnce(usize) -> Purpose, created: Created) {
-        self.purposes.push(purpose(self.outcomes.len()));
-        self.outcomes.push(Ok(created));
-    }
-
-    /// The index of a link that a resource refers to.
-    fn index(&mut self, name: &LinkName, resource: &Resource) -> Result<u32, Stop> {
-        if self.unborn.contains(name) {
-            self.flush()?;
-        }
-        if let Some(known) = self.kernel.room(self.place)?.links.get(name) {
-            return Ok(known.index);
-        }
-        match read::link(self.kernel, self.place, name)? {
-            Some(link) => Ok(link.index),
-            None => {
-                let refusal = Refusal {
-                    errno: Errno::ENODEV,
-                    detail: Some(format!("there is no interface \"{name}\"")),
-                };
-                Err(Stop::Here(refused(Operation::Create, self.place, &resource.to_string(), refusal)))
-            }
-        }
-    }
-
-    fn is_ours(&mut self, name: &LinkName) -> Result<bool, Error> {
-        Ok(self.kernel.room(self.place)?.links.get(name).is_some_and(|known| known.ours))
-    }
-
-    /// Sends what has piled up.
-    fn flush(&mut self) -> Result<(), Stop> {
-        let mut datagram = std::mem::take(&mut self.datagram);
-        let purposes = std::mem::take(&mut self.purposes);
-        self.unborn.clear();
-        let Some(first) = purposes.first().map(Purpose::resource) else { return Ok(()) };
-        let object = self.resources.get(first).map(ToString::to_string).unwrap_or_default();
-        let replies = match self.kernel.exchange(self.place, &mut datagram, Operation::Create, &object) {
-            Ok(replies) => replies,
-            Err(error) => {
-                self.outcomes.truncate(first);
-                self.outcomes.push(Err(error));
-                return Err(Stop::Earlier);
-            }
-        };
-        let mut replies = purposes.into_iter().zip(replies).peekable();
-        while let Some((purpose, reply)) = replies.next() {
-            let next = replies.peek().map(|(_, reply)| reply);
-            self.conclude(purpose, reply, next);
-        }
-        if self.outcomes.iter().any(Result::is_err) { Err(Stop::Earlier) } else { Ok(()) }
-    }
-
-    fn conclude(&mut self, purpose: Purpose, reply: Reply, next: Option<&Reply>) {
-        let number = purpose.resource();
-        let (Some(resource), Some(outcome)) = (self.resources.get(number), self.outcomes.get_mut(number))
-        else {
-            return;
-        };
-        match (purpose, reply.accepted()) {
-            (Purpose::Make(_), Err(refusal)) => {
-                let refusal = explain(refusal, resource, next);
-                if refusal.errno == Errno::ENODEV {
-                    // An index that is no interface's any more is not used twice.
-                    self.kernel.forget_links();
-                }
-                let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
-                if let Some(outcome) = self.outcomes.get_mut(number).filter(|outcome| outcome.is_ok()) {
-                    *outcome = Err(error);
-                }
-            }
-            (Purpose::Complete(_), Err(refusal)) => {
-                let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
-                self.abandon(number, error);
-            }
-            (Purpose::Before(_, flag), Ok(answers)) => {
-                let before = answers.first().and_then(|body| link::parse(body));
-                if before.is_some_and(|link| flag.is_on(&link)) {
-                    *outcome = Ok(Created::Kept);
-                }
-            }
-            (Purpose::Learn(_), Ok(answers)) if outcome.is_ok() => {
-                let made = answers.first().and_then(|body| link::parse(body));
-                if let (Resource::Link(link), Some(made)) = (resource, made) {
-                    self.kernel.remember(self.place, link, made.index, made.peer_index);
-                }
-            }
-            // What was refused has its own message's refusal to show for it.
-            _ => {}
-        }
-    }
-
-    /// Unmakes a link that was made but not completed.
-    fn abandon(&mut self, number: usize, error: Error) {
-        if let Some(Resource::Link(link)) = self.resources.get(number) {
-            let mut datagram = Datagram::default();
-            link::delete(&mut datagram, &link.name);
-            // It was made an instant ago; there is nothing better to do if it will not go.
-            let _ = self.kernel.exchange(self.place, &mut datagram, Operation::Remove, link.name.as_str());
-            self.kernel.forget_links();
-        }
-        self.outcomes.truncate(number);
-        self.outcomes.push(Err(error));
-    }
-}
-
-impl Purpose {
-    fn resource(&self) -> usize {
-        match self {
-            Self::Make(number) | Self::Learn(number) | Self::Complete(number) | Self::Before(number, _) => {
-                *number
-            }
-        }
-    }
-}
-
-impl LinuxKernel {
-    /// Remembers the indices of a link that was just made, both ends of it.
-    fn remember(&mut self, place: Place, link: &Link, index: u32, peer_index: Option<u32>) {
-        let mut insert = |place, name: &LinkName, index| {
-            if let Ok(room) = self.room(place) {
-                room.links.insert(name.clone(), Known { index, ours: true });
-            }
-        };
-        insert(place, &link.name, index);
-        if let (Some(peer), Some(index)) = (peer(link), peer_index) {
-            insert(peer.place, &peer.name, index);
-        }
-    }
-}
-
-fn peer(link: &Link) -> Option<&VethPeer> {
-    match &link.kind {
-        LinkKind::Veth { peer } => Some(peer),
-        LinkKind::Bridge { .. } | LinkKind::Dummy => None,
-    }
-}
-
-/// "File exists" about a veth does not say which of its two names is taken. The look for it that followed does: if
-/// nothing has the first name, it is the second.
-fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refusal {
-    let Resource::Link(link) = resource else { return refusal };
-    match (peer(link), next) {
-        (Some(peer), Some(look)) if refusal.errno == Errno::EEXIST && look.refusal.is_some() => Refusal {
-            errno: refusal.errno,
-            detail: Some(format!(
-                "there is an interface \"{}\" in the {}'s namespace",
-                peer.name, peer.place
-            )),
-        },
-        _ => refusal,
     }
 }

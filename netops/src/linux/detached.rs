@@ -14,7 +14,7 @@ use nix::sys::time::TimeSpec;
 
 use super::netlink::Datagram;
 use super::rtnetlink::link;
-use super::{LinuxKernel, Room, sys};
+use super::{LinuxKernel, Side, sys};
 use crate::error::{Error, Operation};
 use crate::name::LinkName;
 use crate::place::Place;
@@ -34,15 +34,15 @@ pub(super) fn remove<'a>(
     let mut request = Datagram::default();
     left.iter().for_each(|name| link::delete(&mut request, name));
     let Ok((done, working)) = pipe() else { return Ok(left) };
-    let room = kernel.room(place)?;
-    let netfilter = room.netfilter.as_ref().map(AsFd::as_fd);
+    let side = kernel.side(place)?;
+    let netfilter = side.netfilter.as_ref().map(AsFd::as_fd);
     let keep: Vec<_> = netfilter.into_iter().chain([working.as_fd()]).collect();
-    let Some(socket) = room.route.as_mut() else { return Ok(left) };
+    let Some(socket) = side.route.as_mut() else { return Ok(left) };
     if socket.send_detached(&mut request, &keep).is_err() {
         return Ok(left);
     }
     drop(working);
-    room.slow_to_close = false;
+    side.slow_to_close = false;
     let deadline = Instant::now() + PATIENCE;
     let mut running = true;
     loop {
@@ -57,8 +57,8 @@ pub(super) fn remove<'a>(
 }
 
 /// Lets an orphan close an nf_tables socket that something was deleted through.
-pub(super) fn close(room: &Room) {
-    if let (true, Some(socket)) = (room.slow_to_close, &room.netfilter) {
+pub(super) fn close(side: &Side) {
+    if let (true, Some(socket)) = (side.slow_to_close, &side.netfilter) {
         // Should that not work, this process does it, and takes its time.
         let _ = sys::leave_to_an_orphan(&[socket.as_fd()], None);
     }

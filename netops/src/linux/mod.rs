@@ -1,15 +1,17 @@
 //! The real kernel: netlink and files, no helper program.
 //!
 //! ```text
-//! LinuxKernel   create.rs  read.rs  remove.rs    what the trait asks for, in few datagrams
-//!      │            │         │         │
-//!      ├── Room × 2: a namespace's sockets, opened when first needed, and the indices of its links
+//! LinuxKernel   create.rs ── batch.rs   read.rs   remove.rs ── detached.rs   lock.rs      what the trait asks for
 //!      │
-//!      ├── rtnetlink/   links, ports, addresses, routes ─┐
-//!      ├── nft/         masquerades, spoof checks ───────┼── netlink/  messages, socket
-//!      └── sysctl.rs    files below /proc/sys, inside the namespace
+//!      ├── Side × 2      the host's and the container's: sockets, opened when first needed, and indices of links
+//!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
+//!      ├── nft/          masquerades, spoof checks ──────┐
+//!      └── rtnetlink/    links, ports, addresses, routes ┴── netlink/   messages and the socket
+//!
+//! sys.rs: the system calls that need `unsafe`
 //! ```
 
+mod batch;
 mod create;
 mod detached;
 #[cfg(test)]
@@ -56,8 +58,8 @@ use crate::resource::Resource;
 /// ```
 #[derive(Debug)]
 pub struct LinuxKernel {
-    host: Room,
-    container: Option<Room>,
+    host: Side,
+    container: Option<Side>,
     detached: bool,
 }
 
@@ -65,7 +67,7 @@ impl LinuxKernel {
     /// The host, and a container if there is one; without, all that is asked of [`Place::Container`] is
     /// [`Error::NoContainer`].
     pub fn new(container: Option<Namespace>) -> Self {
-        Self { host: Room::default(), container: container.map(Room::new), detached: false }
+        Self { host: Side::default(), container: container.map(Side::new), detached: false }
     }
 
     /// Links are from now on removed by a process of its own, which outlives this one if need be: [`Kernel::remove`]
@@ -79,7 +81,7 @@ impl LinuxKernel {
         self
     }
 
-    fn room(&mut self, place: Place) -> Result<&mut Room, Error> {
+    fn side(&mut self, place: Place) -> Result<&mut Side, Error> {
         match place {
             Place::Host => Ok(&mut self.host),
             Place::Container => self.container.as_mut().ok_or(Error::NoContainer),
@@ -102,16 +104,16 @@ impl LinuxKernel {
         operation: Operation,
         object: &str,
     ) -> Result<Vec<Reply>, Error> {
-        let replies = self.room(place)?.route()?.exchange(datagram);
+        let replies = self.side(place)?.route()?.exchange(datagram);
         replies.map_err(|failure| failed(operation, place, object, failure))
     }
 
     /// Asks rtnetlink of a place for a list.
     fn dump(&mut self, place: Place, request: &mut Datagram, object: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let room = self.room(place)?;
-        let reply = room.route()?.dump(request).map_err(|failure| {
+        let side = self.side(place)?;
+        let reply = side.route()?.dump(request).map_err(|failure| {
             // The list may have more to come, and no other can be asked for until it has.
-            room.route = None;
+            side.route = None;
             failed(Operation::Read, place, object, failure)
         })?;
         reply.accepted().map_err(|refusal| refused(Operation::Read, place, object, refusal))
@@ -151,7 +153,7 @@ impl Drop for LinuxKernel {
 
 /// One namespace: the sockets that were opened in it and what was learned about it.
 #[derive(Debug, Default)]
-struct Room {
+struct Side {
     /// `None` is the calling thread's own, until someone has to be told which that is.
     namespace: Option<Namespace>,
     foreign: bool,
@@ -170,7 +172,7 @@ struct Known {
     ours: bool,
 }
 
-impl Room {
+impl Side {
     fn new(namespace: Namespace) -> Self {
         Self { namespace: Some(namespace), foreign: true, ..Self::default() }
     }

@@ -36,7 +36,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 None => Vec::new(),
             }),
             Query::Sysctl(key) => {
-                let value = kernel.room(place)?.within(|| sysctl::read(key))?;
+                let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
                     value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
                 Answer::Sysctl(value)
@@ -120,7 +120,7 @@ impl Found {
                 }
             }
             let index = found.link(name).map(|link| link.index);
-            kernel.room(place)?.learn(name, index);
+            kernel.side(place)?.learn(name, index);
         }
         Ok(found)
     }
@@ -233,7 +233,7 @@ fn absent_is_empty(list: Result<Vec<Vec<u8>>, Error>) -> Result<Vec<Vec<u8>>, Er
     }
 }
 
-impl super::Room {
+impl super::Side {
     /// Remembers where a link was found, or that it was not.
     fn learn(&mut self, name: &LinkName, index: Option<u32>) {
         match index {

@@ -16,7 +16,7 @@ pub(super) fn remove(
     place: Place,
     resources: &[&Resource],
 ) -> Vec<Result<Removed, Error>> {
-    if let Err(error) = kernel.room(place) {
+    if let Err(error) = kernel.side(place) {
         return vec![Err(error); resources.len()];
     }
     let mut outcomes = Vec::with_capacity(resources.len());
@@ -130,7 +130,7 @@ fn write_request(
 }
 
 fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<u32>, Error> {
-    if let Some(known) = kernel.room(place)?.links.get(name) {
+    if let Some(known) = kernel.side(place)?.links.get(name) {
         return Ok(Some(known.index));
     }
     Ok(read::link(kernel, place, name)?.map(|link| link.index))

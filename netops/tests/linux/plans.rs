@@ -107,7 +107,7 @@ fn a_plan_is_applied_checked_and_removed() {
 
 #[test]
 fn wherever_a_plan_fails_everything_is_as_it_was() {
-    in_lab!(|mut lab| {
+    in_lab!(|lab| {
         // The tables stay once they are there.
         let mut kernel = lab.fresh_kernel();
         assert_eq!(pod(5).apply(&mut kernel).unwrap().undo(&mut kernel), []);

@@ -19,7 +19,7 @@ const EXPLANATION: u16 = 1;
 /// How many answers fit into a receive buffer as the kernel gives it: 208 KiB, of which it reckons some 2.3 for one
 /// about a link.
 const TOGETHER: usize = 64;
-/// How often the kernel may say that it lost an answer.
+/// How often reading an answer may fail.
 const LOSSES: usize = 16;
 /// How often a dump is repeated that changes made inconsistent.
 const DUMPS: usize = 8;
@@ -184,14 +184,13 @@ impl Socket {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
             let length = match retry(|| recv(self.descriptor.as_raw_fd(), &mut self.buffer, flags)) {
                 Ok(length) => length,
-                // Something was lost; what was not is still there.
-                Err(nix::errno::Errno::ENOBUFS) if losses.next().is_some() => continue,
                 // A batch that was refused as a whole says so about its first message, and has no more to say.
                 Err(nix::errno::Errno::EAGAIN) if replies.iter().any(|r| r.refusal.is_some()) => {
                     return Ok(replies);
                 }
-                Err(nix::errno::Errno::EAGAIN) => return Err(Failure::Lost),
-                Err(errno) => return Err(errno.into()),
+                // ENOBUFS, ENOMEM: something was lost; what was not is still there, and the request was executed.
+                Err(_) if losses.next().is_some() => continue,
+                Err(_) => return Err(Failure::Lost),
             };
             let Some(received) = self.buffer.get(..length) else { return Err(Failure::Truncated) };
             let mut finished = false;

@@ -1,4 +1,4 @@
-//! What the tests of reading need to know of this room.
+//! What the tests of reading need to know of nf_tables.
 
 use super::message::{self, Transaction};
 use super::ruleset::{self, Entry};

@@ -80,7 +80,7 @@ fn get(
     if request.is_empty() {
         return Ok(vec![None; keys.len()]);
     }
-    let replies = kernel.room(place)?.netfilter()?.exchange(&mut request);
+    let replies = kernel.side(place)?.netfilter()?.exchange(&mut request);
     let mut replies = replies.map_err(|failure| failed(operation, place, object, failure))?.into_iter();
     let element = |reply: Option<Reply>| match reply.map(Reply::accepted) {
         None => Ok(None),
@@ -95,7 +95,7 @@ fn get(
 fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Result<Vec<Element>, Error> {
     let mut request = Datagram::default();
     message::get_all(&mut request, set);
-    let reply = kernel.room(place)?.netfilter()?.dump(&mut request);
+    let reply = kernel.side(place)?.netfilter()?.dump(&mut request);
     let reply = reply.map_err(|failure| failed(Operation::Read, place, object, failure))?;
     match reply.accepted() {
         Ok(answers) => Ok(answers.iter().flat_map(|body| message::parse(body)).collect()),

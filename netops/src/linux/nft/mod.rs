@@ -168,9 +168,9 @@ fn send(
     operation: Operation,
     object: &str,
 ) -> Result<Vec<Reply>, Error> {
-    let room = kernel.room(place)?;
-    room.slow_to_close |= transaction.deletes();
-    let replies = transaction.send(room.netfilter()?);
+    let side = kernel.side(place)?;
+    side.slow_to_close |= transaction.deletes();
+    let replies = transaction.send(side.netfilter()?);
     replies.map_err(|failure| failed(operation, place, object, failure))
 }
 
