@@ -149,6 +149,15 @@ impl Namespace {
         paths.into_iter().filter_map(|path| Self::open(path).ok()).collect()
     }
 
+    /// Another value for the same namespace.
+    ///
+    /// # Errors
+    /// [`Error::Namespace`], when no more files may be open.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let file = self.file.try_clone().map_err(|error| self.refused(errno_of(&error)))?;
+        Ok(Self { file, path: self.path.clone() })
+    }
+
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -78,21 +78,13 @@ fn repeat_in_user_namespace(name: &str) {
 impl Lab {
     fn new() -> Self {
         let container = Namespace::create().unwrap();
-        let path = format!(
-            "/proc/self/fd/{}",
-            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&container))
-        );
-        let kernel = LinuxKernel::new(Some(Namespace::open(path).unwrap()));
+        let kernel = LinuxKernel::new(Some(container.try_clone().unwrap()));
         Self { kernel, container }
     }
 
     /// Another kernel value for the same two namespaces, which remembers nothing.
     pub(crate) fn fresh_kernel(&self) -> LinuxKernel {
-        let path = format!(
-            "/proc/self/fd/{}",
-            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&self.container))
-        );
-        LinuxKernel::new(Some(Namespace::open(path).unwrap()))
+        LinuxKernel::new(Some(self.container.try_clone().unwrap()))
     }
 
     /// Creates one resource.
