@@ -152,12 +152,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// By name, which needs no index. A link that was made here is down and quiet; of another it is asked first.
+    /// By name, which needs no index. A link that was just made is down and quiet; of another it is asked first.
     fn queue_flag(&mut self, name: &LinkName, flag: Flag) -> Result<(), Stop> {
         if self.unborn.contains(name) {
             self.flush()?;
         }
-        if !self.is_ours(name)? {
+        if !self.is_fresh(name)? {
             link::get(&mut self.datagram, name);
             self.purposes.push(Purpose::Before(self.outcomes.len(), flag));
         }
@@ -169,7 +169,7 @@ impl<'a> Batch<'a> {
     fn queue_port(&mut self, port: &Port, resource: &Resource) -> Result<(), Stop> {
         let number = self.outcomes.len();
         let index = self.index(&port.link, resource)?;
-        let new = self.is_ours(&port.link)?;
+        let new = self.is_fresh(&port.link)?;
         let before = if new { None } else { read::port(self.kernel, self.place, &port.link)? };
         let created = match before {
             Some(before) if port::has_all(&before, port) => Created::Kept,
@@ -210,8 +210,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn is_ours(&mut self, name: &LinkName) -> Result<bool, Error> {
-        Ok(self.kernel.side(self.place)?.links.get(name).is_some_and(|known| known.ours))
+    /// Whether a link is as it was made a moment ago, which it is not any more after this.
+    fn is_fresh(&mut self, name: &LinkName) -> Result<bool, Error> {
+        let known = self.kernel.side(self.place)?.links.get_mut(name);
+        Ok(known.is_some_and(|known| std::mem::take(&mut known.fresh)))
     }
 
     /// Sends what has piled up.
@@ -311,7 +313,7 @@ impl LinuxKernel {
     fn remember(&mut self, place: Place, link: &Link, index: u32, peer_index: Option<u32>) {
         let mut insert = |place, name: &LinkName, index| {
             if let Ok(side) = self.side(place) {
-                side.links.insert(name.clone(), Known { index, ours: true });
+                side.links.insert(name.clone(), Known { index, fresh: true });
             }
         };
         insert(place, &link.name, index);

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::netlink::Datagram;
+use super::netlink::{Datagram, Reply};
 use super::rtnetlink::link;
 use super::{LinuxKernel, Side, sys};
-use crate::error::{Error, Operation};
+use crate::error::{Errno, Error, Operation};
 use crate::name::LinkName;
 use crate::place::Place;
 
@@ -73,10 +73,6 @@ pub(super) fn present<'a>(
     let mut request = Datagram::default();
     links.iter().for_each(|name| link::get(&mut request, name));
     let replies = kernel.exchange(place, &mut request, Operation::Remove, "interfaces")?;
-    Ok(links
-        .into_iter()
-        .zip(replies)
-        .filter(|(_, reply)| reply.refusal.is_none())
-        .map(|(name, _)| name)
-        .collect())
+    let is_absent = |reply: &Reply| matches!(&reply.refusal, Some(no) if no.errno == Errno::ENODEV);
+    Ok(links.into_iter().zip(replies).filter(|(_, reply)| !is_absent(reply)).map(|(name, _)| name).collect())
 }

@@ -39,8 +39,9 @@ use crate::resource::Resource;
 
 /// The kernel that this program runs on.
 ///
-/// The host's namespace is that of the thread which first uses the value; the container's is given. Nothing is opened
-/// before it is needed. All methods are synchronous, and leave the calling thread in the namespace that it was in.
+/// The host's namespace is that of the thread which uses the value (all that do must be in the same); the container's
+/// is given. Nothing is opened before it is needed. All methods are synchronous, and leave the calling thread in the
+/// namespace that it was in.
 ///
 /// Needs `CAP_NET_ADMIN` in both namespaces, and `CAP_SYS_ADMIN` to enter the container's.
 ///
@@ -104,6 +105,9 @@ impl LinuxKernel {
         operation: Operation,
         object: &str,
     ) -> Result<Vec<Reply>, Error> {
+        if datagram.is_empty() {
+            return Ok(Vec::new());
+        }
         let replies = self.side(place)?.route()?.exchange(datagram);
         replies.map_err(|failure| failed(operation, place, object, failure))
     }
@@ -168,8 +172,8 @@ struct Side {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     index: u32,
-    /// Made through this same value: its state is known without a look.
-    ours: bool,
+    /// Made through this same value and not changed since: its state is known without a look.
+    fresh: bool,
 }
 
 impl Side {

@@ -191,8 +191,8 @@ impl Namespace {
             path: CURRENT.into(),
             problem: NamespaceProblem::Refused(errno_of(&error)),
         })?;
-        let _way_back = WayBack(here);
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| self.refused(errno.into()))?;
+        let _way_back = WayBack(here);
         Ok(inside())
     }
 

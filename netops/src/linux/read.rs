@@ -238,8 +238,8 @@ impl super::Side {
     fn learn(&mut self, name: &LinkName, index: Option<u32>) {
         match index {
             Some(index) => {
-                let ours = self.links.get(name).is_some_and(|known| known.ours && known.index == index);
-                self.links.insert(name.clone(), Known { index, ours });
+                let fresh = self.links.get(name).is_some_and(|known| known.fresh && known.index == index);
+                self.links.insert(name.clone(), Known { index, fresh });
             }
             None => drop(self.links.remove(name)),
         }

@@ -1,12 +1,13 @@
 //! Sysctls: files below `/proc/sys`, which show the namespace of the thread that opens them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::namespace::errno_of;
 use super::netlink::Refusal;
+use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::SysctlKey;
 use crate::resource::{Resource, Sysctl};
@@ -25,8 +26,16 @@ pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
 pub(super) fn write(sysctl: &Sysctl) -> Result<Created, Refusal> {
     let opened = OpenOptions::new().read(true).write(true).open(path(&sysctl.key));
     let before = match &opened {
-        Ok(file) => value_in(file).map_err(|error| refusal(&error)).map(Some)?,
-        Err(_) => read(&sysctl.key)?,
+        Ok(file) => value_in(file).map(Some).map_err(|error| refusal(&error)),
+        Err(_) => read(&sysctl.key),
+    };
+    let before = match before {
+        // One that can only be written, to make something happen: net/ipv4/route/flush.
+        Err(Refusal { errno, .. }) if errno == Errno::new(libc::EACCES) => {
+            let written = fs::write(path(&sysctl.key), &sysctl.value);
+            return written.map(|()| Created::New).map_err(|error| refusal(&error));
+        }
+        before => before?,
     };
     let before = match before {
         Some(before) => before,

@@ -58,6 +58,16 @@ fn a_port_of_before_is_changed_and_says_how_it_was() {
 }
 
 #[test]
+fn a_port_is_changed_twice_by_whoever_made_it() {
+    in_lab!(|mut lab| {
+        make_port(&mut lab, port(true, true));
+        let changed = Ok(Created::Changed(Resource::Port(port(true, true))));
+        assert_eq!(lab.create(Place::Host, &Resource::Port(port(false, false))), changed);
+        assert_eq!(read(&lab, "veth1"), Answer::Port(Some(port(false, false))));
+    });
+}
+
+#[test]
 fn settings_of_what_is_no_port_are_refused() {
     in_lab!(|mut lab| {
         lab.create(Place::Host, &Resource::Link(veth())).unwrap();

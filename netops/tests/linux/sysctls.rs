@@ -70,3 +70,11 @@ fn a_value_that_makes_no_sense_is_refused_and_ends_the_batch() {
         assert_eq!(lab.run(Place::Host, "cat /proc/sys/net/ipv4/ip_forward"), "1\n");
     });
 }
+
+#[test]
+fn what_can_only_be_written_is_written() {
+    in_lab!(|mut lab| {
+        let flush = Resource::Sysctl(Sysctl::new(key("net/ipv4/route/flush"), 1));
+        assert_eq!(lab.create(Place::Container, &flush), Ok(Created::New));
+    });
+}
