@@ -38,3 +38,8 @@ pub use resource::{
     VethPeer,
 };
 pub use script::{Command, Script};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
