@@ -98,8 +98,6 @@ pub struct Outcome {
     pub stdout: String,
     /// What it printed for people.
     pub stderr: String,
-    /// How long it was until nothing held its output open any more.
-    pub took: Duration,
     /// What was executed, for people.
     pub command: String,
 }
@@ -168,20 +166,48 @@ impl<'a> Call<'a> {
     /// # Panics
     /// If it takes more than 10 seconds: then it hangs.
     pub fn run_through(&self, wrapper: &[&str]) -> Outcome {
-        let mut words = wrapper.iter().map(OsString::from).chain([self.executable.clone().into_os_string()]);
-        let mut program = Command::new(words.next().unwrap());
-        program.args(words).env_clear().envs(&self.env);
-        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
+        let mut program = self.program();
+        if let [wrapper, arguments @ ..] = wrapper {
+            program = Command::new(wrapper);
+            program.args(arguments).arg(&self.executable).env_clear().envs(&self.env);
+            program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
         let mut child = self.node.inside(|| program.spawn().unwrap());
         let (status, stdout, stderr) = self.serve(&mut child);
-        Outcome {
-            status,
-            stdout,
-            stderr,
-            took: started.elapsed(),
-            command: format!("{} {:?} {}", self.executable.display(), self.env, excerpt(&self.stdin)),
-        }
+        Outcome { status, stdout, stderr, command: self.to_string() }
+    }
+
+    /// Executes it with as little around it as can be, for its time: until it has ended and nothing holds its output
+    /// open any more.
+    pub fn timed(&self) -> (Outcome, Duration) {
+        self.node.inside(|| {
+            let mut program = self.program();
+            program.stderr(Stdio::null());
+            let started = Instant::now();
+            let mut child = program.spawn().unwrap();
+            self.feed(&mut child);
+            let stdout = read(child.stdout.as_mut().unwrap());
+            let status = child.wait().unwrap();
+            let took = started.elapsed();
+            (Outcome { status, stdout, stderr: String::new(), command: self.to_string() }, took)
+        })
+    }
+
+    /// Starts it: it will wait for its configuration.
+    pub fn start(&self) -> Child {
+        self.node.inside(|| self.program().spawn().unwrap())
+    }
+
+    /// Gives a process that was started its configuration.
+    pub fn feed(&self, child: &mut Child) {
+        child.stdin.take().unwrap().write_all(&self.stdin).unwrap();
+    }
+
+    fn program(&self) -> Command {
+        let mut program = Command::new(&self.executable);
+        program.env_clear().envs(&self.env);
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        program
     }
 
     fn serve(&self, child: &mut Child) -> (ExitStatus, String, String) {
@@ -202,6 +228,12 @@ impl<'a> Call<'a> {
             }
             (child.wait().unwrap(), out.join().unwrap(), err.join().unwrap())
         })
+    }
+}
+
+impl std::fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {}", self.executable.display(), self.env, excerpt(&self.stdin))
     }
 }
 

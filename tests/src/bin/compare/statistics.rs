@@ -1,0 +1,77 @@
+//! Medians, and how sure they are.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The times of pairs of calls, in milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    theirs: Vec<f64>,
+    ours: Vec<f64>,
+}
+
+impl Pairs {
+    pub(crate) fn push(&mut self, theirs: Duration, ours: Duration) {
+        self.theirs.push(theirs.as_secs_f64() * 1e3);
+        self.ours.push(ours.as_secs_f64() * 1e3);
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |times: &[f64]| {
+            let times = sorted(times.to_vec());
+            let (first, last) = (times.first().unwrap_or(&0.0), times.last().unwrap_or(&0.0));
+            format!("{:.2} ({first:.2} to {last:.2})", median(&times))
+        };
+        let ratios = sorted(self.theirs.iter().zip(&self.ours).map(|(theirs, ours)| theirs / ours).collect());
+        let (low, high) = interval(&ratios);
+        write!(
+            f,
+            "{:>26} {:>26}   {:>5.1} {:>13}",
+            time(&self.theirs),
+            time(&self.ours),
+            median(&ratios),
+            format!("{low:.1} to {high:.1}")
+        )
+    }
+}
+
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+/// Two of the values, between which the median of all such values is with 95 %: of n values, each is above the median
+/// or below it like a coin.
+fn interval(sorted: &[f64]) -> (f64, f64) {
+    let n = sorted.len();
+    let mut rank = 0;
+    let (mut below, mut binomial) = (0.0, 0.5_f64.powi(i32::try_from(n).unwrap_or(i32::MAX)));
+    while below + binomial <= 0.025 {
+        below += binomial;
+        binomial *= (n - rank) as f64 / (rank + 1) as f64;
+        rank += 1;
+    }
+    let low = rank.saturating_sub(1);
+    (sorted[low], sorted[n - 1 - low])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_has_the_ranks_of_the_tables() {
+        // Twenty values: from the sixth to the fifteenth; thirty: from the tenth to the twenty-first.
+        for (n, low) in [(20, 6), (30, 10), (40, 14)] {
+            let values: Vec<f64> = (1..=n).map(f64::from).collect();
+            assert_eq!(interval(&values), (f64::from(low), f64::from(n + 1 - low)));
+        }
+    }
+}
