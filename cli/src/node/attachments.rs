@@ -12,11 +12,15 @@ use cni_spec::runtime::{CachedAttachment, Progress};
 use cni_spec::{AttachmentId, Interface};
 use ipam::{Holder, Lease};
 use ipnet::IpNet;
-use netops::{Answer, Error, Kernel, LinkName, LinkState, Namespace, Place, Query};
+use netops::{Answer, Error, Kernel, LinkName, LinkState, Masquerade, Namespace, Place, Query};
 use plugin_kit::{MarkedOwner, Owner, network_prefix};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::{Networks, Store};
+
+#[cfg(test)]
+mod tests;
 
 /// A container's interface on a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,6 +82,8 @@ pub(crate) enum Problem {
     AddressGone(IpAddr),
     /// Nobody has a lease of an address: somebody else may get it.
     NoLease(IpAddr),
+    /// Packets of an address should leave the node masqueraded, and do not.
+    NotMasqueraded(IpAddr),
     /// Somebody else has the lease.
     LeaseOfAnother(IpAddr, String),
 }
@@ -95,6 +101,7 @@ impl fmt::Display for Problem {
             Self::NoAddress => f.write_str("no address"),
             Self::AddressGone(address) => write!(f, "lost {address}"),
             Self::NoLease(address) => write!(f, "no lease of {address}"),
+            Self::NotMasqueraded(address) => write!(f, "{address} is not masqueraded"),
             Self::LeaseOfAnother(address, holder) => write!(f, "lease of {address} is {holder}'s"),
         }
     }
@@ -132,7 +139,8 @@ pub(crate) fn attachments(kernel: &mut dyn Kernel, sources: Sources<'_>) -> Resu
     let links = netops::read_links(kernel, Place::Host)?;
     let mut cached: BTreeMap<String, &CachedAttachment> =
         sources.cached.iter().map(|cached| (owner_of(cached).mark().as_str().to_owned(), cached)).collect();
-    let mut survey = Survey { kernel, links: &links, sources };
+    let masquerades = masquerades(kernel);
+    let mut survey = Survey { kernel, links: &links, masquerades: masquerades.as_deref(), sources };
     let mut found = Vec::new();
     for link in &links {
         let Some(alias) = &link.alias else { continue };
@@ -166,6 +174,8 @@ pub(crate) fn address_in_use(kernel: &mut dyn Kernel, address: IpAddr) -> Result
 struct Survey<'a> {
     kernel: &'a mut dyn Kernel,
     links: &'a [LinkState],
+    /// `None`: the kernel does not tell us.
+    masquerades: Option<&'a [Masquerade]>,
     sources: Sources<'a>,
 }
 
@@ -194,6 +204,9 @@ impl Survey<'_> {
         };
         attachment.problems.extend(cached.and_then(half_attached));
         self.look_at_cable(&mut attachment, link, cached);
+        if cached.is_some_and(wants_masquerade) {
+            self.look_at_masquerades(&mut attachment, mark);
+        }
         self.look_at_leases(&mut attachment, mark);
         attachment
     }
@@ -286,6 +299,16 @@ impl Survey<'_> {
         }
     }
 
+    fn look_at_masquerades(&self, attachment: &mut Attachment, mark: &str) {
+        let Some(masquerades) = self.masquerades else { return };
+        let ours = |address: &IpAddr| {
+            masquerades.iter().any(|entry| entry.source == *address && entry.mark.as_str() == mark)
+        };
+        let addresses = attachment.addresses.iter().map(IpNet::addr);
+        let missing: Vec<_> = addresses.filter(|a| !ours(a)).map(Problem::NotMasqueraded).collect();
+        attachment.problems.extend(missing);
+    }
+
     fn look_at_leases(&mut self, attachment: &mut Attachment, mark: &str) {
         if !self.sources.networks.may_lease(&attachment.network) {
             return;
@@ -327,6 +350,19 @@ fn peer_addresses(kernel: &mut dyn Kernel, link: &LinkState) -> Option<Vec<IpNet
         }
         _ => None,
     }
+}
+
+fn masquerades(kernel: &mut dyn Kernel) -> Option<Vec<Masquerade>> {
+    match kernel.read(Place::Host, &[Query::Masquerades]).ok()?.into_iter().next()? {
+        Answer::Masquerades(masquerades) => Some(masquerades),
+        _ => None,
+    }
+}
+
+/// Whether the configuration that an attachment was made with says `ipMasq`.
+fn wants_masquerade(cached: &CachedAttachment) -> bool {
+    let list = cached.network_list();
+    list.is_ok_and(|list| list.plugins.iter().any(|p| p.document.get("ipMasq") == Some(&Value::Bool(true))))
 }
 
 fn is_link_local(net: &IpNet) -> bool {
