@@ -5,7 +5,6 @@ use std::io;
 use cni_spec::runtime::RuntimeError;
 use cni_spec::{Command, ErrorCode};
 use ipam::StoreError;
-use netops::Errno;
 
 use crate::exit::Exit;
 
@@ -29,6 +28,12 @@ impl Failure {
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice.push(advice.into());
         self
+    }
+
+    /// The same, of somebody who may not do such things.
+    fn of_privilege(self) -> Self {
+        Self { exit: Exit::Privilege, ..self }
+            .advise("run it as root, or in a user namespace: unshare --user --map-root-user --net --mount")
     }
 
     /// The failure to print an answer. A reader who went away (`cnikit list | head -1`) has seen enough: a success.
@@ -83,6 +88,7 @@ fn exit_of(error: &RuntimeError) -> Exit {
         _ if error.is_temporary() => Exit::TryAgain,
         RuntimeError::Plugin { command, error, .. } => match (error.code(), command) {
             (ErrorCode::INVALID_NETNS, _) => Exit::Namespace,
+            (code, _) if is_about_configuration(code) => Exit::Configuration,
             (_, Command::Check) => Exit::Differs,
             (_, Command::Status) => Exit::NotReady,
             _ => Exit::Plugin,
@@ -112,12 +118,12 @@ impl From<StoreError> for Failure {
 
 impl From<netops::Error> for Failure {
     fn from(error: netops::Error) -> Self {
-        let exit = match error.errno() {
-            Some(Errno::EPERM) => Exit::Privilege,
-            _ if matches!(error, netops::Error::Namespace { .. }) => Exit::Namespace,
+        let exit = match &error {
+            netops::Error::Namespace { .. } => Exit::Namespace,
             _ => Exit::Failed,
         };
-        Self::new(exit, error.to_string())
+        let failure = Self::new(exit, error.to_string());
+        if is_privileged() { failure } else { failure.of_privilege() }
     }
 }
 
@@ -126,14 +132,16 @@ impl From<cni_spec::Error> for Failure {
         let exit = match error.code() {
             ErrorCode::INVALID_NETNS => Exit::Namespace,
             ErrorCode::TRY_AGAIN_LATER => Exit::TryAgain,
-            ErrorCode::INVALID_CONFIG
-            | ErrorCode::UNSUPPORTED_FIELD
-            | ErrorCode::DECODING_FAILURE
-            | ErrorCode::INCOMPATIBLE_VERSION => Exit::Configuration,
+            code if is_about_configuration(code) => Exit::Configuration,
             _ => Exit::Plugin,
         };
         Self::new(exit, error.to_string())
     }
+}
+
+fn is_about_configuration(code: ErrorCode) -> bool {
+    let codes = [ErrorCode::INCOMPATIBLE_VERSION, ErrorCode::UNSUPPORTED_FIELD, ErrorCode::INVALID_CONFIG];
+    codes.contains(&code)
 }
 
 /// A failed system call's.
@@ -141,6 +149,11 @@ pub(crate) fn exit_of_io(error: &io::Error) -> Exit {
     if error.kind() == io::ErrorKind::PermissionDenied { Exit::Privilege } else { Exit::Failed }
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// Whether this process may change networks: `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` (linux/capability.h) are effective.
+fn is_privileged() -> bool {
+    const NEEDED: u64 = 1 << 12 | 1 << 21;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    // Where nobody can tell, nothing is claimed.
+    effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_none_or(|set| set & NEEDED == NEEDED)
 }

@@ -72,11 +72,10 @@ impl Netns {
     /// Makes sure that there is such a namespace.
     pub(crate) fn must_exist(&self) -> Result<(), Failure> {
         let Err(error) = Namespace::open(&self.path) else { return Ok(()) };
-        let gone = matches!(error, netops::Error::Namespace { problem: NamespaceProblem::Gone, .. });
-        let failure = Failure::new(Exit::Namespace, error.to_string());
-        if !gone {
-            return Err(failure);
+        if !matches!(error, netops::Error::Namespace { problem: NamespaceProblem::Gone, .. }) {
+            return Err(error.into());
         }
+        let failure = Failure::new(Exit::Namespace, error.to_string());
         let known: Vec<_> = Namespace::list(Namespace::DIRECTORIES)
             .iter()
             .filter_map(|namespace| Some(namespace.path().file_name()?.to_str()?.to_owned()))

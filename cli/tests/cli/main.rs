@@ -1,0 +1,11 @@
+//! The executable itself, on nodes made for each test: network and mount namespaces of its own.
+
+#![cfg(test)]
+
+mod attach;
+mod clean;
+mod explain;
+mod install;
+mod list;
+mod node;
+mod output;
