@@ -75,9 +75,7 @@ impl From<RuntimeError> for Failure {
             _ if exit == Exit::TryAgain => {
                 failure.advise("try again; `cnikit ipam` shows who has which address")
             }
-            _ if exit == Exit::Plugin && !is_root() => Self { exit: Exit::Privilege, ..failure }.advise(
-                "run it as root, or in a user namespace: unshare --user --map-root-user --net --mount",
-            ),
+            _ if matches!(exit, Exit::Plugin | Exit::Namespace) && !is_privileged() => failure.of_privilege(),
             _ => failure,
         }
     }
@@ -155,5 +153,7 @@ fn is_privileged() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     // Where nobody can tell, nothing is claimed.
-    effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_none_or(|set| set & NEEDED == NEEDED)
+    effective
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .is_none_or(|set| set & NEEDED == NEEDED)
 }

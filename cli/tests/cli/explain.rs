@@ -14,7 +14,7 @@ fn state(node: &Node) -> Vec<String> {
     let mac = bridge[0]["address"].as_str().unwrap_or("none").to_owned();
     let link_local = link_local(&mac);
     for namespace in ["", "-n blue"] {
-        for object in ["link", "address", "route show table all", "-6 route show table all", "neigh"] {
+        for object in ["link", "address", "route show table all", "-6 route show table all"] {
             let text = node.sh(&format!("ip {namespace} -j -d {object}"));
             let mut value: Value = serde_json::from_str(if text.is_empty() { "[]" } else { &text }).unwrap();
             normalise(&mut value);
@@ -94,6 +94,8 @@ fn normalise(value: &mut Value) {
 /// The same network made by `add` on this node and by the script on another.
 fn compare(node: &Node, plugins: Option<&str>) {
     let configure = |node: &Node| {
+        // Nobody has to wait for duplicates of link-local addresses here.
+        node.sh("sysctl -q -w net.ipv6.conf.default.accept_dad=0");
         if let Some(plugins) = plugins {
             node.configure("default", plugins);
         }
@@ -118,9 +120,13 @@ fn compare(node: &Node, plugins: Option<&str>) {
     );
 }
 
-/// The state once link-local addresses have come up.
+/// The state once the kernel has noticed every carrier (which it does once a second) and link-local addresses have
+/// come up.
 fn settled(node: &Node) -> Vec<String> {
-    node.sh("for n in '' '-n blue'; do while ip $n -6 address | grep -q tentative; do sleep 0.02; done; done; sleep 0.1");
+    node.sh("for n in '' '-n blue'; do
+        while ip $n -o link show up | grep -v ' lo:' | grep -qv 'state UP'; do sleep 0.02; done
+        while ip $n -6 address | grep -q tentative; do sleep 0.02; done
+    done");
     state(node)
 }
 
