@@ -334,3 +334,55 @@ fn an_entry_whose_owner_is_gone_does_not_stand_in_the_way_and_one_of_a_living_is
     assert!(refused.details().contains("cnikit net a eth0"), "{refused:?}");
     assert_eq!(net.node.snapshot(), before);
 }
+
+#[test]
+fn an_entry_of_a_living_pod_is_its_own_whatever_became_of_its_interfaces_alias() {
+    let net = Network::new(json!({"ipMasq": true}));
+    let result = net.add("a").unwrap();
+    let host = LinkName::new(&result.interfaces[1].name).unwrap();
+    net.remove(Place::Host, veth(host.as_str(), "eth0"));
+    net.create(Place::Host, veth(host.as_str(), "eth0"));
+    let mut other = net.config.clone();
+    other["name"] = json!("net2");
+    let refused = net.plugin().add(&TestCall::new(other).container("b").request()).unwrap_err();
+    assert_eq!(refused.code(), error::CONFLICT);
+    assert!(refused.details().contains("cnikit net a eth0"), "{refused:?}");
+}
+
+#[test]
+fn the_del_after_an_add_that_found_its_interfaces_name_taken_leaves_the_other_networks_interface() {
+    let net = Network::new(json!({}));
+    net.add("a").unwrap();
+    let mut config = net.config.clone();
+    config["name"] = json!("net2");
+    let other = TestCall::new(config).container("a");
+    let before = net.node.snapshot();
+    assert_eq!(net.plugin().add(&other.request()).unwrap_err().code(), error::CONFLICT);
+    net.plugin().del(&other.del_request()).unwrap();
+    assert_eq!(net.node.snapshot(), before);
+}
+
+#[test]
+fn a_second_add_is_told_that_there_was_a_first() {
+    let net = Network::new(
+        json!({"ipMasq": true, "ipam": {"type": "static", "addresses": [{"address": "10.22.0.2/29"}]}}),
+    );
+    net.add("a").unwrap();
+    let before = net.node.snapshot();
+    let refused = net.add("a").unwrap_err();
+    assert_eq!(refused.code(), error::CONFLICT);
+    assert!(refused.msg().contains("DEL"), "{refused}");
+    assert_eq!(net.node.snapshot(), before);
+}
+
+#[test]
+fn del_with_the_previous_result_of_another_attachment_forgets_nothing_and_harms_nobody() {
+    let net = Network::new(json!({"ipMasq": true, "macspoofchk": true}));
+    net.node.start_container("a");
+    let other = net.add("other").unwrap();
+    let before = net.node.snapshot();
+    net.add("a").unwrap();
+    net.plugin().del(&net.call("a").previous(&other).del_request()).unwrap();
+    assert_eq!(net.node.snapshot(), before);
+    assert_eq!(net.lease_count(), 1);
+}

@@ -1,17 +1,18 @@
 //! The end of attachments: of one (`DEL`), and of all that nobody knows any more (`GC`).
 
 use std::collections::HashSet;
+use std::iter;
 
 use cni_spec::plugin::{DelRequest, GcRequest};
-use cni_spec::{AttachmentId, Error};
+use cni_spec::{AddResult, AttachmentId, Error};
 use netops::{
-    Answer, Kernel, Link, LinkKind, LinkName, Mark, NamespaceProblem, Place, Plan, Query, Removed, Resource,
-    VethPeer, read_link, read_links,
+    Answer, Kernel, Link, LinkKind, LinkName, LinkState, Mark, NamespaceProblem, Place, Plan, Query, Removed,
+    Resource, VethPeer, read_link, read_links,
 };
 
 use crate::error::{self, kernel_error};
 use crate::kernels::{Kernels, Purpose};
-use crate::owner::{Owner, network_prefix};
+use crate::owner::{MarkedOwner, Owner, network_prefix};
 
 /// The cable of an attachment, by the names that follow from its owner.
 pub(crate) fn cable_remnants(owner: &Owner) -> Result<Plan, Error> {
@@ -65,13 +66,13 @@ fn open<'k>(
     .map_err(|e| kernel_error(&e))
 }
 
-/// Removes what bears the owner's mark in nf_tables. With a previous result the entries are found by their
-/// addresses; without one all are looked through.
+/// Removes what bears the owner's mark in nf_tables. With the attachment's previous result the entries are found by
+/// their addresses; without it all are looked through.
 fn remove_marked(call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Vec<Error> {
     let mark = owner.mark();
     let mut queries = vec![Query::SpoofCheck(owner.host_interface())];
     match call.config.prev_result() {
-        Ok(Some(previous)) if !previous.ips.is_empty() => {
+        Ok(Some(previous)) if is_of(&previous, owner) => {
             queries.extend(previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr())));
         }
         _ => queries.push(Query::Masquerades),
@@ -83,8 +84,19 @@ fn remove_marked(call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> V
     remove_all(kernel, &found)
 }
 
+/// Whether a result is the attachment's own, and not one that a runtime mixed up: it names the host's end of its cable,
+/// or addresses and no such end at all.
+fn is_of(result: &AddResult, owner: &Owner) -> bool {
+    let mut cables = result.interfaces.iter().filter(|i| i.sandbox.is_none() && i.name.starts_with("veth"));
+    match cables.next() {
+        None => !result.ips.is_empty(),
+        Some(first) => iter::once(first).chain(cables).any(|i| i.name == owner.host_interface().as_str()),
+    }
+}
+
 /// The reference gives the host's end a random name: such a cable is found by its other end, if the container is
-/// still there.
+/// still there. So is one of our own that was renamed; but not another network's, whose interface's being there is
+/// why this one's `ADD` failed.
 fn remove_foreign_cable(call: &DelRequest, owner: &Owner, kernels: &dyn Kernels) -> Result<(), Error> {
     if call.netns.is_none() {
         return Ok(());
@@ -96,6 +108,14 @@ fn remove_foreign_cable(call: &DelRequest, owner: &Owner, kernels: &dyn Kernels)
         Ok(_) | Err(netops::Error::NoContainer) => return Ok(()),
         Err(error) => return Err(kernel_error(&error)),
     };
+    let links = read_links(&mut *kernel, Place::Host).map_err(|e| kernel_error(&e))?;
+    let is_other_end = |end: &&LinkState| {
+        end.kind == "veth" && Some(end.index) == link.peer_index && end.peer_index == Some(link.index)
+    };
+    let mark = links.iter().find(is_other_end).and_then(|end| end.alias.as_deref());
+    if mark.is_some_and(|mark| MarkedOwner::parse(mark).is_some() && mark != owner.mark().as_str()) {
+        return Ok(());
+    }
     let resource = veth_by_name(link.name);
     error::join(remove_all(&mut *kernel, &[(Place::Container, resource)]))
 }
@@ -134,16 +154,28 @@ pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result
 pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<bool, Error> {
     let queries: Vec<_> = plan.steps().iter().filter_map(|step| entry_query(&step.resource)).collect();
     let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
-    let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
-    let is_alive = |mark: &Mark| links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()));
-    if let Some((_, entry)) = marked(answers.clone(), is_alive).first() {
-        let text = format!("{entry} is another attachment's: do two networks share a subnet?");
-        return Err(Error::new(error::CONFLICT, text)
-            .with_details(mark_of(entry).map(Mark::to_string).unwrap_or_default()));
+    let found = marked(answers, |_| true);
+    if found.is_empty() {
+        return Ok(false);
     }
-    let abandoned = marked(answers, |_| true);
-    error::join(remove_all(kernel, &abandoned))?;
-    Ok(!abandoned.is_empty())
+    let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
+    for (_, entry) in &found {
+        let Some(mark) = mark_of(entry).filter(|mark| is_alive(mark, &links)) else { continue };
+        let ours = plan.steps().iter().any(|step| mark_of(&step.resource) == Some(mark));
+        let text = match ours {
+            true => format!("{entry} is this attachment's already: a second ADD needs a DEL before it"),
+            false => format!("{entry} is another attachment's: do two networks share a subnet?"),
+        };
+        return Err(Error::new(error::CONFLICT, text).with_details(mark.to_string()));
+    }
+    error::join(remove_all(kernel, &found))?;
+    Ok(true)
+}
+
+/// Whether an attachment has its interface on the host: by its mark, or, should someone have changed that, by its name.
+fn is_alive(mark: &Mark, links: &[LinkState]) -> bool {
+    let name = MarkedOwner::parse(mark.as_str()).map(|owner| owner.host_interface());
+    links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()) || Some(&link.name) == name.as_ref())
 }
 
 /// What asks for the nf_tables entry of a resource's key, if it is one.

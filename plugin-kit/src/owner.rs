@@ -63,12 +63,7 @@ impl Owner {
     /// The host's end of the attachment's cable: `veth` and 55 bits of hash, which makes a clash of two among a
     /// thousand pods a matter of one in 10^11. Tools that look for `veth*` find it.
     pub fn host_interface(&self) -> LinkName {
-        derived_name(&[
-            "host interface",
-            self.network.as_str(),
-            self.container.as_str(),
-            self.interface.as_str(),
-        ])
+        host_interface(self.network.as_str(), self.container.as_str(), self.interface.as_str())
     }
 
     /// The MAC address of the container's interface: locally administered, the same for the same attachment, so that
@@ -109,6 +104,15 @@ impl<'a> MarkedOwner<'a> {
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         (prefix == PREFIX && parts.next().is_none()).then_some(Self { network, container, interface })
     }
+
+    /// [`Owner::host_interface`], unless a name was cut.
+    pub(crate) fn host_interface(&self) -> LinkName {
+        host_interface(self.network, self.container, self.interface)
+    }
+}
+
+fn host_interface(network: &str, container: &str, interface: &str) -> LinkName {
+    derived_name(&["host interface", network, container, interface])
 }
 
 /// What the marks of all attachments of a network begin with.
@@ -184,6 +188,7 @@ mod tests {
         let owner = owner("podnet", "c1", "eth0");
         assert_eq!(owner.mark().as_str(), "cnikit podnet c1 eth0");
         let marked = MarkedOwner { network: "podnet", container: "c1", interface: "eth0" };
+        assert_eq!(marked.host_interface(), owner.host_interface());
         assert_eq!(MarkedOwner::parse(owner.mark().as_str()), Some(marked));
         assert_eq!(MarkedOwner::parse("uplink"), None);
         assert_eq!(MarkedOwner::parse("cnikit a b c d"), None);
