@@ -80,6 +80,17 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
+        what: "a configured route without a gateway has the scope link",
+        why: "what it leads to is on the link, so that another route may go by way of it; ip(8) does the same",
+        erase: |scene| {
+            each_route(scene, |route| {
+                if route.get("gateway").is_none() && route["protocol"] == "boot" {
+                    remove(route, &["scope"]);
+                }
+            })
+        },
+    },
+    Deliberate {
         what: "masquerading and the check of MAC addresses are nf_tables entries of our own tables",
         why: "one transaction in process, no helper program, and a cost that does not grow with the number of pods; what \
               packets experience is the same, and is compared instead",
@@ -106,6 +117,15 @@ fn each_link(scene: &mut Value, edit: impl Fn(&mut Object)) {
     for place in scene.as_object_mut().into_iter().flat_map(Map::values_mut) {
         if let Some(links) = place.get_mut("links") {
             each(links, &edit);
+        }
+    }
+}
+
+/// Does something with each route of each place.
+fn each_route(scene: &mut Value, edit: impl Fn(&mut Object)) {
+    for place in scene.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for family in place.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten() {
+            each(family, &edit);
         }
     }
 }

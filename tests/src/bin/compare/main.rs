@@ -10,6 +10,8 @@
 //! for, on a node with one other pod. The two take turns in going first; between calls the kernel is given time to
 //! finish what it does in the background. A ratio's interval contains the median with 95 % (ranks of a sign test).
 
+#![allow(clippy::expect_used)] // a benchmark that cannot run has nothing else to say
+
 mod memory;
 mod statistics;
 
