@@ -140,7 +140,8 @@ fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Opti
 fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
     match resource {
         Resource::Address(_) => matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
-        Resource::Route(_) => matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV),
+        // `ENOENT`: the IPv6 default route that stands for there being none, out of loopback (`fib6_null_entry`).
+        Resource::Route(_) => matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT),
         _ => refusal.errno == Errno::ENODEV,
     }
 }
