@@ -132,7 +132,11 @@ fn start_ipv6(namespace: &mut Namespace, index: u32) {
         return;
     };
     // Refused where IPv6 is switched off, or somebody added it.
-    let _ = add_v6(namespace, index, net, Held::of_the_kernel(net.into()));
+    let added = add_v6(namespace, index, net, Held::of_the_kernel(net.into()));
+    if added.is_ok() && net.addr().is_loopback() {
+        // Only one that somebody added has a route outside the `local` table.
+        routes::remove_connected(namespace, index, net.into());
+    }
 }
 
 fn add_v4(namespace: &mut Namespace, index: u32, net: Ipv4Net, mut held: Held) -> Result<(), Problem> {
@@ -146,6 +150,7 @@ fn add_v4(namespace: &mut Namespace, index: u32, net: Ipv4Net, mut held: Held) -
     let primaries = link.addresses.iter().take_while(|other| other.is_v4() && !other.secondary).count();
     let all = link.addresses.iter().take_while(|other| other.is_v4()).count();
     link.addresses.insert(if held.secondary { all } else { primaries }, held);
+    namespace.had_ipv4 = true;
     if link.up {
         routes::add_connected(namespace, index, &held);
     }

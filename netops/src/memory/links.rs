@@ -21,24 +21,7 @@ pub(super) fn create(
     wanted: &Link,
 ) -> Result<Created, Problem> {
     let here = view.of(place)?;
-    is_free(machine, here, &wanted.name)?;
-    let feature = match &wanted.kind {
-        LinkKind::Bridge { .. } => Feature::Bridge,
-        LinkKind::Veth { .. } => Feature::Veth,
-        LinkKind::Dummy => Feature::Dummy,
-    };
-    if !machine.has(feature) {
-        return Err(refused(Errno::EOPNOTSUPP, "Unknown device type"));
-    }
-    if wanted.kind == (LinkKind::Bridge { vlan_filtering: true }) && !machine.has(Feature::VlanFiltering) {
-        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
-    }
-    has_sane_numbers(&wanted.kind, wanted.mtu, wanted.mac)?;
-    let master = match &wanted.master {
-        Some(name) => Some(find_master(machine, here, name, &wanted.kind)?),
-        None => None,
-    };
-
+    let master = can_be_made(machine, view, here, wanted)?;
     let index = match &wanted.kind {
         LinkKind::Bridge { .. } => {
             add(machine, here, &wanted.name, Kind::Bridge { had_ports: false }, wanted.mac, wanted.mtu)
@@ -46,11 +29,6 @@ pub(super) fn create(
         LinkKind::Dummy => add(machine, here, &wanted.name, Kind::Dummy, wanted.mac, wanted.mtu),
         LinkKind::Veth { peer } => {
             let there = view.of(peer.place)?;
-            is_free(machine, there, &peer.name)?;
-            if there == here && peer.name == wanted.name {
-                return Err(Problem::Refused(Errno::EEXIST, None));
-            }
-            has_sane_numbers(&wanted.kind, peer.mtu, peer.mac)?;
             // The kernel registers the peer first, so that its index is the lower one.
             let unknown = Kind::Veth { place: here, peer: 0 };
             let peer_index = add(machine, there, &peer.name, unknown, peer.mac, peer.mtu);
@@ -213,6 +191,54 @@ fn link_mut(machine: &mut Machine, place: NamespaceId, index: u32) -> Option<&mu
     machine.namespaces.get_mut(&place)?.links.get_mut(&index)
 }
 
+/// What is asked before a link is made, in the kernel's order; the index of its master.
+fn can_be_made(
+    machine: &Machine,
+    view: View,
+    here: NamespaceId,
+    wanted: &Link,
+) -> Result<Option<u32>, Problem> {
+    let namespace = machine.namespaces.get(&here).ok_or(Problem::NoContainer)?;
+    // Its index has to be known before anything can be asked for.
+    let master = wanted.master.as_ref().map(|master| namespace.index(master)).transpose()?;
+    let feature = match &wanted.kind {
+        LinkKind::Bridge { .. } => Feature::Bridge,
+        LinkKind::Veth { .. } => Feature::Veth,
+        LinkKind::Dummy => Feature::Dummy,
+    };
+    if machine.has(feature) {
+        is_valid(&wanted.kind, wanted.mtu, wanted.mac)?;
+        if let LinkKind::Veth { peer } = &wanted.kind {
+            is_valid(&wanted.kind, peer.mtu, peer.mac)?;
+        }
+    }
+    is_free(machine, here, &wanted.name)?;
+    if !machine.has(feature) {
+        return Err(refused(Errno::EOPNOTSUPP, "Unknown device type"));
+    }
+    match &wanted.kind {
+        LinkKind::Bridge { vlan_filtering } => {
+            if *vlan_filtering && !machine.has(Feature::VlanFiltering) {
+                return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+            }
+            has_sane_mtu(wanted.mtu)?;
+        }
+        LinkKind::Veth { peer } => {
+            let there = view.of(peer.place)?;
+            is_free(machine, there, &peer.name)?;
+            if there == here && peer.name == wanted.name {
+                return Err(Problem::Refused(Errno::EEXIST, None));
+            }
+        }
+        // Its MTU has no limits.
+        LinkKind::Dummy => {}
+    }
+    if let Some(master) = master {
+        takes_ports(machine, here, master, &wanted.kind)?;
+    }
+    Ok(master)
+}
+
 fn is_free(machine: &Machine, place: NamespaceId, name: &LinkName) -> Result<(), Problem> {
     match machine.namespaces.get(&place).ok_or(Problem::NoContainer)?.link(name) {
         Some(_) => Err(Problem::Refused(Errno::EEXIST, None)),
@@ -220,31 +246,29 @@ fn is_free(machine: &Machine, place: NamespaceId, name: &LinkName) -> Result<(),
     }
 }
 
-fn has_sane_numbers(kind: &LinkKind, mtu: Option<u32>, mac: Option<MacAddr>) -> Result<(), Problem> {
-    // A dummy sets no limits.
-    if *kind != LinkKind::Dummy && mtu.is_some_and(|mtu| !ETHERNET_MTU.contains(&mtu)) {
-        return Err(Problem::Refused(Errno::EINVAL, None));
+/// What a kind of link looks at first (`rtnl_link_ops::validate`): MAC addresses, and a veth its MTU.
+fn is_valid(kind: &LinkKind, mtu: Option<u32>, mac: Option<MacAddr>) -> Result<(), Problem> {
+    if mac.is_some_and(|mac| !mac.is_unicast()) {
+        return Err(Problem::Refused(Errno::EADDRNOTAVAIL, None));
     }
-    match mac {
-        Some(mac) if !mac.is_unicast() => Err(Problem::Refused(Errno::EADDRNOTAVAIL, None)),
+    if matches!(kind, LinkKind::Veth { .. }) { has_sane_mtu(mtu) } else { Ok(()) }
+}
+
+fn has_sane_mtu(mtu: Option<u32>) -> Result<(), Problem> {
+    match mtu {
+        Some(mtu) if !ETHERNET_MTU.contains(&mtu) => Err(Problem::Refused(Errno::EINVAL, None)),
         _ => Ok(()),
     }
 }
 
-/// The bridge that a link is to be a port of.
-fn find_master(
-    machine: &Machine,
-    place: NamespaceId,
-    name: &LinkName,
-    port: &LinkKind,
-) -> Result<u32, Problem> {
-    let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
-    let master = namespace.link(name).ok_or(Problem::Refused(Errno::ENODEV, None))?;
-    match (&master.kind, port) {
-        (Kind::Bridge { .. }, LinkKind::Bridge { .. }) => {
+/// Whether a link can be the master of another.
+fn takes_ports(machine: &Machine, place: NamespaceId, master: u32, port: &LinkKind) -> Result<(), Problem> {
+    let master = machine.namespaces.get(&place).and_then(|namespace| namespace.links.get(&master));
+    match (master.map(|master| &master.kind), port) {
+        (Some(Kind::Bridge { .. }), LinkKind::Bridge { .. }) => {
             Err(refused(Errno::new(libc::ELOOP), "Can not enslave a bridge to a bridge"))
         }
-        (Kind::Bridge { .. }, _) => Ok(master.index),
+        (Some(Kind::Bridge { .. }), _) => Ok(()),
         _ => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
     }
 }

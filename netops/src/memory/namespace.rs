@@ -20,6 +20,8 @@ pub(super) struct Namespace {
     next_index: u32,
     /// Routes of all tables but `local`.
     pub(super) routes: Vec<Entry>,
+    /// There has been an IPv4 address: until then there is no `local` table, and no gateway passes for a unicast address.
+    pub(super) had_ipv4: bool,
     /// Settings by path.
     pub(super) sysctls: BTreeMap<String, String>,
     pub(super) masquerades: BTreeMap<IpAddr, Masquerade>,
@@ -71,6 +73,7 @@ impl Namespace {
             links: BTreeMap::new(),
             next_index: 1,
             routes: Vec::new(),
+            had_ipv4: false,
             sysctls: sysctls::at_birth(ipv6),
             masquerades: BTreeMap::new(),
             spoof_checks: BTreeMap::new(),

@@ -11,7 +11,7 @@ use crate::resource::Route;
 
 use super::addresses::Held;
 use super::machine::Problem;
-use super::namespace::Namespace;
+use super::namespace::{Interface, Namespace};
 use super::sysctls;
 
 /// The `main` table (`RT_TABLE_MAIN`).
@@ -103,8 +103,9 @@ pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
 pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) {
     let Some(link) = namespace.links.get(&index) else { return };
     let (scope, metric, source) = match held.net {
-        // Loopback's go to the `local` table, which is not looked at here.
-        _ if link.kind.is_loopback() || !held.prefix_route => return,
+        _ if !held.prefix_route => return,
+        // These go to the `local` table, which is not looked at here.
+        IpNet::V4(_) if link.kind.is_loopback() => return,
         IpNet::V4(net) if held.secondary || net.prefix_len() == 32 || net.network().octets()[0] == 0 => {
             return;
         }
@@ -157,65 +158,116 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
     };
     let invalid = |errno| Err(refused(errno, "Nexthop has invalid gateway"));
     let scope = route.scope.unwrap_or(UNIVERSE);
-    if scope >= LINK {
-        return Err(refused(Errno::EINVAL, "Nexthop has invalid scope"));
-    }
-    if is_local_v4(namespace, gateway) && route.onlink {
-        return invalid(Errno::EINVAL);
-    }
-    if gateway.is_multicast() || is_broadcast(namespace, index, gateway) {
-        return invalid(Errno::EINVAL);
-    }
     if route.onlink {
-        return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Nexthop device is not up")) };
+        let unicast = namespace.had_ipv4
+            && !gateway.is_multicast()
+            && !is_local_v4(namespace, gateway)
+            && !namespace.links.values().any(|link| is_broadcast(link, gateway));
+        return match () {
+            () if scope >= LINK => Err(refused(Errno::EINVAL, "Nexthop has invalid scope")),
+            () if !up => Err(refused(Errno::ENETDOWN, "Nexthop device is not up")),
+            () if !unicast => invalid(Errno::EINVAL),
+            () => Ok(()),
+        };
     }
-    // A gateway must be reached without another gateway.
+    let link = namespace.links.get(&index);
+    if link.is_some_and(|link| is_broadcast(link, gateway)) {
+        return invalid(Errno::EINVAL);
+    }
+    // The `local` table's routes reach the link's own addresses, for what that is worth.
+    let own =
+        link.is_some_and(|link| link.addresses.iter().any(|held| is_reached_locally(held.net, gateway)));
+    // A gateway must be reached by a narrower scope: without another gateway.
+    let narrower = LINK.max(scope.saturating_add(1));
     let direct = namespace.routes.iter().any(|entry| {
         entry.link == index
-            && entry.route.scope >= Some(LINK)
+            && entry.route.scope >= Some(narrower)
             && matches!(table(&entry.route), t if t == MAIN || t == table(route))
             && entry.route.destination.contains(&gateway)
     });
-    // The `local` table's routes to the link's own addresses reach them, for what that is worth.
-    let own = namespace.links.get(&index).is_some_and(|link| {
-        link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, gateway))
-    });
-    if direct || own { Ok(()) } else { invalid(Errno::ENETUNREACH) }
+    match () {
+        () if !direct && !own => invalid(Errno::ENETUNREACH),
+        () if !up => Err(Problem::Refused(Errno::ENETDOWN, None)),
+        () => Ok(()),
+    }
 }
 
-/// What `fib6_nh_init()` and `ip6_route_check_nh()` ask.
+/// What `fib6_nh_init()` and `ip6_route_info_create()` ask, in their order.
 fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
     let Some(link) = namespace.links.get(&index) else { return Ok(()) };
-    if route.source.is_some_and(|source| !link.addresses.iter().any(|held| held.net.addr() == source)) {
-        return Err(refused(Errno::EINVAL, "Invalid source address"));
+    if route.onlink && !link.up {
+        return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
     }
     if let Some(gateway) = route.gateway {
-        if gateway.is_multicast() || gateway.is_unspecified() {
-            return Err(refused(Errno::EINVAL, "Invalid gateway address"));
-        }
-        if namespace.links.values().any(|link| link.addresses.iter().any(|held| held.net.addr() == gateway)) {
-            return Err(refused(Errno::EINVAL, "Gateway can not be a local address"));
-        }
-        let link_local = matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local());
-        if !link_local && !route.onlink && !is_direct_v6(namespace, index, gateway) {
-            return Err(Problem::Refused(Errno::EHOSTUNREACH, None));
-        }
+        can_be_gateway_v6(namespace, index, gateway, route)?;
     }
     if !sysctls::is_ipv6_enabled(&namespace.sysctls, &link.name) {
         return Err(refused(Errno::new(libc::EACCES), "IPv6 is disabled on nexthop device"));
     }
-    if link.up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Nexthop device is not up")) }
+    if !link.up {
+        return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
+    }
+    if route.source.is_some_and(|source| !link.addresses.iter().any(|held| held.net.addr() == source)) {
+        return Err(refused(Errno::EINVAL, "Invalid source address"));
+    }
+    Ok(())
 }
 
-/// Whether the best route to a gateway, out of one link, needs no other gateway.
-fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr) -> bool {
-    let candidates =
-        namespace.routes.iter().filter(|e| e.link == index && e.route.destination.contains(&gateway));
-    let key = |entry: &&Entry| {
+/// What `ip6_validate_gw()` asks.
+fn can_be_gateway_v6(
+    namespace: &Namespace,
+    index: u32,
+    gateway: IpAddr,
+    route: &Route,
+) -> Result<(), Problem> {
+    let invalid = |why| Err(refused(Errno::EINVAL, why));
+    let holds = |link: &Interface| link.addresses.iter().any(|held| held.net.addr() == gateway);
+    if namespace.links.values().any(holds) {
+        return invalid("Gateway can not be a local address");
+    }
+    let link_local = matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local());
+    if !link_local {
+        if gateway.is_multicast() || gateway.is_unspecified() {
+            return invalid("Invalid gateway address");
+        }
+        if route.onlink && is_elsewhere_v6(namespace, index, gateway) {
+            return invalid("Nexthop has invalid gateway or device mismatch");
+        }
+        let direct = [table(route), MAIN].iter().any(|table| is_direct_v6(namespace, index, gateway, *table));
+        if !route.onlink && !direct {
+            return Err(Problem::Refused(Errno::EHOSTUNREACH, None));
+        }
+    }
+    if namespace.links.get(&index).is_some_and(|link| link.kind.is_loopback()) {
+        return invalid("Egress device can not be loopback device for this route");
+    }
+    Ok(())
+}
+
+/// Whether the best route of a table to a gateway, out of one link, needs no other gateway.
+fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr, of_table: u32) -> bool {
+    let reaches = |entry: &&Entry| {
+        entry.link == index && table(&entry.route) == of_table && entry.route.destination.contains(&gateway)
+    };
+    let rank = |entry: &&Entry| {
         let metric = std::cmp::Reverse(entry.route.metric.unwrap_or(V6_METRIC));
         (entry.route.destination.prefix_len(), metric)
     };
-    candidates.max_by_key(key).is_some_and(|best| best.route.gateway.is_none())
+    namespace.routes.iter().filter(reaches).max_by_key(rank).is_some_and(|best| best.route.gateway.is_none())
+}
+
+/// Whether the best routes to an address (but for default routes) are all out of other links.
+fn is_elsewhere_v6(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
+    let reaches = |entry: &&Entry| {
+        table(&entry.route) == MAIN
+            && entry.route.destination.prefix_len() > 0
+            && entry.route.destination.contains(&address)
+    };
+    let candidates = || namespace.routes.iter().filter(reaches);
+    let longest = candidates().map(|entry| entry.route.destination.prefix_len()).max();
+    let mut best =
+        candidates().filter(|entry| Some(entry.route.destination.prefix_len()) == longest).peekable();
+    best.peek().is_some() && best.all(|entry| entry.link != index)
 }
 
 /// A route with what the kernel fills in.
@@ -243,10 +295,13 @@ fn same_hop(a: &Route, b: &Route) -> bool {
     (a.destination, a.metric, table(a), a.gateway) == (b.destination, b.metric, table(b), b.gateway)
 }
 
+/// Whether an address is the namespace's own: any link's, and all of loopback's subnets while that is up.
 fn is_local_v4(namespace: &Namespace, address: IpAddr) -> bool {
     namespace.links.values().any(|link| {
-        link.addresses.iter().any(|held| held.net.addr() == address)
-            || (link.kind.is_loopback() && link.addresses.iter().any(|held| held.net.contains(&address)))
+        let subnets = link.kind.is_loopback() && link.up;
+        link.addresses
+            .iter()
+            .any(|held| held.net.addr() == address || (subnets && held.net.contains(&address)))
     })
 }
 
@@ -255,12 +310,13 @@ fn is_reached_locally(held: IpNet, address: IpAddr) -> bool {
     held.addr() == address || (held.addr().is_loopback() && held.contains(&address))
 }
 
-fn is_broadcast(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
-    let Some(link) = namespace.links.get(&index) else { return false };
-    link.addresses.iter().any(|held| match held.net {
-        IpNet::V4(net) => net.prefix_len() < 31 && IpAddr::V4(net.broadcast()) == address,
-        IpNet::V6(_) => false,
-    })
+/// Whether an address is the broadcast address of one of a link's subnets.
+fn is_broadcast(link: &Interface, address: IpAddr) -> bool {
+    link.up
+        && link.addresses.iter().any(|held| match held.net {
+            IpNet::V4(net) => net.prefix_len() < 31 && IpAddr::V4(net.broadcast()) == address,
+            IpNet::V6(_) => false,
+        })
 }
 
 fn table(route: &Route) -> u32 {
