@@ -9,7 +9,7 @@ use plans::{Recipe, address, link, net, recipes};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn nothing_differs_from_a_plan_just_applied(recipe in recipes(1)) {

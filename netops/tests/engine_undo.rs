@@ -11,7 +11,7 @@ use proptest::prelude::*;
 const EIO: Errno = Errno::new(5);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn a_plan_that_fails_anywhere_leaves_what_was_before(

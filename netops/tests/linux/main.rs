@@ -5,6 +5,7 @@
 mod addresses;
 mod detached;
 mod links;
+mod memory;
 mod namespaces;
 mod nft;
 mod plans;
