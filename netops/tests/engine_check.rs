@@ -63,10 +63,11 @@ proptest! {
 fn damage(kernel: &mut MemoryKernel, step: &Step) -> bool {
     let another_value = match &step.resource {
         Resource::Settled(_) => return false,
-        Resource::Sysctl(sysctl) => match kernel.read(step.place, &[Query::Sysctl(sysctl.key.clone())]) {
-            Ok(answers) if answers == [Answer::Sysctl(None)] => return false,
-            _ => Some(Resource::Sysctl(Sysctl { value: "2".to_owned(), ..sysctl.clone() })),
-        },
+        // Later on, an optional setting may have any value.
+        Resource::Sysctl(sysctl) if sysctl.optional => return false,
+        Resource::Sysctl(sysctl) => {
+            Some(Resource::Sysctl(Sysctl { value: "2".to_owned(), ..sysctl.clone() }))
+        }
         Resource::Port(port) => Some(Resource::Port(Port { hairpin: !port.hairpin, ..port.clone() })),
         _ => None,
     };
