@@ -25,6 +25,17 @@ const UNFINISHED: &str = ".cnikit-install";
 /// What the file is called that had a plugin's name before.
 const BACKUP: &str = "before-cnikit";
 
+/// The signature with every bit turned: this executable must know it, and not bear it.
+const INVERTED: [u8; SIGNATURE.len()] = {
+    let mut inverted = SIGNATURE;
+    let mut at = 0;
+    while at < inverted.len() {
+        inverted[at] = !inverted[at];
+        at += 1;
+    }
+    inverted
+};
+
 /// What becomes of files that are not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strangers {
@@ -100,9 +111,8 @@ pub(crate) fn install(
     if !is_ours(&content) {
         return Err(Error::NotPlugins(from.to_owned()));
     }
-    if mode == Mode::Real {
-        fs::create_dir_all(dir).map_err(at("create", dir))?;
-    }
+    let place = Place { dir, mode };
+    let _alone = place.prepare()?;
     let found: Vec<_> = std::iter::once(&EXECUTABLE)
         .chain(names)
         .map(|name| Ok((*name, look(&dir.join(name))?)))
@@ -114,8 +124,6 @@ pub(crate) fn install(
             return Err(Error::Strangers(strange));
         }
     }
-    let place = Place { dir, mode };
-    let _alone = place.lock()?;
     let mut found = found.into_iter();
     let mut steps = Vec::new();
     if let Some((name, found)) = found.next() {
@@ -136,11 +144,12 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Keeps other installers out, and removes what one that died has left.
-    fn lock(&self) -> Result<Option<File>, Error> {
+    /// Makes the directory, keeps other installers out of it, and removes what one that died has left.
+    fn prepare(&self) -> Result<Option<File>, Error> {
         if self.mode == Mode::Dry {
             return Ok(None);
         }
+        fs::create_dir_all(self.dir).map_err(at("create", self.dir))?;
         let lock =
             File::open(self.dir).and_then(|dir| dir.lock().map(|()| dir)).map_err(at("lock", self.dir))?;
         remove(&self.unfinished())?;
@@ -245,7 +254,11 @@ fn look(path: &Path) -> Result<Found, Error> {
 }
 
 fn is_ours(content: &[u8]) -> bool {
-    content.windows(SIGNATURE.len()).any(|window| window == SIGNATURE)
+    // Opaque, or the compiler might turn the bits back and write the signature into this executable too.
+    let inverted = std::hint::black_box(&INVERTED);
+    content
+        .windows(inverted.len())
+        .any(|window| window.iter().zip(inverted).all(|(byte, turned)| *byte == !turned))
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {
@@ -294,7 +307,7 @@ mod tests {
 
         /// Another build of the executable.
         fn build(&self, version: &str) {
-            fs::write(self.from(), [b"\x7fELF".as_slice(), version.as_bytes(), SIGNATURE].concat()).unwrap();
+            fs::write(self.from(), [b"\x7fELF".as_slice(), version.as_bytes(), &SIGNATURE].concat()).unwrap();
         }
 
         fn install(&self, strangers: Strangers, mode: Mode) -> Result<Vec<Action>, Error> {

@@ -71,7 +71,7 @@ impl CacheDir {
 impl BinDirs {
     fn paths(&self) -> Vec<PathBuf> {
         if !self.bin_dirs.is_empty() {
-            return self.bin_dirs.clone();
+            return self.bin_dirs.iter().flat_map(std::env::split_paths).collect();
         }
         match variable("CNI_PATH") {
             Some(paths) => std::env::split_paths(&paths).collect(),

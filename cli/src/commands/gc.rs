@@ -30,6 +30,10 @@ pub(crate) struct Args {
     #[arg(value_name = "NET")]
     network: NetworkName,
 
+    /// cnitool wants one here; it means nothing
+    #[arg(value_name = "NETNS", hide = true)]
+    netns: Option<String>,
+
     /// Keep this attachment, and no others but those named so; may be repeated
     #[arg(long, value_name = "ID/IFNAME", value_parser = attachment_id, conflicts_with = "all")]
     keep: Vec<AttachmentId>,

@@ -229,10 +229,8 @@ fn release(args: &Release, output: &mut Output) -> Result<Exit, Failure> {
 /// The lease that is meant.
 fn find<'a>(stores: &'a [Store], args: &Release) -> Result<(&'a Store, &'a Lease), Failure> {
     let wanted = |store: &&Store| args.network.as_ref().is_none_or(|network| *network == store.network);
-    let leases = stores
-        .iter()
-        .filter(wanted)
-        .filter_map(|store| Some((store, store.leases.iter().find(|lease| lease.address == args.address)?)));
+    let leases =
+        stores.iter().filter(wanted).filter_map(|store| Some((store, store.lease_of(args.address)?)));
     let found: Vec<_> = leases.collect();
     match found.as_slice() {
         [one] => Ok(*one),

@@ -18,6 +18,10 @@ pub(crate) struct Args {
     #[arg(value_name = "NET")]
     network: NetworkName,
 
+    /// cnitool wants one here; it means nothing
+    #[arg(value_name = "NETNS", hide = true)]
+    netns: Option<String>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -188,7 +188,9 @@ impl Survey<'_> {
         marked: MarkedOwner<'_>,
         cached: Option<&CachedAttachment>,
     ) -> Attachment {
-        let owner = cached.map(owner_of).or_else(|| self.leased_to(mark)).or_else(|| exact(&marked));
+        let cut = mark.contains('~');
+        let leased = || if cut { self.leased_to(mark) } else { None };
+        let owner = cached.map(owner_of).or_else(leased).or_else(|| exact(&marked));
         let text = |full: Option<&str>, cut: &str| full.unwrap_or(cut).to_owned();
         let mut attachment = Attachment {
             network: text(owner.as_ref().map(|o| o.network.as_str()), marked.network),
@@ -318,7 +320,7 @@ impl Survey<'_> {
         };
         for net in &attachment.addresses {
             let address = net.addr();
-            match store.leases.iter().find(|lease| lease.address == address) {
+            match store.lease_of(address) {
                 None => attachment.problems.push(Problem::NoLease(address)),
                 Some(lease) if is_held_by(store, lease, mark) => {}
                 Some(lease) => {
@@ -384,9 +386,8 @@ fn owner_of(cached: &CachedAttachment) -> Owner {
     Owner { network: cached.network.clone(), container: container_id, interface: if_name }
 }
 
-/// The owner that a mark names, if it has not been cut.
+/// The owner that a mark names, if it has not been cut: networks and containers have no `~` in their names.
 fn exact(marked: &MarkedOwner<'_>) -> Option<Owner> {
-    // No name of the specification's has a `~`, but an interface's may.
     Some(Owner {
         network: marked.network.parse().ok()?,
         container: marked.container.parse().ok()?,

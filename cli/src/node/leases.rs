@@ -1,6 +1,7 @@
 //! host-local's leases: who has which address, and how full the ranges are.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipam::{BootId, DirStore, Lease, Range, RangeSet, StoreError};
@@ -36,6 +37,12 @@ impl Store {
             }
         }
         Ok(stores)
+    }
+
+    /// The lease of an address.
+    pub(crate) fn lease_of(&self, address: IpAddr) -> Option<&Lease> {
+        let found = self.leases.binary_search_by_key(&address, |lease| lease.address);
+        found.ok().and_then(|index| self.leases.get(index))
     }
 
     /// The store itself, to be changed.

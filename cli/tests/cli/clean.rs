@@ -39,6 +39,27 @@ fn an_orphan_is_released_if_somebody_confirms() {
 }
 
 #[test]
+fn a_person_at_a_terminal_is_asked() {
+    on_a_node!(|node| {
+        node.cnikit("add default blue").ok();
+        node.sh("ip netns del blue; while ip -o link | grep -q veth; do sleep 0.01; done");
+        let answer = |word: &str| {
+            let release = format!("{} ipam release 10.203.0.2", crate::node::CNIKIT);
+            node.sh(&format!(
+                "(sleep 0.2; echo {word}; sleep 0.3) | script -qec '{release}' /dev/null || true"
+            ))
+        };
+        let said = answer("n");
+        assert!(
+            said.contains("release 10.203.0.2 of network default") && said.contains("not confirmed"),
+            "{said}"
+        );
+        assert!(answer("y").contains("released 10.203.0.2"));
+        node.sh("test ! -e /var/lib/cni/networks/default/10.203.0.2");
+    });
+}
+
+#[test]
 fn an_address_in_use_is_not_released_unless_by_force() {
     on_a_node!(|node| {
         node.cnikit("add default blue").ok();

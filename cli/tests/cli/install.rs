@@ -52,6 +52,17 @@ fn without_words_the_executable_beside_cnikit_is_installed() {
 }
 
 #[test]
+fn nothing_but_the_plugins_is_installed() {
+    let dir = tempfile::tempdir().unwrap();
+    for wrong in [CNIKIT, "/bin/sh"] {
+        let (status, _, stderr) = install(&["--bin-dir", dir.path().to_str().unwrap(), "--from", wrong]);
+        assert_eq!(status, 2, "{stderr}");
+        assert!(stderr.contains("is not cnikit-plugins"), "{stderr}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn plugins_of_others_are_refused_or_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (bin, bridge) = (dir.path().to_str().unwrap(), dir.path().join("bridge"));

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::node::CNIKIT;
+use crate::on_a_node;
 
 fn cnikit(words: &str) -> Command {
     let mut command = Command::new(CNIKIT);
@@ -27,6 +28,27 @@ fn there_are_no_colours_where_there_is_no_terminal() {
         let said = [output.stdout, output.stderr].concat();
         assert!(!said.contains(&0x1b), "{words}");
     }
+}
+
+#[test]
+fn a_terminal_has_colours_and_a_width() {
+    on_a_node!(|node| {
+        node.cnikit("add default blue").ok();
+        let at_a_terminal = |env: &str, words: &str| {
+            let command = format!("stty cols 60; {env} {CNIKIT} {words}");
+            node.sh(&format!(
+                "env -u COLUMNS -u NO_COLOR TERM=xterm script -qec '{command}' /dev/null < /dev/null"
+            ))
+        };
+        let said = at_a_terminal("", "status default");
+        assert!(said.contains("\x1b[32mready\x1b[0m"), "{said:?}");
+        assert!(!at_a_terminal("NO_COLOR=1", "status default").contains('\x1b'));
+        assert!(!at_a_terminal("TERM=dumb", "status default").contains('\x1b'));
+        // Too narrow for the container's ID on one line.
+        let table = at_a_terminal("NO_COLOR=1", "list");
+        assert!(table.contains("…"), "{table}");
+        assert!(!at_a_terminal("NO_COLOR=1 COLUMNS=200", "list").contains("…"));
+    });
 }
 
 #[test]
