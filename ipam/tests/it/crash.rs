@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{NETWORK, boot, ip, lease, lease_files, owner, pool, scratch, store};
+use crate::common::{NETWORK, boot, can_run, ip, lease, lease_files, owner, pool, scratch, store};
 use ipam::{AcquireError, DirStore, Pool, acquire, find, release};
 
 /// The calls that change something.
@@ -22,13 +22,7 @@ fn small_pool() -> Pool {
 const VICTIM: [&str; 5] = ["crash::victim", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
 
 fn strace_is_installed() -> bool {
-    let installed = Command::new("strace").arg("-V").output().is_ok();
-    if !installed {
-        eprintln!(
-            "\n*** strace IS NOT INSTALLED: nothing was killed, and no system call failed or was counted ***\n"
-        );
-    }
-    installed
+    can_run(Command::new("strace").arg("-V").output().is_ok(), "strace")
 }
 
 /// One healthy pod, and a lease of an earlier boot, which the first `acquire` removes.
