@@ -35,7 +35,7 @@ fn a_terminal_has_colours_and_a_width() {
     on_a_node!(|node| {
         node.cnikit("add default blue").ok();
         let at_a_terminal = |env: &str, words: &str| {
-            let command = format!("stty cols 60; {env} {CNIKIT} {words}");
+            let command = format!("stty cols 60 rows 24; {env} {CNIKIT} {words}");
             node.sh(&format!(
                 "env -u COLUMNS -u NO_COLOR TERM=xterm script -qec '{command}' /dev/null < /dev/null"
             ))
