@@ -95,7 +95,7 @@ impl fmt::Display for Problem {
             Self::NamespaceGone => f.write_str("namespace is gone: del it"),
             Self::HostInterfaceGone(name) => write!(f, "{name} is gone"),
             Self::HostInterfaceDown => f.write_str("host interface is down"),
-            Self::NoCarrier => f.write_str("no carrier: container's end is down"),
+            Self::NoCarrier => f.write_str("container's end is down"),
             Self::NotPluggedIn => f.write_str("in no bridge"),
             Self::BridgeDown(name) => write!(f, "bridge {name} is down"),
             Self::NoAddress => f.write_str("no address"),
