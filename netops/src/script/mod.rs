@@ -190,11 +190,15 @@ impl<'a> Step<'a> {
         });
     }
 
-    /// A command of a program that takes a namespace: `ip -n NAME`, `bridge -n NAME`.
+    /// A command of a program that takes a namespace by name: `ip -n NAME`, `bridge -n NAME`.
     fn in_namespace<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
-        let namespace = self.namespace.iter().flat_map(|name| ["-n".to_owned(), name.clone()]);
-        let args: Vec<_> = namespace.chain(args.into_iter().map(Into::into)).collect();
-        self.push(program, args);
+        match self.namespace.clone() {
+            Some(name) if !is_path(&name) => {
+                let namespace = ["-n".to_owned(), name].into_iter();
+                self.push(program, namespace.chain(args.into_iter().map(Into::into)).collect::<Vec<_>>());
+            }
+            _ => self.run(program, args),
+        }
     }
 
     fn ip<S: Into<String>>(&mut self, args: impl IntoIterator<Item = S>) {
@@ -203,18 +207,19 @@ impl<'a> Step<'a> {
 
     /// A command of a program that must be brought into the namespace.
     fn run<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
-        match self.namespace.clone() {
-            None => self.push(program, args),
-            Some(namespace) => {
-                // `ip netns exec` takes names only.
-                let (enter, prefix) = if namespace.contains('/') {
-                    ("nsenter", vec![format!("--net={namespace}")])
-                } else {
-                    ("ip", vec!["netns".to_owned(), "exec".to_owned(), namespace])
-                };
-                let rest = std::iter::once(program.to_owned()).chain(args.into_iter().map(Into::into));
-                self.push(enter, prefix.into_iter().chain(rest).collect::<Vec<_>>());
-            }
+        let mut words = self.entrance();
+        words.push(program.to_owned());
+        words.extend(args.into_iter().map(Into::into));
+        let program = words.remove(0);
+        self.push(&program, words);
+    }
+
+    /// The words before a command that bring it into the namespace.
+    fn entrance(&self) -> Vec<String> {
+        match &self.namespace {
+            None => Vec::new(),
+            Some(path) if is_path(path) => vec!["nsenter".to_owned(), format!("--net={path}")],
+            Some(name) => ["ip", "netns", "exec", name].map(str::to_owned).into(),
         }
     }
 
@@ -237,11 +242,9 @@ impl<'a> Step<'a> {
     }
 
     fn wait_for_addresses(&mut self, link: &str) {
-        let ip = match &self.namespace {
-            Some(namespace) => format!("ip -n {}", shell::quote(namespace)),
-            None => "ip".to_owned(),
-        };
-        let tentative = format!("{ip} -6 address show dev {} tentative", shell::quote(link));
+        let entrance = self.entrance().into_iter().map(|word| format!("{} ", shell::quote(&word)));
+        let link = shell::quote(link);
+        let tentative = format!("{}ip -6 address show dev {link} tentative", entrance.collect::<String>());
         let wait = format!("while {tentative} | grep -q inet6; do sleep 0.05; done");
         self.push("timeout", ["10", "sh", "-c", wait.as_str()]);
     }
@@ -304,4 +307,9 @@ impl<'a> Step<'a> {
             options.iter().copied().chain([setting.as_str()]).map(str::to_owned).collect::<Vec<_>>(),
         );
     }
+}
+
+/// Whether a namespace is called by its path: `ip` takes it by name only.
+fn is_path(namespace: &str) -> bool {
+    namespace.contains('/')
 }
