@@ -144,19 +144,26 @@ pub(super) fn link_gone(settings: &mut Settings, name: &LinkName) {
 
 /// The settings that are not as they are at birth.
 pub(super) fn unusual(settings: &Settings) -> impl Iterator<Item = (&str, &str)> {
-    let usual = |key: &str| {
-        let of_link = |family, names: &[(&str, &'static str)]| {
-            let rest = key.strip_prefix(&format!("net/ipv{family}/conf/"))?;
-            let (_, name) = rest.split_once('/')?;
-            names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-        };
-        let listed = LOOPBACK.iter().chain(NAMESPACE).find(|(known, _)| *known == key);
-        listed.map(|(_, value)| *value).or_else(|| of_link(4, IPV4)).or_else(|| of_link(6, IPV6))
-    };
     settings
         .iter()
-        .filter(move |(key, value)| usual(key) != Some(value))
-        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .filter(|(key, value)| usual(key) != Some(value))
+}
+
+/// A setting's value at birth, if it is one of the usual ones.
+fn usual(key: &str) -> Option<&'static str> {
+    let find = |list: &[(&str, &'static str)], wanted: &str| {
+        list.iter().find(|(known, _)| *known == wanted).map(|(_, value)| *value)
+    };
+    let mut parts = key.splitn(5, '/').skip(1);
+    let (family, conf, link, name) = (parts.next()?, parts.next()?, parts.next(), parts.next());
+    let list = match (family, conf) {
+        ("ipv4", "conf") => IPV4,
+        ("ipv6", "conf") => IPV6,
+        _ => return find(NAMESPACE, key),
+    };
+    let of_loopback = || (link == Some("lo")).then(|| find(LOOPBACK, key)).flatten();
+    of_loopback().or_else(|| find(list, name?))
 }
 
 /// Writes a setting.
