@@ -10,7 +10,10 @@ mod namespaces;
 mod nft;
 mod plans;
 mod ports;
+#[path = "../plans/mod.rs"]
+mod random_plans;
 mod routes;
+mod script;
 mod sharing;
 mod support;
 mod sysctls;
