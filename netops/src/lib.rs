@@ -27,6 +27,9 @@ pub use engine::{Applied, ApplyError};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
 pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_link, read_links};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use linux::read_as_answers;
 pub use linux::{LinuxKernel, Namespace};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::answers::read_as_answers;
 use super::netlink::{Datagram, attributes, messages};
 use super::nft::hostile as nft;
 use super::rtnetlink::{address, link, port, route};
@@ -52,34 +53,10 @@ fn genuine() -> Vec<u8> {
     bytes
 }
 
-/// Reads bytes as everything that they could be an answer of.
-fn read(bytes: &[u8]) {
-    for message in messages(bytes) {
-        read_body(message.body);
-        let _ = super::netlink::refusal(&message);
-    }
-    read_body(bytes);
-}
-
-fn read_body(body: &[u8]) {
-    let name = name();
-    for (_, value) in attributes(body) {
-        assert!(value.len() <= body.len());
-    }
-    let _ = link::parse(body);
-    let _ = port::parse(&name, body);
-    let _ = port::parse_vlans(body).count();
-    let _ = port::vlans_index(body);
-    let _ = address::parse(body, 1, &name);
-    let _ = address::detection(body, 1);
-    let _ = route::parse(body, 1, &name);
-    nft::read(body);
-}
-
 proptest! {
     #[test]
     fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        read(&bytes);
+        read_as_answers(&bytes);
     }
 
     #[test]
@@ -93,7 +70,7 @@ proptest! {
             bytes[at] = value;
         }
         bytes.truncate(length.index(bytes.len() + 1));
-        read(&bytes);
+        read_as_answers(&bytes);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! sys.rs: the system calls that need `unsafe`
 //! ```
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod answers;
 mod batch;
 mod create;
 mod detached;
@@ -28,6 +30,8 @@ mod sysctl;
 
 use std::collections::HashMap;
 
+#[cfg(feature = "fuzzing")]
+pub use answers::read_as_answers;
 pub use namespace::Namespace;
 use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 

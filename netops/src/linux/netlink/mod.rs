@@ -5,5 +5,5 @@ mod socket;
 
 pub(super) use message::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
 pub(super) use socket::{Failure, Protocol, Refusal, Reply, Socket};
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) use {message::messages, socket::refusal};

@@ -13,15 +13,6 @@ pub(in crate::linux) fn genuine(resources: &[Resource]) -> Vec<u8> {
     transaction.bytes()
 }
 
-/// Reads bytes as if they were elements.
-pub(in crate::linux) fn read(body: &[u8]) {
-    for element in message::parse(body) {
-        let _ = ruleset::parse_masquerade(&element);
-        let _ = ruleset::parse_spoof_check(&element);
-        let _ = ruleset::parse_checked(&element);
-    }
-}
-
 #[test]
 fn elements_are_read_as_they_are_written() {
     use crate::linux::netlink::messages;

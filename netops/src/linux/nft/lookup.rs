@@ -103,3 +103,13 @@ fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Resu
         Err(refusal) => Err(refused(Operation::Read, place, object, refusal)),
     }
 }
+
+/// Reads bytes as if they were elements.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::linux) fn read_as_elements(body: &[u8]) {
+    for element in message::parse(body) {
+        let _ = ruleset::parse_masquerade(&element);
+        let _ = ruleset::parse_spoof_check(&element);
+        let _ = ruleset::parse_checked(&element);
+    }
+}

@@ -17,6 +17,8 @@ mod ruleset;
 
 use std::ops::Range;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use lookup::read_as_elements;
 pub(super) use lookup::{look_up, masquerades, spoof_checks};
 use message::Transaction;
 pub(super) use ruleset::Entry;

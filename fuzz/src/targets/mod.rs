@@ -1,0 +1,17 @@
+//! The targets, by what their bytes are.
+
+pub(crate) mod addresses;
+pub(crate) mod calls;
+pub(crate) mod documents;
+pub(crate) mod files;
+pub(crate) mod words;
+
+/// Answers of the kernel: rtnetlink and nf_tables.
+pub(crate) fn netlink(data: &[u8]) {
+    netops::read_as_answers(data);
+}
+
+/// The text in bytes; nothing is lost where they are UTF-8.
+fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(data)
+}

@@ -1,0 +1,33 @@
+//! Reading bytes as every answer that they could be, for tests and fuzzing.
+
+use super::netlink::{attributes, messages, refusal};
+use super::nft;
+use super::rtnetlink::{address, link, port, route};
+use crate::name::LinkName;
+
+/// Reads a datagram, or the body of a message, as every answer of the kernel that is known. Not part of the API.
+///
+/// # Panics
+/// If that goes wrong.
+pub fn read_as_answers(bytes: &[u8]) {
+    for message in messages(bytes) {
+        read_body(message.body);
+        let _ = refusal(&message);
+    }
+    read_body(bytes);
+}
+
+fn read_body(body: &[u8]) {
+    let Ok(name) = LinkName::new("eth0") else { return };
+    for (_, value) in attributes(body) {
+        assert!(value.len() <= body.len());
+    }
+    let _ = link::parse(body);
+    let _ = port::parse(&name, body);
+    let _ = port::parse_vlans(body).count();
+    let _ = port::vlans_index(body);
+    let _ = address::parse(body, 1, &name);
+    let _ = address::detection(body, 1);
+    let _ = route::parse(body, 1, &name);
+    nft::read_as_elements(body);
+}
