@@ -8,7 +8,7 @@ use crate::kernel::{Created, Kernel, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::plan::{Ownership, Plan, Step};
-use crate::resource::{LinkKind, OtherAddresses, Resource, Sysctl};
+use crate::resource::{Address, LinkKind, OtherAddresses, Resource, Sysctl};
 
 impl Plan {
     /// Makes everything exist: what is shared is looked up in one batch and made where it is missing, what is the
@@ -17,7 +17,7 @@ impl Plan {
     /// # Errors
     /// [`ApplyError`], after everything that was made has been unmade.
     pub fn apply(&self, kernel: &mut dyn Kernel) -> Result<Applied, ApplyError> {
-        let mut applied = Applied { facts: Facts::default(), undo: Vec::new() };
+        let mut applied = Applied { facts: Facts::default(), companions: self.addresses(), undo: Vec::new() };
         match self.try_apply(kernel, &mut applied) {
             Ok(()) => Ok(applied),
             Err(cause) => Err(ApplyError { cause, left: applied.undo(kernel) }),
@@ -32,7 +32,7 @@ impl Plan {
         }
         let mut todo = Vec::with_capacity(self.steps().len());
         for step in self.steps() {
-            if step.ownership == Ownership::Own || applied.facts.is_wanting(step)? {
+            if step.ownership == Ownership::Own || applied.facts.is_wanting(step, &applied.companions)? {
                 applied.remove_rivals(kernel, step)?;
                 todo.push(step);
             }
@@ -41,6 +41,14 @@ impl Plan {
             applied.create(kernel, run)?;
         }
         Ok(())
+    }
+
+    fn addresses(&self) -> Vec<(Place, Address)> {
+        let address = |step: &Step| match &step.resource {
+            Resource::Address(address) => Some((step.place, address.clone())),
+            _ => None,
+        };
+        self.steps().iter().filter_map(address).collect()
     }
 
     /// Compares everything with the kernel, except optional settings; empty if nothing differs.
@@ -67,6 +75,8 @@ impl Plan {
 #[derive(Debug)]
 pub struct Applied {
     facts: Facts,
+    /// The plan's addresses, none of which stands in another's way.
+    companions: Vec<(Place, Address)>,
     undo: Vec<Undo>,
 }
 
@@ -179,7 +189,7 @@ impl Applied {
     /// Someone else was quicker; it must still be what we want.
     fn accept_existing(&mut self, kernel: &mut dyn Kernel, step: &Step, error: Error) -> Result<(), Error> {
         let facts = Facts::read(kernel, [step])?;
-        if facts.is_wanting(step)? {
+        if facts.is_wanting(step, &self.companions)? {
             return Err(error);
         }
         self.facts.absorb(facts);
@@ -212,7 +222,7 @@ impl Applied {
         if address.others != OtherAddresses::Replaced {
             return Ok(());
         }
-        let rivals = self.facts.rivals(step.place, address);
+        let rivals = self.facts.rivals_of(step.place, address, &self.companions);
         // The last first: with the first IPv4 address of a subnet the kernel removes the others, and then they could
         // not be known as removed.
         let rivals: Vec<_> = rivals.into_iter().rev().cloned().map(Resource::Address).collect();
@@ -237,13 +247,13 @@ impl Facts {
     ///
     /// # Errors
     /// [`Error::Conflict`] if something else is in its place.
-    fn is_wanting(&self, step: &Step) -> Result<bool, Error> {
+    fn is_wanting(&self, step: &Step, companions: &[(Place, Address)]) -> Result<bool, Error> {
         let conflict = |found: String| {
             Err(Error::Conflict { object: step.resource.to_string(), place: step.place, found })
         };
         if let Resource::Address(address) = &step.resource
             && address.others == OtherAddresses::Refused
-            && let Some(rival) = self.rivals(step.place, address).first()
+            && let Some(rival) = self.rivals_of(step.place, address, companions).first()
         {
             return conflict(format!("{}, another address,", rival.net));
         }
@@ -260,6 +270,16 @@ impl Facts {
             };
         }
         Ok(!differences.is_empty())
+    }
+
+    /// The addresses that stand in the way of one, and are not wanted beside it.
+    fn rivals_of(&self, place: Place, wanted: &Address, companions: &[(Place, Address)]) -> Vec<&Address> {
+        let is_companion = |rival: &Address| {
+            companions
+                .iter()
+                .any(|(at, other)| *at == place && other.link == rival.link && other.net == rival.net)
+        };
+        self.rivals(place, wanted).into_iter().filter(|rival| !is_companion(rival)).collect()
     }
 }
 

@@ -126,6 +126,27 @@ fn a_bridge_with_another_address_is_refused_unless_forced_and_then_it_is_replace
 }
 
 #[test]
+fn two_ranges_of_one_family_have_two_gateways_for_every_pod() {
+    for force in [false, true] {
+        let net = Network::new(json!({"isGateway": true, "forceAddress": force}));
+        let ranges = json!([[{"subnet": "10.22.0.0/29"}], [{"subnet": "10.23.0.0/29"}]]);
+        let leases = net.leases.path();
+        let call = |container| {
+            let mut config = net.config.clone();
+            config["ipam"] = json!({"type": "host-local", "dataDir": leases, "ranges": ranges});
+            TestCall::new(config).container(container).request()
+        };
+        for container in ["a", "b"] {
+            net.plugin().add(&call(container)).unwrap();
+            let bridge = Query::Addresses(LinkName::new("cni0").unwrap());
+            let Answer::Addresses(addresses) = net.read(Place::Host, bridge) else { panic!() };
+            let addresses: Vec<_> = addresses.iter().map(|address| address.net.to_string()).collect();
+            assert_eq!(addresses, ["10.22.0.1/29", "10.23.0.1/29"], "forceAddress {force}");
+        }
+    }
+}
+
+#[test]
 fn something_else_under_the_bridges_name_is_refused_by_its_kind() {
     let net = Network::new(json!({"bridge": "uplink0"}));
     net.create(Place::Host, veth("uplink0", "eth9"));
