@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
 mod keys;
+mod mixed;
+mod packets;
 mod pair;
 mod random;
