@@ -1,7 +1,8 @@
 //! A node for a test of its own, and what `cnikit` says on it.
 //!
 //! Tests need the right to make namespaces. As an ordinary user each test is repeated inside a user namespace
-//! (`unshare(1)`). Where that is refused too it fails, unless `CNIKIT_SKIP_KERNEL_TESTS` is set.
+//! (`unshare(1)`). Where that is refused too it fails, unless `CNIKIT_SKIP_KERNEL_TESTS` is set; and so does one that
+//! misses a program to look at the kernel with, unless `CNIKIT_WITHOUT_REFERENCE` is set.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -43,6 +44,9 @@ macro_rules! on_a_node {
 pub(crate) fn run(name: &str, test: impl FnOnce(&Node) + Send) {
     if std::env::var_os("CNIKIT_SKIP_KERNEL_TESTS").is_some() {
         eprintln!("SKIPPED: CNIKIT_SKIP_KERNEL_TESTS is set");
+        return;
+    }
+    if !["ip", "nft", "sysctl"].into_iter().all(there_is) {
         return;
     }
     let outcome = thread::scope(|scope| {
@@ -206,11 +210,14 @@ impl Said {
     }
 }
 
-/// Whether a file is there that a test needs; says so loudly if not.
-pub(crate) fn there_is(path: &str) -> bool {
-    let there = Path::new(path).exists();
+/// Whether a program is there, by name or path. Its absence is a failure, unless somebody has said that it is known.
+pub(crate) fn there_is(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|directory| directory.join(Path::new(program)).exists());
+    let known = std::env::var_os("CNIKIT_WITHOUT_REFERENCE").is_some();
+    assert!(there || known, "{program} is not installed: ./test does that, or set CNIKIT_WITHOUT_REFERENCE");
     if !there {
-        eprintln!("SKIPPED: {path} is not installed");
+        eprintln!("SKIPPED: {program} is not installed");
     }
     there
 }
