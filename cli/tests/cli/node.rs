@@ -43,7 +43,7 @@ macro_rules! on_a_node {
 
 pub(crate) fn run(name: &str, test: impl FnOnce(&Node) + Send) {
     if std::env::var_os("CNIKIT_SKIP_KERNEL_TESTS").is_some() {
-        eprintln!("SKIPPED: CNIKIT_SKIP_KERNEL_TESTS is set");
+        eprintln!("DID NOT RUN: CNIKIT_SKIP_KERNEL_TESTS is set");
         return;
     }
     if !["ip", "nft", "sysctl"].into_iter().all(there_is) {
@@ -217,7 +217,7 @@ pub(crate) fn there_is(program: &str) -> bool {
     let known = std::env::var_os("CNIKIT_WITHOUT_REFERENCE").is_some();
     assert!(there || known, "{program} is not installed: ./test does that, or set CNIKIT_WITHOUT_REFERENCE");
     if !there {
-        eprintln!("SKIPPED: {program} is not installed");
+        eprintln!("DID NOT RUN: {program} is not installed");
     }
     there
 }
