@@ -26,8 +26,8 @@
 //! # What it knows
 //! Namespaces with their `lo`; links by name and index, veth pairs, bridges and their ports; IPv4 and IPv6 addresses,
 //! primary and secondary; routes, those that come and go with addresses too; sysctls with Linux's defaults and, for
-//! forwarding and `disable_ipv6`, their effects; cnikit's nf_tables maps. The rules were taken from Linux 6.18 by trying,
-//! and `tests/script_linux.rs` compares them with the kernel that the tests run on.
+//! forwarding and `disable_ipv6`, their effects; cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
+//! trying, and `tests/linux/memory.rs` compares the two, request by request.
 //!
 //! # What it does not know
 //! Packets. Anything asynchronous: a carrier comes up, and a link-local address appears, at once, and duplicate address
