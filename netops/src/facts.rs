@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::plan::Step;
+use crate::plan::{Ownership, Step};
 use crate::resource::{Address, OtherAddresses, PortVlan, Resource};
 
 /// Answers, by place and question.
@@ -82,7 +82,7 @@ impl Facts {
         let mut differs = |what: Deviation| {
             found.push(Difference { place: step.place, object: step.resource.to_string(), deviation: what });
         };
-        let Some(pairs) = self.compare(step.place, &step.resource) else {
+        let Some(pairs) = self.compare(step) else {
             differs(Deviation::Missing);
             return found;
         };
@@ -110,7 +110,8 @@ impl Facts {
     }
 
     /// Wanted and actual values, or `None` if it is absent.
-    fn compare(&self, place: Place, resource: &Resource) -> Option<Vec<(&'static str, String, String)>> {
+    fn compare(&self, step: &Step) -> Option<Vec<(&'static str, String, String)>> {
+        let Step { place, ownership, ref resource } = *step;
         match resource {
             Resource::Link(wanted) => {
                 let actual = self.link(place, &wanted.name)?;
@@ -122,7 +123,10 @@ impl Facts {
                         actual.mac.map_or_else(String::new, |m| m.to_string()),
                     ));
                 }
-                if let Some(mtu) = wanted.mtu {
+                // A shared interface may have been there before: its MTU is its maker's.
+                if let Some(mtu) = wanted.mtu
+                    && ownership == Ownership::Own
+                {
                     pairs.push(("MTU", mtu.to_string(), actual.mtu.to_string()));
                 }
                 if wanted.up {
