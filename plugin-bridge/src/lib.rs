@@ -116,10 +116,9 @@ fn plan_gateway(plan: &mut Plan, config: &Config, result: &AddResult) -> Result<
     let others = if config.force_address { OtherAddresses::Replaced } else { OtherAddresses::Refused };
     let (mut ipv4, mut ipv6) = (false, false);
     for ip in &result.ips {
-        let Some(gateway) = ip.gateway else { continue };
-        let net = IpNet::new(gateway, ip.address.prefix_len()).map_err(|_| {
-            Error::config(format!("gateway {gateway} is not of the family of {}", ip.address))
-        })?;
+        let Some(gateway) = plugin_kit::gateway_of(ip)? else { continue };
+        let net = IpNet::new(gateway, ip.address.prefix_len())
+            .map_err(|e| Error::config(format!("gateway {gateway} of {}: {e}", ip.address)))?;
         plan.share(Place::Host, Resource::Address(Address { others, ..Address::new(holder.clone(), net) }));
         ipv4 |= net.addr().is_ipv4();
         ipv6 |= net.addr().is_ipv6();

@@ -407,3 +407,55 @@ fn del_with_the_previous_result_of_another_attachment_forgets_nothing_and_harms_
     assert_eq!(net.node.snapshot(), before);
     assert_eq!(net.lease_count(), 1);
 }
+
+#[test]
+fn a_bridge_is_the_gateway_of_every_subnet_of_its_pods() {
+    for force in [false, true] {
+        let mut net = Network::new(json!({"isGateway": true, "forceAddress": force}));
+        net.config["ipam"]["ranges"] = json!([[{"subnet": "10.23.0.0/29"}]]);
+        net.add("a").unwrap();
+        let second = net.add("b").unwrap();
+        assert_eq!(second.ips.len(), 2);
+        net.plugin().check(&net.call("b").previous(&second).request()).unwrap();
+
+        // One that was taken away comes back beside the other.
+        let bridge = LinkName::new("cni0").unwrap();
+        let gateway = Address::new(bridge, "10.23.0.1/29".parse().unwrap());
+        net.remove(Place::Host, Resource::Address(gateway));
+        net.add("c").unwrap();
+        net.plugin().check(&net.call("b").previous(&second).request()).unwrap();
+    }
+}
+
+#[test]
+fn check_takes_a_bridge_that_was_there_with_the_mtu_that_it_has() {
+    let net = Network::new(json!({"mtu": 1400}));
+    let name = LinkName::new("cni0").unwrap();
+    let kind = LinkKind::Bridge { vlan_filtering: false };
+    let mac = Some("02:00:00:00:00:09".parse().unwrap());
+    net.create(Place::Host, Resource::Link(Link { mtu: Some(9000), mac, up: true, ..Link::new(name, kind) }));
+    let result = net.add("a").unwrap();
+    net.plugin().check(&net.call("a").previous(&result).request()).unwrap();
+}
+
+#[test]
+fn a_gateway_of_another_family_or_that_is_the_pods_own_address_is_a_mistake() {
+    for (address, gateway) in [
+        ("10.22.0.2/29", "fd00::1"),
+        ("fd00::2/24", "10.22.0.1"),
+        ("10.22.0.2/29", "10.22.0.2"),
+        ("10.22.0.1/29", ""),
+    ] {
+        let mut net = Network::new(json!({"isGateway": true}));
+        net.config["ipam"] = json!({"type": "static", "addresses": [{"address": address}]});
+        if !gateway.is_empty() {
+            net.config["ipam"]["addresses"][0]["gateway"] = json!(gateway);
+        }
+        net.node.start_container("a");
+        let before = net.node.snapshot();
+        let refused = net.add("a").unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::INVALID_CONFIG, "{address} {gateway}: {refused}");
+        assert!(refused.msg().contains(address), "{refused}");
+        assert_eq!(net.node.snapshot(), before);
+    }
+}

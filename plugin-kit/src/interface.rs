@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use cni_spec::AddResult;
+use cni_spec::{AddResult, Error, IpConfig};
 use ipnet::IpNet;
 use netops::{
     Address, LinkName, Masquerade, OtherAddresses, Place, Plan, Resource, Route, Sysctl, SysctlKey,
@@ -97,6 +97,23 @@ pub fn plan_routes(plan: &mut Plan, link: &LinkName, result: &AddResult) {
 fn gateway_of_family(result: &AddResult, destination: IpNet) -> Option<IpAddr> {
     let same_family = |gateway: &IpAddr| gateway.is_ipv4() == destination.addr().is_ipv4();
     result.ips.iter().filter_map(|ip| ip.gateway).find(same_family)
+}
+
+/// The gateway of an address, if it has one.
+///
+/// # Errors
+/// When it is of another family, or the address itself.
+pub fn gateway_of(ip: &IpConfig) -> Result<Option<IpAddr>, Error> {
+    let address = ip.address.addr();
+    match ip.gateway {
+        Some(gateway) if gateway.is_ipv4() != address.is_ipv4() => {
+            Err(Error::config(format!("gateway {gateway} is not of the family of {}", ip.address)))
+        }
+        Some(gateway) if gateway == address => {
+            Err(Error::config(format!("ipam gave {}, but that is the gateway's address", ip.address)))
+        }
+        gateway => Ok(gateway),
+    }
 }
 
 /// The default route of a family: `0.0.0.0/0` or `::/0`.

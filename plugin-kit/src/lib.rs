@@ -29,8 +29,8 @@ pub mod testing;
 pub use attach::{Addressing, Attach, Attachment, Explain, Kit};
 pub use error::kernel_error;
 pub use interface::{
-    DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, plan_addresses,
-    plan_masquerade, plan_routes,
+    DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, gateway_of,
+    plan_addresses, plan_masquerade, plan_routes,
 };
 pub use kernels::{Kernels, Linux, Purpose};
 pub use owner::{MarkedOwner, Owner, derived_name, network_prefix};

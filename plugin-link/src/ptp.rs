@@ -1,7 +1,5 @@
 //! `ptp`: a container is wired to its node by a cable of its own, and everything goes by way of the node.
 
-use std::net::IpAddr;
-
 use cni_spec::{AddResult, Error, IpConfig};
 use ipnet::IpNet;
 use netops::{Address, Kernel, LinkName, Place, Plan, Resource, Route, Sysctl, SysctlKey};
@@ -119,11 +117,8 @@ fn plan_route_to_the_pod(plan: &mut Plan, host: &LinkName, ip: &IpConfig) -> Res
 
 /// The gateway of an address, as a prefix of one address.
 fn gateway(ip: &IpConfig) -> Result<IpNet, Error> {
-    let Some(gateway) = ip.gateway else {
-        return Err(Error::config(format!("ipam gave {} without a gateway: ptp needs one", ip.address)));
-    };
-    match (gateway, ip.address) {
-        (IpAddr::V4(_), IpNet::V4(_)) | (IpAddr::V6(_), IpNet::V6(_)) => Ok(IpNet::from(gateway)),
-        _ => Err(Error::config(format!("gateway {gateway} is not of the family of {}", ip.address))),
+    match plugin_kit::gateway_of(ip)? {
+        Some(gateway) => Ok(IpNet::from(gateway)),
+        None => Err(Error::config(format!("ipam gave {} without a gateway: ptp needs one", ip.address))),
     }
 }
