@@ -177,12 +177,12 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
-        let mut errors = Vec::new();
-        errors.extend(detach::collect_garbage(call, &self.kernels).err());
-        if let Some(manager) = self.manager(&call.config)? {
-            errors.extend(manager.gc(call).err());
+        // Addresses last, as in DEL.
+        detach::collect_garbage(call, &self.kernels)?;
+        match self.manager(&call.config)? {
+            Some(manager) => manager.gc(call),
+            None => Ok(()),
         }
-        error::join(errors)
     }
 
     fn status(&self, call: &StatusRequest) -> Result<(), Error> {
@@ -262,15 +262,20 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
         };
         request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
         // The disk and the kernel are waited for at the same time.
-        let mut result = grant.sync_during(|| {
-            let Attachment { plan, mut result } = self.kit.plugin.plan(&request, self.kernel)?;
-            self.apply(&plan.without(&applied))?;
-            self.kit.plugin.complete(&request, self.kernel, &mut result)?;
-            Ok(result)
-        })?;
-        self.record_shared_macs(&mut result);
-        override_dns(call, &mut result)?;
+        let made = grant.sync_during(|| self.make(&request, &applied));
+        // As long as something has an address, nobody else may get it: the grant outlives what is undone.
+        let result = made.map_err(|error| self.undo(error))?;
         grant.keep()?;
+        Ok(result)
+    }
+
+    /// Makes what is not there yet of an attachment whose addresses are known.
+    fn make(&mut self, request: &Request<'_, P::Config>, applied: &Plan) -> Result<AddResult, Error> {
+        let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
+        self.apply(&plan.without(applied))?;
+        self.kit.plugin.complete(request, self.kernel, &mut result)?;
+        self.record_shared_macs(&mut result);
+        override_dns(request.call, &mut result)?;
         Ok(result)
     }
 

@@ -125,9 +125,10 @@ impl<'a> Grant<'a> {
         std::thread::scope(|scope| {
             let sync = std::thread::Builder::new().spawn_scoped(scope, || hold.sync());
             let done = work()?;
-            // Where there is no thread to be had, `keep` waits for the disk.
-            if let Ok(Ok(synced)) = sync.map(std::thread::ScopedJoinHandle::join) {
-                synced?;
+            match sync.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(synced)) => synced?,
+                // There was no thread to be had.
+                Ok(Err(_)) | Err(_) => hold.sync()?,
             }
             Ok(done)
         })
