@@ -144,7 +144,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
         let owner = Owner::of(call);
-        detach::detach(call, &owner, &self.plugin.remnants(&owner)?, &self.kernels)?;
+        detach::detach(call, &owner, &self.plugin.remnants(&owner)?, P::ADDRESSING, &self.kernels)?;
         // Addresses last: as long as something still has one, nobody else may get it. A configuration that cannot be
         // read has given no address.
         match ipam::manager(&call.config) {

@@ -10,6 +10,7 @@ use netops::{
     Resource, VethPeer, read_link, read_links,
 };
 
+use crate::attach::Addressing;
 use crate::error::{self, kernel_error};
 use crate::kernels::{Kernels, Purpose};
 use crate::owner::{MarkedOwner, Owner, network_prefix};
@@ -28,11 +29,12 @@ pub(crate) fn detach(
     call: &DelRequest,
     owner: &Owner,
     remnants: &Plan,
+    addressing: Addressing,
     kernels: &dyn Kernels,
 ) -> Result<(), Error> {
     let in_container = remnants.steps().iter().any(|step| step.place == Place::Container);
     let mut kernel = open(call, kernels, in_container)?;
-    let mut errors = remove_marked(call, owner, &mut *kernel);
+    let mut errors = remove_marked(call, owner, addressing, &mut *kernel);
     let mut cable_found = false;
     for step in remnants.steps().iter().rev() {
         match kernel.remove(step.place, &[&step.resource]).pop() {
@@ -68,10 +70,17 @@ fn open<'k>(
 
 /// Removes what bears the owner's mark in nf_tables. With the attachment's previous result the entries are found by
 /// their addresses; without it all are looked through.
-fn remove_marked(call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Vec<Error> {
+fn remove_marked(
+    call: &DelRequest,
+    owner: &Owner,
+    addressing: Addressing,
+    kernel: &mut dyn Kernel,
+) -> Vec<Error> {
     let mark = owner.mark();
     let mut queries = vec![Query::SpoofCheck(owner.host_interface())];
     match call.config.prev_result() {
+        // What has no address is not masqueraded. (And `loopback` is in every container.)
+        _ if addressing == Addressing::Never => {}
         Ok(Some(previous)) if is_of(&previous, owner) => {
             queries.extend(previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr())));
         }
