@@ -42,6 +42,15 @@ pub(crate) struct BinDirs {
     no_built_in: bool,
 }
 
+/// Whether plugins that are built in are used, or their executables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    /// They are.
+    Used,
+    /// They are not: as other runtimes have it.
+    Unused,
+}
+
 /// All that a runtime needs to know.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Places {
@@ -69,7 +78,13 @@ impl CacheDir {
 }
 
 impl BinDirs {
-    fn paths(&self) -> Vec<PathBuf> {
+    /// Whether plugins that are built in are used.
+    pub(crate) fn built_in(&self) -> BuiltIn {
+        if self.no_built_in { BuiltIn::Unused } else { BuiltIn::Used }
+    }
+
+    /// The directories.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
         if !self.bin_dirs.is_empty() {
             return self.bin_dirs.iter().flat_map(std::env::split_paths).collect();
         }
