@@ -10,11 +10,12 @@ use plugin_kit::{
 use serde::Deserialize;
 
 /// The plugin: no state, only a description.
-struct Island;
+#[derive(Clone, Copy)]
+pub(crate) struct Island;
 
 /// Its configuration, beside what every plugin has.
 #[derive(Deserialize)]
-struct Config {
+pub(crate) struct Config {
     #[serde(default)]
     mtu: Option<u32>,
 }

@@ -1,4 +1,5 @@
-//! For the tests of plugins: a node in memory, and calls made up.
+//! For the tests of plugins: a node in memory ([`MemoryNode`]) or one of the real kernel ([`Node`]), and calls made up
+//! ([`TestCall`]).
 //!
 //! ```
 //! use cni_spec::plugin::Plugin;
@@ -24,8 +25,10 @@
 //! ```
 
 mod faults;
+mod node;
 
 pub use faults::{assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next};
+pub use node::{Captured, Node};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

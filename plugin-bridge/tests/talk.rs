@@ -1,0 +1,52 @@
+//! On the real kernel: pods talk.
+
+#![allow(clippy::unwrap_used)] // tests
+
+use netops::{LinkName, LinuxKernel, Place, Query, read_links};
+use plugin_bridge::Bridge;
+use plugin_kit::Kit;
+use plugin_kit::testing::{Node, TestCall};
+use serde_json::json;
+
+#[test]
+fn pods_reach_one_another_and_their_gateway_over_ipv4_and_ipv6_at_once() {
+    let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
+    let call = |container: &str| {
+        TestCall::new(json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isDefaultGateway": true, "ipMasq": true,
+            "hairpinMode": true, "macspoofchk": true,
+            "ipam": {
+                "type": "host-local", "dataDir": leases.path(),
+                "ranges": [[{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00:22::/64"}]],
+            },
+        }))
+        .container(container)
+    };
+    let a = node.add(&plugin, &call("a")).unwrap();
+    let b = node.add(&plugin, &call("b")).unwrap();
+    for ip in &b.ips {
+        // At once: no duplicate address detection is waited for.
+        node.ping("a", ip.address.addr()).unwrap();
+        node.ping("a", ip.gateway.unwrap()).unwrap();
+    }
+    for ip in &a.ips {
+        node.ping("b", ip.address.addr()).unwrap();
+    }
+    node.check(&plugin, &call("a").previous(&a)).unwrap();
+
+    node.del(&plugin, &call("a").previous(&a)).unwrap();
+    assert!(node.ping("b", a.ips[0].address.addr()).is_err());
+    node.end_container("b");
+    node.del(&plugin, &call("b").without_netns()).unwrap();
+
+    let names: Vec<_> = node.on_host(|| {
+        let mut kernel = LinuxKernel::new(None);
+        let entries =
+            [Query::Masquerades, Query::SpoofChecks, Query::Addresses(LinkName::new("cni0").unwrap())];
+        let answers = netops::Kernel::read(&mut kernel, Place::Host, &entries).unwrap();
+        assert!(matches!(&answers[0], netops::Answer::Masquerades(list) if list.is_empty()));
+        assert!(matches!(&answers[1], netops::Answer::SpoofChecks(list) if list.is_empty()));
+        read_links(&mut kernel, Place::Host).unwrap().into_iter().map(|link| link.name.to_string()).collect()
+    });
+    assert_eq!(names, ["lo", "cni0"]);
+}
