@@ -32,13 +32,15 @@ fn outside(node: &Node) -> Pod {
 fn seen_by(node: &Node, from: &Pod, to: &Pod, address: &str, patience: Duration) -> Option<IpAddr> {
     let address: IpAddr = address.parse().unwrap();
     let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    let server = node.inside_pod(to, || UdpSocket::bind((any, 4000)).unwrap());
+    // Any port: a process that another test is about to start may hold the last server's for a moment.
+    let server = node.inside_pod(to, || UdpSocket::bind((any, 0)).unwrap());
+    let port = server.local_addr().unwrap().port();
     server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let client = node.inside_pod(from, || UdpSocket::bind((any, 0)).unwrap());
     let deadline = std::time::Instant::now() + patience;
     while std::time::Instant::now() < deadline {
         // A neighbour may have to be found first.
-        let _ = client.send_to(b"hello", SocketAddr::new(address, 4000));
+        let _ = client.send_to(b"hello", SocketAddr::new(address, port));
         if let Ok((_, source)) = server.recv_from(&mut [0; 16]) {
             return Some(source.ip());
         }
