@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::Parseable;
+use netlink_packet_route::link::LinkMessage;
 use proptest::prelude::*;
 
 use super::answers::read_as_answers;
@@ -114,4 +116,32 @@ fn what_does_not_fit_its_length_field_is_never_sent() {
         });
     });
     assert_eq!(datagram.bytes(0..1), None);
+}
+
+#[test]
+fn a_request_longer_than_an_attribute_can_be_is_never_sent() {
+    let all = |count| Port {
+        link: name(),
+        hairpin: false,
+        isolated: false,
+        vlans: vec![PortVlan { first: 1, last: 4094, access: false }; count],
+        drop_default_vlan: false,
+    };
+    let mut datagram = Datagram::default();
+    port::set(&mut datagram, 1, &all(4000), true);
+    assert!(datagram.bytes(0..1).is_some_and(|bytes| bytes.len() > 64_000));
+    port::set(&mut datagram, 1, &all(5000), true);
+    assert_eq!((datagram.len(), datagram.bytes(0..2)), (2, None));
+}
+
+#[test]
+fn one_strange_attribute_hides_no_link() {
+    let mut datagram = Datagram::default();
+    datagram.push(libc::RTM_NEWLINK, 0, &[0; link::HEADER], |message| {
+        message.bytes(libc::IFLA_IFALIAS, &[0xff]).text(libc::IFLA_IFNAME, "eth0");
+    });
+    let body = &datagram.bytes(0..1).unwrap()[16..];
+    assert_eq!(link::parse(body).map(|link| link.name), Some(name()));
+    // Should this change, answers can be read by the library.
+    assert!(LinkMessage::parse(body).is_err());
 }

@@ -219,9 +219,9 @@ impl Side {
     }
 
     fn open(&self, protocol: Protocol) -> Result<Socket, Error> {
-        self.within(|| Socket::open(protocol))?.map_err(|errno| {
+        self.within(|| Socket::open(protocol))?.map_err(|error| {
             let place = if self.foreign { Place::Container } else { Place::Host };
-            refused(Operation::Open, place, "netlink socket", errno.into())
+            refused(Operation::Open, place, "netlink socket", error.into())
         })
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use netlink_packet_route::AddressFamily;
+
 use super::netlink::Datagram;
 use super::nft::{self, Entry};
 use super::rtnetlink::address::Detection;
@@ -215,7 +217,7 @@ fn peer_addresses(kernel: &mut LinuxKernel, place: Place, link: &LinkState) -> R
 
 fn routes(kernel: &mut LinuxKernel, place: Place, index: u32, name: &LinkName) -> Result<Vec<Route>, Error> {
     let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut request = Datagram::default();
         route::get(&mut request, family, index);
         let object = format!("routes out of \"{name}\"");

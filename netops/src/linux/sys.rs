@@ -6,26 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
-/// Sets a socket option that is an `int`.
-pub(super) fn set_socket_option(
-    socket: &impl AsFd,
-    level: c_int,
-    name: c_int,
-    value: c_int,
-) -> Result<(), Errno> {
-    // SAFETY: the pointer is to a local of the length given, and the kernel only reads it.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
 /// The kind of namespace behind a descriptor, as `clone(2)`'s flag for it (`NS_GET_NSTYPE`, `ioctl_ns(2)`).
 pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
     // linux/nsfs.h: _IO(0xb7, 0x3)

@@ -5,7 +5,6 @@ use std::io::{Error, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::namespace::errno_of;
 use super::netlink::Refusal;
 use crate::error::Errno;
 use crate::kernel::Created;
@@ -17,7 +16,7 @@ pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
     match File::open(path(key)).and_then(|file| value_in(&file)) {
         Ok(value) => Ok(Some(value)),
         Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(refusal(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -26,14 +25,14 @@ pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
 pub(super) fn write(sysctl: &Sysctl) -> Result<Created, Refusal> {
     let opened = OpenOptions::new().read(true).write(true).open(path(&sysctl.key));
     let before = match &opened {
-        Ok(file) => value_in(file).map(Some).map_err(|error| refusal(&error)),
+        Ok(file) => value_in(file).map(Some).map_err(Refusal::from),
         Err(_) => read(&sysctl.key),
     };
     let before = match before {
         // One that can only be written, to make something happen: net/ipv4/route/flush.
         Err(Refusal { errno, .. }) if errno == Errno::new(libc::EACCES) => {
             let written = fs::write(path(&sysctl.key), &sysctl.value);
-            return written.map(|()| Created::New).map_err(|error| refusal(&error));
+            return written.map(|()| Created::New).map_err(Refusal::from);
         }
         before => before?,
     };
@@ -47,7 +46,7 @@ pub(super) fn write(sysctl: &Sysctl) -> Result<Created, Refusal> {
     }
     // At the beginning: the kernel takes no value in pieces.
     let written = opened.and_then(|file| file.write_all_at(sysctl.value.as_bytes(), 0));
-    written.map_err(|error| refusal(&error))?;
+    written?;
     Ok(Created::Changed(Resource::Sysctl(Sysctl { value: before, ..sysctl.clone() })))
 }
 
@@ -69,8 +68,4 @@ fn path(key: &SysctlKey) -> PathBuf {
 
 fn is_absent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-fn refusal(error: &Error) -> Refusal {
-    Refusal { errno: errno_of(error), detail: None }
 }

@@ -1,17 +1,17 @@
 //! Netlink messages as bytes (`linux/netlink.h`), written and read.
 //!
+//! A request is a message of the library that knows its family, or it is written attribute by attribute.
 //! Reading never panics, whatever the bytes: a message or an attribute that does not fit into what it came in ends
 //! the list. Writing cannot fail: a length past what its field holds is remembered, and the datagram is never sent.
 
 use std::ops::Range;
 
+use netlink_packet_core::{
+    Emitable, NLA_F_NESTED, NLA_HEADER_SIZE, NetlinkBuffer, NetlinkHeader, NetlinkSerializable, NlasIterator,
+};
+
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// Length of `struct nlattr`.
-const ATTRIBUTE_HEADER: usize = 4;
-/// The bits of an attribute's type that say how it is encoded (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
-const TYPE_MASK: u16 = 0x3fff;
-const NESTED: u16 = 0x8000;
 
 /// Requests that go to the kernel in one system call. It executes them in order, one by one, going on after failures.
 #[derive(Debug, Default)]
@@ -22,6 +22,24 @@ pub(in crate::linux) struct Datagram {
 }
 
 impl Datagram {
+    /// Appends a library's message, with its flags besides `NLM_F_REQUEST`.
+    ///
+    /// `netlink-packet-core` panics where the length of an attribute does not fit its 16 bits. In a message that is no
+    /// longer than those can say there is none such; a longer one is not written.
+    pub(in crate::linux) fn request(&mut self, flags: i32, request: &impl NetlinkSerializable) -> &mut Self {
+        let length = request.buffer_len();
+        if length > usize::from(u16::MAX) {
+            self.overflow = true;
+        }
+        self.message(request.message_type(), flags, |datagram| {
+            let start = datagram.bytes.len();
+            if !datagram.overflow {
+                datagram.bytes.resize(start + length, 0);
+                request.serialize(datagram.bytes.get_mut(start..).unwrap_or_default());
+            }
+        })
+    }
+
     /// Appends a message: its type, its flags besides `NLM_F_REQUEST`, its family's fixed header, its attributes.
     pub(in crate::linux) fn push(
         &mut self,
@@ -30,15 +48,23 @@ impl Datagram {
         header: &[u8],
         attributes: impl FnOnce(&mut Attributes<'_>),
     ) -> &mut Self {
+        self.message(kind, flags, |datagram| {
+            datagram.bytes.extend(header);
+            attributes(&mut Attributes { datagram });
+        })
+    }
+
+    fn message(&mut self, kind: u16, flags: i32, body: impl FnOnce(&mut Self)) -> &mut Self {
         let start = self.bytes.len();
         self.starts.push(start);
-        self.bytes.extend([0; 4]);
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
-        // Sequence number, set when it is sent; port, which the kernel knows.
-        self.bytes.extend([0; 8]);
-        self.bytes.extend(header);
-        attributes(&mut Attributes { datagram: self });
+        // The sequence number is set when it is sent; the kernel knows the port.
+        let mut header = NetlinkHeader::default();
+        header.message_type = kind;
+        header.flags = (flags | libc::NLM_F_REQUEST) as u16;
+        let mut bytes = [0; HEADER];
+        header.emit(&mut bytes);
+        self.bytes.extend(bytes);
+        body(self);
         let length = (self.bytes.len() - start) as u32;
         self.patch(start, &length.to_ne_bytes());
         self
@@ -107,16 +133,6 @@ impl Attributes<'_> {
         })
     }
 
-    /// An attribute of one byte.
-    pub(in crate::linux) fn u8(&mut self, kind: u16, value: u8) -> &mut Self {
-        self.bytes(kind, &[value])
-    }
-
-    /// A number in the machine's byte order, as rtnetlink has it.
-    pub(in crate::linux) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
-        self.bytes(kind, &value.to_ne_bytes())
-    }
-
     /// A number in network byte order, as nf_tables has it.
     pub(in crate::linux) fn be32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
@@ -128,20 +144,7 @@ impl Attributes<'_> {
         kind: u16,
         inside: impl FnOnce(&mut Attributes<'_>),
     ) -> &mut Self {
-        self.write(kind | NESTED, |this| inside(this))
-    }
-
-    /// An attribute of a fixed header and then attributes.
-    pub(in crate::linux) fn nest_after(
-        &mut self,
-        kind: u16,
-        header: &[u8],
-        inside: impl FnOnce(&mut Attributes<'_>),
-    ) -> &mut Self {
-        self.write(kind, |this| {
-            this.datagram.bytes.extend(header);
-            inside(this);
-        })
+        self.write(kind | NLA_F_NESTED, |this| inside(this))
     }
 
     fn write(&mut self, kind: u16, value: impl FnOnce(&mut Attributes<'_>)) -> &mut Self {
@@ -175,32 +178,38 @@ pub(in crate::linux) struct Message<'a> {
 /// The messages of a datagram.
 pub(in crate::linux) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
-        let length = usize::try_from(get_u32(bytes, 0)?).ok()?;
-        let message = Message {
-            kind: get_u16(bytes, 4)?,
-            flags: get_u16(bytes, 6)?,
-            sequence: get_u32(bytes, 8)?,
-            body: bytes.get(HEADER..length)?,
-        };
-        bytes = bytes.get(align(length)..).unwrap_or_default();
-        Some(message)
+        // Spares making the library's error at the end of every datagram.
+        if bytes.is_empty() {
+            return None;
+        }
+        let message = NetlinkBuffer::new_checked(bytes).ok()?;
+        bytes = bytes.get(align(HEADER + message.payload_length())..).unwrap_or_default();
+        Some(Message {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+            body: message.payload(),
+        })
     })
 }
 
 /// The attributes in some bytes: type, without the encoding's bits, and value.
-pub(in crate::linux) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(get_u16(bytes, 0)?);
-        let kind = get_u16(bytes, 2)? & TYPE_MASK;
-        let value = bytes.get(ATTRIBUTE_HEADER..length)?;
-        bytes = bytes.get(align(length)..).unwrap_or_default();
-        Some((kind, value))
+pub(in crate::linux) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(|attribute| {
+        let attribute = attribute.ok()?;
+        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
+        Some((kind, attribute.into_inner().get(NLA_HEADER_SIZE..length)?))
     })
 }
 
 /// The value of the first attribute of a type.
 pub(in crate::linux) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
+}
+
+/// Text, with or without a NUL at its end.
+pub(in crate::linux) fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value.split(|byte| *byte == 0).next()?).ok()
 }
 
 /// Two bytes in the machine's order.

@@ -3,7 +3,7 @@
 mod message;
 mod socket;
 
-pub(super) use message::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
+pub(super) use message::{Attributes, Datagram, attribute, attributes, get_u16, get_u32, text};
 pub(super) use socket::{Failure, Protocol, Refusal, Reply, Socket};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use {message::messages, socket::refusal};

@@ -3,13 +3,15 @@
 //! The kernel executes a netlink request inside the `send` that brings it, and queues the answers before `send`
 //! returns; a dump goes on inside each `recv`. So nothing here ever waits: an answer that is not in the queue was lost.
 
+use std::io::{Error, ErrorKind, Result as IoResult};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 
 use super::message::{Datagram, Message, attribute, get_u32, messages};
 use crate::error::Errno;
+use crate::linux::namespace::errno_of;
 use crate::linux::sys;
 
 /// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`).
@@ -36,7 +38,7 @@ pub(in crate::linux) enum Protocol {
 /// A socket; it stays in the network namespace of the thread that opens it.
 #[derive(Debug)]
 pub(in crate::linux) struct Socket {
-    descriptor: OwnedFd,
+    inner: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -86,29 +88,26 @@ pub(in crate::linux) enum Failure {
     Lost,
 }
 
-impl From<nix::errno::Errno> for Failure {
-    fn from(errno: nix::errno::Errno) -> Self {
-        Self::Refused(errno.into())
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { errno: errno_of(&error), detail: None }
     }
 }
 
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
-    pub(in crate::linux) fn open(protocol: Protocol) -> Result<Self, nix::errno::Errno> {
-        let number = match protocol {
-            Protocol::Route => SockProtocol::NetlinkRoute,
-            Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
-        };
-        let descriptor = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, number)?;
-        let mut options = vec![libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK];
+    pub(in crate::linux) fn open(protocol: Protocol) -> IoResult<Self> {
+        let inner = netlink_sys::Socket::new(match protocol {
+            Protocol::Route => NETLINK_ROUTE,
+            Protocol::Netfilter => NETLINK_NETFILTER,
+        })?;
+        inner.set_ext_ack(true)?;
+        inner.set_cap_ack(true)?;
         if protocol == Protocol::Route {
             // Dumps of addresses and routes are then filtered by interface, in the kernel (Linux 4.20).
-            options.push(libc::NETLINK_GET_STRICT_CHK);
+            inner.set_netlink_get_strict_chk(true)?;
         }
-        for option in options {
-            sys::set_socket_option(&descriptor, libc::SOL_NETLINK, option, 1)?;
-        }
-        Ok(Self { descriptor, sequence: 1, buffer: vec![0; BUFFER] })
+        Ok(Self { inner, sequence: 1, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Sends requests that are independent of one another, and collects what comes back, one reply each. Only the last
@@ -145,7 +144,7 @@ impl Socket {
             requests.add_flags(last, libc::NLM_F_ACK);
         }
         let bytes = requests.bytes(messages.clone()).ok_or(Failure::TooLong)?;
-        retry(|| send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty()))?;
+        retry(|| self.inner.send(bytes, 0)).map_err(|error| Failure::Refused(error.into()))?;
         let first = first.wrapping_add(messages.start as u32);
         self.collect(first, messages.len(), last - messages.start)
     }
@@ -160,7 +159,8 @@ impl Socket {
         self.sequence = first.wrapping_add(requests.len() as u32);
         requests.number(first);
         let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
-        Ok(sys::leave_to_an_orphan(keep, Some((self.descriptor.as_fd(), bytes)))?)
+        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)))
+            .map_err(|errno| Failure::Refused(errno.into()))
     }
 
     /// Asks for a list. Repeats the question if the list changed while it was being read.
@@ -181,11 +181,10 @@ impl Socket {
         let mut replies: Vec<Reply> = std::iter::repeat_with(Reply::default).take(count).collect();
         let mut losses = 0..LOSSES;
         loop {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
-            let length = match retry(|| recv(self.descriptor.as_raw_fd(), &mut self.buffer, flags)) {
+            let length = match self.receive() {
                 Ok(length) => length,
                 // A batch that was refused as a whole says so about its first message, and has no more to say.
-                Err(nix::errno::Errno::EAGAIN) if replies.iter().any(|r| r.refusal.is_some()) => {
+                Err(ErrorKind::WouldBlock) if replies.iter().any(|reply| reply.refusal.is_some()) => {
                     return Ok(replies);
                 }
                 // ENOBUFS, ENOMEM: something was lost; what was not is still there, and the request was executed.
@@ -215,11 +214,18 @@ impl Socket {
             }
         }
     }
+
+    /// Puts the next datagram into the buffer, as far as it fits, and says how long it is.
+    fn receive(&mut self) -> Result<usize, ErrorKind> {
+        self.buffer.clear();
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        retry(|| self.inner.recv(&mut self.buffer, flags)).map_err(|error| error.kind())
+    }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.inner.as_fd()
     }
 }
 
@@ -251,11 +257,22 @@ pub(in crate::linux) fn refusal(message: &Message<'_>) -> Option<Refusal> {
 }
 
 /// Repeats a system call that a signal interrupted before it did anything.
-fn retry<T>(mut call: impl FnMut() -> Result<T, nix::errno::Errno>) -> Result<T, nix::errno::Errno> {
+fn retry<T>(mut call: impl FnMut() -> IoResult<T>) -> IoResult<T> {
     loop {
         match call() {
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_received_is_lost_and_not_a_refusal() {
+        let mut socket = Socket::open(Protocol::Route).unwrap();
+        assert_eq!(socket.collect(1, 1, 0).err(), Some(Failure::Lost));
     }
 }

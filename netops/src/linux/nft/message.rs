@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use super::expression::{
     Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, Rule, Verdict, value,
 };
-use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes};
-use crate::linux::rtnetlink::link::text;
+use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes, text};
 use crate::name::{LinkName, MacAddr, Mark};
 
 /// Length of `struct nfgenmsg`.

@@ -1,6 +1,5 @@
 //! Messages about what not every kernel has, byte by byte as iproute2 6.1 sends them (`strace -e write`), apart from
-//! two things that the kernel takes either way: the flag for nested attributes, which iproute2 leaves out, and the NUL
-//! behind a kind, which it leaves out as well.
+//! the NUL behind a kind, which iproute2 leaves out and the kernel takes either way.
 
 use crate::linux::netlink::Datagram;
 use crate::linux::rtnetlink::{link, port};
@@ -37,7 +36,7 @@ fn an_access_port_as_bridge_vlan_add_pvid_untagged() {
     assert_eq!(sent(|d| _ = port::set(d, 4, &vlan_port(&vlans), true)), [
         0x2c, 0, 0, 0, 0x13, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_SETLINK
         7, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // AF_BRIDGE, index 4
-        0x0c, 0, 0x1a, 0x80, 8, 0, 2, 0, 6, 0, 0x64, 0, // IFLA_AF_SPEC, one VLAN
+        0x0c, 0, 0x1a, 0, 8, 0, 2, 0, 6, 0, 0x64, 0, // IFLA_AF_SPEC, one VLAN
     ]);
 }
 
@@ -48,7 +47,7 @@ fn a_trunk_as_bridge_vlan_add_of_a_range() {
     assert_eq!(sent(|d| _ = port::set(d, 4, &vlan_port(&vlans), true)), [
         0x34, 0, 0, 0, 0x13, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         7, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0x14, 0, 0x1a, 0x80, 8, 0, 2, 0, 8, 0, 0xc8, 0, 8, 0, 2, 0, 0x10, 0, 0xd2, 0, // begin, end
+        0x14, 0, 0x1a, 0, 8, 0, 2, 0, 8, 0, 0xc8, 0, 8, 0, 2, 0, 0x10, 0, 0xd2, 0, // begin, end
     ]);
 }
 
@@ -59,7 +58,7 @@ fn the_default_vlan_goes_as_with_bridge_vlan_del() {
     assert_eq!(sent(|d| _ = port::set(d, 4, &wanted, true)), [
         0x2c, 0, 0, 0, 0x11, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_DELLINK
         7, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0x0c, 0, 0x1a, 0x80, 8, 0, 2, 0, 0, 0, 1, 0,
+        0x0c, 0, 0x1a, 0, 8, 0, 2, 0, 0, 0, 1, 0,
     ]);
 }
 
@@ -86,8 +85,8 @@ fn a_filtering_bridge_as_ip_link_add_does() {
     assert_eq!(created("br0", LinkKind::Bridge { vlan_filtering: true }), [
         0x44, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWLINK, CREATE | EXCL
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        8, 0, 3, 0, b'b', b'r', b'0', 0, 0x1c, 0, 0x12, 0x80, 0x0b, 0, 1, 0, // IFLA_IFNAME, IFLA_LINKINFO
-        b'b', b'r', b'i', b'd', b'g', b'e', 0, 0, 0x0c, 0, 2, 0x80, 5, 0, 7, 0, // kind, data: vlan_filtering
+        8, 0, 3, 0, b'b', b'r', b'0', 0, 0x1c, 0, 0x12, 0, 0x0b, 0, 1, 0, // IFLA_IFNAME, IFLA_LINKINFO
+        b'b', b'r', b'i', b'd', b'g', b'e', 0, 0, 0x0c, 0, 2, 0, 5, 0, 7, 0, // kind, data: vlan_filtering
         1, 0, 0, 0,
     ]);
 }
@@ -98,7 +97,7 @@ fn a_dummy_as_ip_link_add_does() {
     assert_eq!(created("dummy0", LinkKind::Dummy), [
         0x3c, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0x0b, 0, 3, 0, b'd', b'u', b'm', b'm', b'y', b'0', 0, 0, 0x10, 0, 0x12, 0x80,
+        0x0b, 0, 3, 0, b'd', b'u', b'm', b'm', b'y', b'0', 0, 0, 0x10, 0, 0x12, 0,
         0x0a, 0, 1, 0, b'd', b'u', b'm', b'm', b'y', 0, 0, 0,
     ]);
 }

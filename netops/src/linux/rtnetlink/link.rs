@@ -2,21 +2,19 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
+    LinkLayerType, LinkMessage,
+};
+
 use crate::kernel::LinkState;
-use crate::linux::netlink::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
+use crate::linux::netlink::{Datagram, attribute, attributes, get_u32, text};
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::resource::{Link, LinkKind, VethPeer};
 
 /// Length of `struct ifinfomsg`.
 pub(in crate::linux) const HEADER: usize = 16;
-/// `VETH_INFO_PEER` (`linux/veth.h`).
-const VETH_INFO_PEER: u16 = 1;
-/// `IFLA_BR_VLAN_FILTERING` (`linux/if_link.h`).
-const IFLA_BR_VLAN_FILTERING: u16 = 7;
-/// `ARPHRD_ETHER`: addresses are MAC addresses.
-const ETHERNET: u16 = 1;
-
-const UP: u32 = libc::IFF_UP as u32;
 
 /// A flag of a link that can be switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +24,10 @@ pub(in crate::linux) enum Flag {
 }
 
 impl Flag {
-    fn bit(self) -> u32 {
+    fn bit(self) -> LinkFlags {
         match self {
-            Self::Up => UP,
-            Self::Promiscuous => libc::IFF_PROMISC as u32,
+            Self::Up => LinkFlags::Up,
+            Self::Promiscuous => LinkFlags::Promisc,
         }
     }
 
@@ -55,126 +53,122 @@ pub(in crate::linux) struct Creation<'a> {
 /// Makes a link: everything about it that the kernel takes in one message. Its alias is not among that.
 pub(in crate::linux) fn create(datagram: &mut Datagram, creation: &Creation<'_>) {
     let Creation { link, master, peer_namespace } = *creation;
-    let flags = if link.up { UP } else { 0 };
-    let header = ifinfomsg(libc::AF_UNSPEC, 0, flags, flags);
-    datagram.push(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &header, |message| {
-        basics(message, &link.name, link.mtu, link.mac);
-        if let Some(master) = master {
-            message.u32(libc::IFLA_MASTER, master);
+    let mut attributes = basics(&link.name, link.mtu, link.mac);
+    attributes.extend(master.map(LinkAttribute::Controller));
+    if matches!(link.kind, LinkKind::Veth { .. }) {
+        attributes.extend(ONE_QUEUE);
+    }
+    let mut info = vec![LinkInfo::Kind(InfoKind::from(link.kind.name()))];
+    match &link.kind {
+        LinkKind::Veth { peer } => {
+            info.push(LinkInfo::Data(InfoData::Veth(veth_peer(peer, peer_namespace))));
         }
-        if matches!(link.kind, LinkKind::Veth { .. }) {
-            one_queue(message);
+        LinkKind::Bridge { vlan_filtering: true } => {
+            info.push(LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])));
         }
-        message.nest(libc::IFLA_LINKINFO, |info| {
-            info.text(libc::IFLA_INFO_KIND, link.kind.name());
-            match &link.kind {
-                LinkKind::Veth { peer } => {
-                    info.nest(libc::IFLA_INFO_DATA, |data| veth_peer(data, peer, peer_namespace));
-                }
-                LinkKind::Bridge { vlan_filtering: true } => {
-                    info.nest(libc::IFLA_INFO_DATA, |data| {
-                        data.u8(IFLA_BR_VLAN_FILTERING, 1);
-                    });
-                }
-                LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy => {}
-            }
-        });
-    });
+        LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy => {}
+    }
+    attributes.push(LinkAttribute::LinkInfo(info));
+    let mut message = message(0, attributes);
+    if link.up {
+        switch(&mut message, LinkFlags::Up, true);
+    }
+    datagram.request(libc::NLM_F_CREATE | libc::NLM_F_EXCL, &NewLink(message));
 }
 
-fn veth_peer(data: &mut Attributes<'_>, peer: &VethPeer, namespace: Option<BorrowedFd<'_>>) {
-    data.nest_after(VETH_INFO_PEER, &ifinfomsg(libc::AF_UNSPEC, 0, 0, 0), |message| {
-        basics(message, &peer.name, peer.mtu, peer.mac);
-        one_queue(message);
-        if let Some(namespace) = namespace {
-            message.u32(libc::IFLA_NET_NS_FD, namespace.as_raw_fd() as u32);
-        }
-    });
+fn veth_peer(peer: &VethPeer, namespace: Option<BorrowedFd<'_>>) -> InfoVeth {
+    let mut attributes = basics(&peer.name, peer.mtu, peer.mac);
+    attributes.extend(ONE_QUEUE);
+    attributes.extend(namespace.map(|namespace| LinkAttribute::NetNsFd(namespace.as_raw_fd())));
+    InfoVeth::Peer(message(0, attributes))
 }
 
-fn basics(message: &mut Attributes<'_>, name: &LinkName, mtu: Option<u32>, mac: Option<MacAddr>) {
-    message.text(libc::IFLA_IFNAME, name.as_str());
-    if let Some(mtu) = mtu {
-        message.u32(libc::IFLA_MTU, mtu);
-    }
-    if let Some(mac) = mac {
-        message.bytes(libc::IFLA_ADDRESS, &mac.bytes());
-    }
+fn basics(name: &LinkName, mtu: Option<u32>, mac: Option<MacAddr>) -> Vec<LinkAttribute> {
+    let mut attributes = vec![named(name)];
+    attributes.extend(mtu.map(LinkAttribute::Mtu));
+    attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.bytes().to_vec())));
+    attributes
 }
 
 /// Without this a veth is made with a queue per possible CPU and then cut back to one, which waits for an RCU grace
 /// period under the lock of all of rtnetlink (`veth_init_queues()`): 0.9 ms instead of 0.6.
-fn one_queue(message: &mut Attributes<'_>) {
-    message.u32(libc::IFLA_NUM_TX_QUEUES, 1).u32(libc::IFLA_NUM_RX_QUEUES, 1);
-}
+const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
 
-/// Asks about a link. Without the counters, which take the kernel longer than all the rest.
+/// Asks about a link.
 pub(in crate::linux) fn get(datagram: &mut Datagram, name: &LinkName) {
-    datagram.push(libc::RTM_GETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, 0, 0, 0), |message| {
-        message.text(libc::IFLA_IFNAME, name.as_str()).u32(libc::IFLA_EXT_MASK, SKIP_STATS);
-    });
+    datagram.request(0, &GetLink(message(0, vec![named(name), without_counters()])));
 }
 
 /// Asks about a link by its index.
 pub(in crate::linux) fn get_by_index(datagram: &mut Datagram, index: u32) {
-    datagram.push(libc::RTM_GETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, index, 0, 0), |message| {
-        message.u32(libc::IFLA_EXT_MASK, SKIP_STATS);
-    });
+    datagram.request(0, &GetLink(message(index, vec![without_counters()])));
 }
 
-/// Asks about a link in another namespace, which the socket's own has a number for.
+/// Asks about a link in another namespace, which the socket's own has a number for (Linux 4.20).
 pub(in crate::linux) fn get_elsewhere(datagram: &mut Datagram, index: u32, namespace: i32) {
-    datagram.push(libc::RTM_GETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, index, 0, 0), |message| {
-        message.u32(libc::IFLA_EXT_MASK, SKIP_STATS).u32(IFLA_TARGET_NETNSID, namespace as u32);
-    });
+    // IFLA_TARGET_NETNSID's older name.
+    let namespace = LinkAttribute::IfNetnsId(namespace);
+    datagram.request(0, &GetLink(message(index, vec![without_counters(), namespace])));
 }
 
 /// Asks about every link.
 pub(in crate::linux) fn get_all(datagram: &mut Datagram) {
-    datagram.push(libc::RTM_GETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, 0, 0, 0), |message| {
-        message.u32(libc::IFLA_EXT_MASK, SKIP_STATS);
-    });
+    datagram.request(0, &GetLink(message(0, vec![without_counters()])));
 }
 
-const SKIP_STATS: u32 = libc::RTEXT_FILTER_SKIP_STATS as u32;
-/// `IFLA_TARGET_NETNSID` (Linux 4.20).
-const IFLA_TARGET_NETNSID: u16 = 46;
+/// The counters take the kernel longer than all the rest.
+fn without_counters() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
 
 /// Switches a flag of a link, by name.
 pub(in crate::linux) fn set_flag(datagram: &mut Datagram, name: &LinkName, flag: Flag, on: bool) {
-    let value = if on { flag.bit() } else { 0 };
-    datagram.push(libc::RTM_SETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, 0, value, flag.bit()), |message| {
-        message.text(libc::IFLA_IFNAME, name.as_str());
-    });
+    let mut message = message(0, vec![named(name)]);
+    switch(&mut message, flag.bit(), on);
+    datagram.request(0, &SetLink(message));
 }
 
 /// Sets a link's alias.
 pub(in crate::linux) fn set_alias(datagram: &mut Datagram, index: u32, alias: &Mark) {
-    datagram.push(libc::RTM_SETLINK, 0, &ifinfomsg(libc::AF_UNSPEC, index, 0, 0), |message| {
-        message.bytes(libc::IFLA_IFALIAS, alias.as_str().as_bytes());
-    });
+    let alias = LinkAttribute::IfAlias(alias.as_str().to_owned());
+    datagram.request(0, &SetLink(message(index, vec![alias])));
 }
 
 /// Removes a link, by name.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, name: &LinkName) {
-    datagram.push(libc::RTM_DELLINK, 0, &ifinfomsg(libc::AF_UNSPEC, 0, 0, 0), |message| {
-        message.text(libc::IFLA_IFNAME, name.as_str());
-    });
+    datagram.request(0, &DelLink(message(0, vec![named(name)])));
+}
+
+fn named(name: &LinkName) -> LinkAttribute {
+    LinkAttribute::IfName(name.as_str().to_owned())
+}
+
+fn switch(message: &mut LinkMessage, flag: LinkFlags, on: bool) {
+    message.header.change_mask = flag;
+    message.header.flags = if on { flag } else { LinkFlags::empty() };
+}
+
+/// A message of no particular family.
+pub(super) fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
 }
 
 /// A link as the kernel shows it; `None` for bytes that do not, or whose name could not be ours to use.
 pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
-    let hardware = get_u16(body, 2)?;
-    let flags = get_u32(body, 8)?;
+    let header = LinkHeader::parse(body).ok()?;
     let details = body.get(HEADER..)?;
     let name = LinkName::new(text(attribute(details, libc::IFLA_IFNAME)?)?).ok()?;
-    let mut link = LinkState::new(get_u32(body, 4)?, name, "");
-    link.up = flags & UP != 0;
-    link.carrier = flags & libc::IFF_LOWER_UP as u32 != 0;
-    link.promiscuous = flags & libc::IFF_PROMISC as u32 != 0;
+    let mut link = LinkState::new(header.index, name, "");
+    link.up = header.flags.contains(LinkFlags::Up);
+    link.carrier = header.flags.contains(LinkFlags::LowerUp);
+    link.promiscuous = header.flags.contains(LinkFlags::Promisc);
+    let is_ethernet = header.link_layer_type == LinkLayerType::Ether;
     for (kind, value) in attributes(details) {
         match kind {
-            libc::IFLA_ADDRESS if hardware == ETHERNET => link.mac = value.try_into().ok().map(MacAddr::new),
+            libc::IFLA_ADDRESS if is_ethernet => link.mac = value.try_into().ok().map(MacAddr::new),
             libc::IFLA_MTU => link.mtu = get_u32(value, 0)?,
             libc::IFLA_MASTER => link.master = get_u32(value, 0),
             libc::IFLA_IFALIAS => link.alias = text(value).map(str::to_owned),
@@ -191,19 +185,4 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
         }
     }
     Some(link)
-}
-
-/// `struct ifinfomsg`.
-pub(in crate::linux) fn ifinfomsg(family: i32, index: u32, flags: u32, change: u32) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[0] = family as u8;
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..].copy_from_slice(&change.to_ne_bytes());
-    header
-}
-
-/// Text, with or without a NUL at its end.
-pub(in crate::linux) fn text(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value.split(|byte| *byte == 0).next()?).ok()
 }

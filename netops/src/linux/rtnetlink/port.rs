@@ -1,20 +1,20 @@
 //! Bridge ports: `RTM_SETLINK` and `RTM_DELLINK` of family `AF_BRIDGE` (`linux/if_bridge.h`).
 
-use super::link::{HEADER, ifinfomsg};
-use crate::linux::netlink::{Attributes, Datagram, attribute, attributes, get_u16, get_u32};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage::{DelLink, SetLink};
+use netlink_packet_route::link::{
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkMessage, LinkProtoInfoBridge,
+};
+
+use super::link::{self, HEADER};
+use crate::linux::netlink::{Datagram, attribute, attributes, get_u16, get_u32, text};
 use crate::name::LinkName;
 use crate::resource::{Port, PortVlan};
 
 /// `IFLA_BRPORT_*` (`linux/if_link.h`).
 const MODE: u16 = 4;
 const ISOLATED: u16 = 33;
-/// `BRIDGE_VLAN_INFO_*` (`linux/if_bridge.h`): the flags of a `struct bridge_vlan_info`.
-const PVID: u16 = 1 << 1;
-const UNTAGGED: u16 = 1 << 2;
-const RANGE_BEGIN: u16 = 1 << 3;
-const RANGE_END: u16 = 1 << 4;
-/// `IFLA_BRIDGE_VLAN_INFO` (`linux/if_bridge.h`).
-const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 /// The VLAN that every port of a filtering bridge starts in.
 const DEFAULT_VLAN: PortVlan = PortVlan { first: 1, last: 1, access: false };
 
@@ -24,42 +24,46 @@ pub(in crate::linux) fn set(datagram: &mut Datagram, index: u32, port: &Port, ne
     let before = datagram.len();
     // The default VLAN goes first: an access port's own VLAN then becomes the PVID on a clean slate.
     if port.drop_default_vlan {
-        let header = ifinfomsg(libc::AF_BRIDGE, index, 0, 0);
-        datagram.push(libc::RTM_DELLINK, 0, &header, |message| {
-            message.nest(libc::IFLA_AF_SPEC, |spec| vlan(spec, &DEFAULT_VLAN));
-        });
+        datagram.request(0, &DelLink(message(index, vec![vlans(&[DEFAULT_VLAN])])));
     }
-    let flags = !new || port.hairpin || port.isolated;
-    if flags || !port.vlans.is_empty() {
-        datagram.push(libc::RTM_SETLINK, 0, &ifinfomsg(libc::AF_BRIDGE, index, 0, 0), |message| {
-            if flags {
-                message.nest(libc::IFLA_PROTINFO, |info| {
-                    info.u8(MODE, port.hairpin.into()).u8(ISOLATED, port.isolated.into());
-                });
-            }
-            if !port.vlans.is_empty() {
-                message
-                    .nest(libc::IFLA_AF_SPEC, |spec| port.vlans.iter().for_each(|range| vlan(spec, range)));
-            }
-        });
+    let mut attributes = Vec::new();
+    if !new || port.hairpin || port.isolated {
+        let flag = |kind, on: bool| LinkProtoInfoBridge::Other(DefaultNla::new(kind, vec![on.into()]));
+        let flags = vec![flag(MODE, port.hairpin), flag(ISOLATED, port.isolated)];
+        attributes.push(LinkAttribute::ProtoInfoBridge(flags));
+    }
+    if !port.vlans.is_empty() {
+        attributes.push(vlans(&port.vlans));
+    }
+    if !attributes.is_empty() {
+        datagram.request(0, &SetLink(message(index, attributes)));
     }
     datagram.len() - before
 }
 
+fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = link::message(index, attributes);
+    message.header.interface_family = AddressFamily::Bridge;
+    message
+}
+
 /// A range is two entries, a single VLAN one. The kernel refuses a range that is to be the PVID.
-fn vlan(spec: &mut Attributes<'_>, range: &PortVlan) {
-    let flags = if range.access { PVID | UNTAGGED } else { 0 };
-    let mut entry = |flags: u16, id: u16| {
-        let [a, b] = flags.to_ne_bytes();
-        let [c, d] = id.to_ne_bytes();
-        spec.bytes(IFLA_BRIDGE_VLAN_INFO, &[a, b, c, d]);
-    };
-    if range.first == range.last {
-        entry(flags, range.first);
-    } else {
-        entry(flags | RANGE_BEGIN, range.first);
-        entry(flags | RANGE_END, range.last);
+fn vlans(ranges: &[PortVlan]) -> LinkAttribute {
+    let mut entries = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let mut flags = BridgeVlanInfoFlags::empty();
+        if range.access {
+            flags |= BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+        }
+        let entry = |more, vid| AfSpecBridge::VlanInfo(BridgeVlanInfo { flags: flags | more, vid });
+        if range.first == range.last {
+            entries.push(entry(BridgeVlanInfoFlags::empty(), range.first));
+        } else {
+            entries.push(entry(BridgeVlanInfoFlags::RangeBegin, range.first));
+            entries.push(entry(BridgeVlanInfoFlags::RangeEnd, range.last));
+        }
     }
+    LinkAttribute::AfSpecBridge(entries)
 }
 
 /// Whether a port is as wanted already.
@@ -75,7 +79,7 @@ pub(in crate::linux) fn has_all(port: &Port, wanted: &Port) -> bool {
 pub(in crate::linux) fn parse(name: &LinkName, body: &[u8]) -> Option<Port> {
     let info = attribute(body.get(HEADER..)?, libc::IFLA_LINKINFO)?;
     let kind = attribute(info, libc::IFLA_INFO_SLAVE_KIND)?;
-    if kind.split(|byte| *byte == 0).next() != Some(b"bridge") {
+    if text(kind) != Some("bridge") {
         return None;
     }
     let data = attribute(info, libc::IFLA_INFO_SLAVE_DATA).unwrap_or_default();
@@ -89,7 +93,7 @@ pub(in crate::linux) fn parse(name: &LinkName, body: &[u8]) -> Option<Port> {
     })
 }
 
-/// `RTM_GETVLAN` (Linux 5.6), which unlike a dump of `AF_BRIDGE` links can be asked about one port.
+/// `RTM_GETVLAN` (Linux 5.6), which the library does not have, and which unlike a dump of `AF_BRIDGE` links can be asked about one port.
 const RTM_GETVLAN: u16 = 114;
 /// `BRIDGE_VLANDB_ENTRY`, `BRIDGE_VLANDB_ENTRY_INFO`, `BRIDGE_VLANDB_ENTRY_RANGE` (`linux/if_bridge.h`).
 const ENTRY: u16 = 1;
@@ -113,7 +117,7 @@ pub(in crate::linux) fn parse_vlans(body: &[u8]) -> impl Iterator<Item = PortVla
         let info = attribute(entry, ENTRY_INFO)?;
         let (flags, first) = (get_u16(info, 0)?, get_u16(info, 2)?);
         let last = attribute(entry, ENTRY_RANGE).and_then(|value| get_u16(value, 0)).unwrap_or(first);
-        Some(PortVlan { first, last, access: flags & PVID != 0 })
+        Some(PortVlan { first, last, access: flags & BridgeVlanInfoFlags::Pvid.bits() != 0 })
     })
 }
 

@@ -3,17 +3,20 @@
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::RouteNetlinkMessage::{DelRoute, GetRoute, NewRoute};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
 
-use super::address::{family, ip, parse_ip};
-use crate::linux::netlink::{Attributes, Datagram, attribute, get_u16, get_u32};
+use super::address::{family, parse_ip};
+use crate::linux::netlink::{Datagram, attribute, get_u16, get_u32};
 use crate::name::LinkName;
 use crate::resource::Route;
 
 /// Length of `struct rtmsg`, and of `struct rtnexthop`.
 const HEADER: usize = 12;
 const HOP_HEADER: usize = 8;
-/// `RTNH_F_ONLINK`, which works as a flag of the whole route (`linux/rtnetlink.h`).
-const ONLINK: u32 = 4;
 /// `RTA_VIA`, which not every C library's headers have.
 const RTA_VIA: u16 = 18;
 /// `RTAX_MTU`, `RTAX_ADVMSS`: the metrics in `RTA_METRICS`.
@@ -26,96 +29,64 @@ const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 /// one that is there already, next hop and all, is `EEXIST` nevertheless.
 pub(in crate::linux) fn create(datagram: &mut Datagram, index: u32, route: &Route) {
     // IPv6 has no such thing.
-    let scope = route.scope.unwrap_or(match (route.destination, route.gateway) {
-        (IpNet::V4(_), None) => libc::RT_SCOPE_LINK,
-        _ => libc::RT_SCOPE_UNIVERSE,
+    let scope = route.scope.map(RouteScope::from).unwrap_or(match (route.destination, route.gateway) {
+        (IpNet::V4(_), None) => RouteScope::Link,
+        _ => RouteScope::Universe,
     });
-    push(
-        datagram,
-        libc::RTM_NEWROUTE,
-        libc::NLM_F_CREATE,
-        index,
-        route,
-        (libc::RTPROT_BOOT, scope),
-        |message| {
-            if route.mtu.is_some() || route.advmss.is_some() {
-                message.nest(libc::RTA_METRICS, |metrics| {
-                    for (kind, value) in [(RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss)] {
-                        if let Some(value) = value {
-                            metrics.u32(kind, value);
-                        }
-                    }
-                });
-            }
-        },
-    );
+    let mut message = message(index, route, RouteProtocol::Boot, scope);
+    let metrics = [route.mtu.map(RouteMetric::Mtu), route.advmss.map(RouteMetric::Advmss)];
+    let metrics: Vec<_> = metrics.into_iter().flatten().collect();
+    if !metrics.is_empty() {
+        message.attributes.push(RouteAttribute::Metrics(metrics));
+    }
+    datagram.request(libc::NLM_F_CREATE, &NewRoute(message));
 }
 
 /// Removes a route, whoever made it.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, index: u32, route: &Route) {
-    let scope = route.scope.unwrap_or(libc::RT_SCOPE_NOWHERE);
-    push(datagram, libc::RTM_DELROUTE, 0, index, route, (libc::RTPROT_UNSPEC, scope), |_| {});
+    let scope = route.scope.map_or(RouteScope::NoWhere, RouteScope::from);
+    datagram.request(0, &DelRoute(message(index, route, RouteProtocol::Unspec, scope)));
 }
 
-fn push(
-    datagram: &mut Datagram,
-    kind: u16,
-    flags: i32,
-    index: u32,
-    route: &Route,
-    (protocol, scope): (u8, u8),
-    more: impl FnOnce(&mut Attributes<'_>),
-) {
+fn message(index: u32, route: &Route, protocol: RouteProtocol, scope: RouteScope) -> RouteMessage {
     let destination = route.destination.trunc();
     let table = route.table.unwrap_or(MAIN);
-    let mut header = [0; HEADER];
-    header[0] = family(destination.addr()) as u8;
-    header[1] = destination.prefix_len();
-    // Tables past what the field holds are only in the attribute.
-    header[4] = u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC);
-    header[5] = protocol;
-    header[6] = scope;
-    header[7] = libc::RTN_UNICAST;
-    header[8..].copy_from_slice(&(if route.onlink { ONLINK } else { 0 }).to_ne_bytes());
-    datagram.push(kind, flags, &header, |message| {
-        if destination.prefix_len() > 0 {
-            ip(message, libc::RTA_DST, destination.addr());
-        }
-        match route.gateway {
-            Some(gateway) if family(gateway) == family(destination.addr()) => {
-                ip(message, libc::RTA_GATEWAY, gateway);
-            }
-            Some(gateway) => via(message, gateway),
-            None => {}
-        }
-        message.u32(libc::RTA_OIF, index).u32(libc::RTA_TABLE, table);
-        if let Some(metric) = route.metric {
-            message.u32(libc::RTA_PRIORITY, metric);
-        }
-        if let Some(source) = route.source {
-            ip(message, libc::RTA_PREFSRC, source);
-        }
-        more(message);
-    });
-}
-
-/// A next hop of the other family (RFC 5549): `struct rtvia`.
-fn via(message: &mut Attributes<'_>, gateway: IpAddr) {
-    let mut value = (family(gateway) as u16).to_ne_bytes().to_vec();
-    match gateway {
-        IpAddr::V4(address) => value.extend(address.octets()),
-        IpAddr::V6(address) => value.extend(address.octets()),
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(destination.addr()),
+        destination_prefix_length: destination.prefix_len(),
+        // Tables past what the field holds are only in the attribute.
+        table: u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
+        protocol,
+        scope,
+        kind: RouteType::Unicast,
+        flags: if route.onlink { RouteFlags::Onlink } else { RouteFlags::empty() },
+        ..RouteHeader::default()
+    };
+    let attributes = &mut message.attributes;
+    if destination.prefix_len() > 0 {
+        attributes.push(RouteAttribute::Destination(destination.addr().into()));
     }
-    message.bytes(RTA_VIA, &value);
+    attributes.extend(route.gateway.map(|gateway| {
+        if family(gateway) == family(destination.addr()) {
+            RouteAttribute::Gateway(gateway.into())
+        } else {
+            // A next hop of the other family (RFC 5549).
+            RouteAttribute::Via(gateway.into())
+        }
+    }));
+    attributes.extend([RouteAttribute::Oif(index), RouteAttribute::Table(table)]);
+    attributes.extend(route.metric.map(RouteAttribute::Priority));
+    attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
+    message
 }
 
 /// Asks for the routes of one family out of one interface.
-pub(in crate::linux) fn get(datagram: &mut Datagram, family: i32, index: u32) {
-    let mut header = [0; HEADER];
-    header[0] = family as u8;
-    datagram.push(libc::RTM_GETROUTE, 0, &header, |message| {
-        message.u32(libc::RTA_OIF, index);
-    });
+pub(in crate::linux) fn get(datagram: &mut Datagram, family: AddressFamily, index: u32) {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.attributes = vec![RouteAttribute::Oif(index)];
+    datagram.request(0, &GetRoute(message));
 }
 
 /// The routes out of an interface that a message tells of: none if it is not about unicast, or about the table of
@@ -125,19 +96,18 @@ pub(in crate::linux) fn parse(body: &[u8], index: u32, link: &LinkName) -> Vec<R
 }
 
 fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
+    let header = RouteHeader::parse(body).ok()?;
     let details = body.get(HEADER..)?;
-    let (prefix, scope, kind) = (*body.get(1)?, *body.get(6)?, *body.get(7)?);
-    let flags = get_u32(body, 8)?;
     let number = |kind| attribute(details, kind).and_then(|value| get_u32(value, 0));
-    let table = number(libc::RTA_TABLE).unwrap_or(u32::from(*body.get(4)?));
-    if kind != libc::RTN_UNICAST || table == LOCAL || flags & libc::RTM_F_CLONED != 0 {
+    let table = number(libc::RTA_TABLE).unwrap_or_else(|| header.table.into());
+    if header.kind != RouteType::Unicast || table == LOCAL || header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
-    let destination = match (i32::from(*body.first()?), attribute(details, libc::RTA_DST)) {
-        (libc::AF_INET, None) => IpNet::V4(Ipv4Net::default()),
-        (libc::AF_INET6, None) => IpNet::V6(Ipv6Net::default()),
+    let destination = match (header.address_family, attribute(details, libc::RTA_DST)) {
+        (AddressFamily::Inet, None) => IpNet::V4(Ipv4Net::default()),
+        (AddressFamily::Inet6, None) => IpNet::V6(Ipv6Net::default()),
         (_, None) => return None,
-        (_, Some(address)) => IpNet::new(parse_ip(address)?, prefix).ok()?,
+        (_, Some(address)) => IpNet::new(parse_ip(address)?, header.destination_prefix_length).ok()?,
     };
     let metrics = attribute(details, libc::RTA_METRICS).unwrap_or_default();
     let metric = |kind| attribute(metrics, kind).and_then(|value| get_u32(value, 0));
@@ -145,21 +115,21 @@ fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
         source: attribute(details, libc::RTA_PREFSRC).and_then(parse_ip),
         metric: number(libc::RTA_PRIORITY),
         table: (table != MAIN).then_some(table),
-        scope: Some(scope),
+        scope: Some(header.scope.into()),
         mtu: metric(RTAX_MTU),
         advmss: metric(RTAX_ADVMSS),
         ..Route::new(destination, None, link.clone())
     };
-    let with_hop = |attributes: &[u8], flags: u32| Route {
+    let with_hop = |attributes: &[u8], flags: RouteFlags| Route {
         gateway: gateway(attributes),
-        onlink: flags & ONLINK != 0,
+        onlink: flags.contains(RouteFlags::Onlink),
         ..route.clone()
     };
     if let Some(hops) = attribute(details, libc::RTA_MULTIPATH) {
         let hops = next_hops(hops).filter(|hop| hop.index == index);
         return Some(hops.map(|hop| with_hop(hop.attributes, hop.flags)).collect());
     }
-    (number(libc::RTA_OIF)? == index).then(|| vec![with_hop(details, flags)])
+    (number(libc::RTA_OIF)? == index).then(|| vec![with_hop(details, header.flags)])
 }
 
 fn gateway(details: &[u8]) -> Option<IpAddr> {
@@ -169,7 +139,8 @@ fn gateway(details: &[u8]) -> Option<IpAddr> {
 
 /// One of several next hops (`struct rtnexthop`).
 struct NextHop<'a> {
-    flags: u32,
+    /// Those of a whole route mean the same.
+    flags: RouteFlags,
     index: u32,
     attributes: &'a [u8],
 }
@@ -178,7 +149,7 @@ fn next_hops(mut bytes: &[u8]) -> impl Iterator<Item = NextHop<'_>> {
     std::iter::from_fn(move || {
         let length = usize::from(get_u16(bytes, 0)?);
         let hop = NextHop {
-            flags: u32::from(*bytes.get(2)?),
+            flags: RouteFlags::from_bits_retain(u32::from(*bytes.get(2)?)),
             index: get_u32(bytes, 4)?,
             attributes: bytes.get(HOP_HEADER..length)?,
         };
