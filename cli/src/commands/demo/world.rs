@@ -10,7 +10,7 @@ use ipam::{BootId, DirStore};
 use ipnet::IpNet;
 use netops::{
     Address, Answer, Kernel, Link, LinkKind, LinkName, LinuxKernel, Namespace, Place, Plan, Query, Resource,
-    Sysctl, SysctlKey, VethPeer, read_links,
+    Sysctl, SysctlKey, VethPeer, read_link, read_links,
 };
 use plugin_kit::{DuplicateDetection, PrefixRoutes};
 use serde_json::Value;
@@ -158,7 +158,7 @@ fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> 
     for net in &near {
         plan.own(Place::Host, Resource::Address(Address::new(uplink.clone(), *net)));
     }
-    plan.own(Place::Host, Resource::LinkUp(uplink));
+    plan.own(Place::Host, Resource::LinkUp(uplink.clone()));
     let ips = far.iter().map(|net| IpConfig::new(*net)).collect();
     let addresses = AddResult { ips, ..AddResult::default() };
     let detection = DuplicateDetection::Skipped;
