@@ -56,7 +56,12 @@ impl Plan {
     /// # Errors
     /// As [`Kernel::read`].
     pub fn check(&self, kernel: &mut dyn Kernel) -> Result<Vec<Difference>, Error> {
-        let optional = |step: &&Step| matches!(&step.resource, Resource::Sysctl(sysctl) if sysctl.optional);
+        // Whether an address is a bridge's own cannot be seen later on.
+        let optional = |step: &&Step| match &step.resource {
+            Resource::Sysctl(sysctl) => sysctl.optional,
+            Resource::FixedMac(_) => true,
+            _ => false,
+        };
         let steps: Vec<_> = self.steps().iter().filter(|step| !optional(step)).collect();
         let facts = Facts::read(kernel, steps.iter().copied())?;
         Ok(steps.into_iter().flat_map(|step| facts.differences(step)).collect())

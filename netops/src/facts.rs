@@ -145,6 +145,10 @@ impl Facts {
                 "true".to_owned(),
                 self.link(place, link)?.promiscuous.to_string(),
             )]),
+            Resource::FixedMac(link) => {
+                let whose = |fixed: bool| if fixed { "its own" } else { "its ports'" }.to_owned();
+                Some(vec![("owner", whose(true), whose(self.link(place, link)?.operational))])
+            }
             Resource::Port(wanted) => {
                 let Some(Answer::Port(Some(actual))) =
                     self.answers.get(&(place, Query::Port(wanted.link.clone())))
@@ -241,7 +245,9 @@ fn queries(resource: &Resource) -> Vec<Query> {
             let own = Query::Link(link.name.clone());
             link.master.iter().cloned().map(Query::Link).chain([own]).collect()
         }
-        Resource::LinkUp(link) | Resource::Promiscuous(link) => vec![Query::Link(link.clone())],
+        Resource::LinkUp(link) | Resource::Promiscuous(link) | Resource::FixedMac(link) => {
+            vec![Query::Link(link.clone())]
+        }
         Resource::Port(port) => vec![Query::Port(port.link.clone())],
         Resource::Address(address) => vec![Query::Addresses(address.link.clone())],
         Resource::Settled(_) => Vec::new(),

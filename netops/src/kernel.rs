@@ -32,7 +32,7 @@ pub trait Kernel {
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
-    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::Port`],
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
     /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or
     /// [`Resource::SpoofCheck`] is removed only if its mark is the same: an address may have found a new owner since
     /// ([`Removed::Before`]). Where no container's namespace was given, all that was in it is gone.
@@ -140,6 +140,9 @@ pub struct LinkState {
     pub up: bool,
     /// It could carry packets (`IFF_LOWER_UP`).
     pub carrier: bool,
+    /// It does carry packets (`IFLA_OPERSTATE` is up, RFC 2863): a bridge, that one of its ports does. Known a moment after
+    /// it is so.
+    pub operational: bool,
     /// Promiscuous (`IFF_PROMISC`).
     pub promiscuous: bool,
     /// The index of the bridge that it is a port of.
@@ -164,6 +167,7 @@ impl LinkState {
             mtu: 1500,
             up: false,
             carrier: false,
+            operational: false,
             promiscuous: false,
             master: None,
             alias: None,

@@ -19,6 +19,10 @@ pub enum Resource {
     LinkUp(LinkName),
     /// An interface's promiscuous mode (`IFF_PROMISC`), on one that may have existed before.
     Promiscuous(LinkName),
+    /// A bridge's MAC address' being its own. One that never was given an address has its ports' lowest, and another
+    /// one as ports come and go; the one that it has is made its own. A bridge that carries packets already is left
+    /// alone: whoever made it so has ports in it that are not ours, and its neighbours know its address.
+    FixedMac(LinkName),
     /// How a bridge treats one of its ports.
     Port(Port),
     /// An address on an interface.
@@ -295,7 +299,9 @@ impl Resource {
     pub fn carrier(&self) -> Option<&str> {
         match self {
             Self::Link(_) | Self::Masquerade(_) | Self::SpoofCheck(_) => None,
-            Self::LinkUp(link) | Self::Promiscuous(link) | Self::Settled(link) => Some(link.as_str()),
+            Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
+                Some(link.as_str())
+            }
             Self::Port(port) => Some(port.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
             Self::Route(route) => Some(route.link.as_str()),
@@ -311,6 +317,7 @@ impl fmt::Display for Resource {
             Self::Link(link) => write!(f, "{} \"{}\"", link.kind.name(), link.name),
             Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
+            Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),
             Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),
             Self::Address(address) => write!(f, "address {} on \"{}\"", address.net, address.link),
             Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),

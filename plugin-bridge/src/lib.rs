@@ -99,6 +99,10 @@ fn plan_bridge(plan: &mut Plan, config: &Config, mac: MacAddr) {
         }),
     );
     plan.share(Place::Host, Resource::LinkUp(bridge.clone()));
+    if config.gateway != Gateway::None {
+        // Pods remember the gateway's.
+        plan.share(Place::Host, Resource::FixedMac(bridge.clone()));
+    }
     if config.reflection == Reflection::Promiscuous {
         plan.share(Place::Host, Resource::Promiscuous(bridge.clone()));
     }

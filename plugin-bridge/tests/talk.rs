@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // tests
 
-use netops::{LinkName, LinuxKernel, Place, Query, read_links};
+use netops::{Link, LinkKind, LinkName, LinuxKernel, Place, Plan, Query, Resource, read_link, read_links};
 use plugin_bridge::Bridge;
 use plugin_kit::Kit;
 use plugin_kit::testing::{Node, TestCall};
@@ -49,4 +49,33 @@ fn pods_reach_one_another_and_their_gateway_over_ipv4_and_ipv6_at_once() {
         read_links(&mut kernel, Place::Host).unwrap().into_iter().map(|link| link.name.to_string()).collect()
     });
     assert_eq!(names, ["lo", "cni0"]);
+}
+
+#[test]
+fn a_bridge_that_was_there_keeps_the_address_that_it_had() {
+    let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
+    let name = LinkName::new("cni0").unwrap();
+    let bridge = || {
+        let kind = LinkKind::Bridge { vlan_filtering: false };
+        let mut plan = Plan::new();
+        plan.own(Place::Host, Resource::Link(Link { up: true, ..Link::new(name.clone(), kind) }));
+        plan.apply(&mut LinuxKernel::new(None)).unwrap();
+    };
+    let mac =
+        || node.on_host(|| read_link(&mut LinuxKernel::new(None), Place::Host, &name).unwrap().unwrap().mac);
+    let call = |container: &str| {
+        TestCall::new(json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isGateway": true,
+            "ipam": {"type": "host-local", "dataDir": leases.path(), "subnet": "10.22.0.0/16"},
+        }))
+        .container(container)
+    };
+    node.on_host(bridge);
+    let before = mac();
+    let result = node.add(&plugin, &call("a")).unwrap();
+    assert_eq!(mac(), before);
+    node.add(&plugin, &call("b")).unwrap();
+    node.del(&plugin, &call("a").previous(&result)).unwrap();
+    assert_eq!(mac(), before);
+    assert_eq!(result.interfaces[0].mac, before.map(|mac| mac.to_string()));
 }

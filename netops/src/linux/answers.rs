@@ -9,6 +9,7 @@ use crate::name::LinkName;
 ///
 /// # Panics
 /// If that goes wrong.
+#[cfg_attr(not(feature = "fuzzing"), allow(unreachable_pub))] // exported with that feature only
 pub fn read_as_answers(bytes: &[u8]) {
     for message in messages(bytes) {
         read_body(message.body);

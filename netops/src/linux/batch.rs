@@ -92,6 +92,7 @@ impl<'a> Batch<'a> {
             Resource::Link(link) => self.queue_link(link, resource),
             Resource::LinkUp(name) => self.queue_flag(name, Flag::Up),
             Resource::Promiscuous(name) => self.queue_flag(name, Flag::Promiscuous),
+            Resource::FixedMac(name) => self.queue_fixed_mac(name, resource),
             Resource::Port(port) => self.queue_port(port, resource),
             Resource::Address(address) => {
                 let index = self.index(&address.link, resource)?;
@@ -163,6 +164,24 @@ impl<'a> Batch<'a> {
         }
         link::set_flag(&mut self.datagram, name, flag, true);
         self.expect(Purpose::Make, Created::New);
+        Ok(())
+    }
+
+    /// An address that is set is a bridge's own from then on, also the one that it has (`br_set_mac_address()`).
+    fn queue_fixed_mac(&mut self, name: &LinkName, resource: &Resource) -> Result<(), Stop> {
+        if self.is_fresh(name)? {
+            // It was made with one.
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        }
+        let index = self.index(name, resource)?;
+        match read::link(self.kernel, self.place, name)?.and_then(|link| link.mac) {
+            Some(mac) => {
+                link::set_mac(&mut self.datagram, index, mac);
+                self.expect(Purpose::Make, Created::New);
+            }
+            None => self.outcomes.push(Ok(Created::Kept)),
+        }
         Ok(())
     }
 

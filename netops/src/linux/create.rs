@@ -52,6 +52,7 @@ impl Means {
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::Promiscuous(_)
+            | Resource::FixedMac(_)
             | Resource::Port(_)
             | Resource::Address(_)
             | Resource::Route(_) => Self::Rtnetlink,

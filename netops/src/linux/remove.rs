@@ -118,7 +118,8 @@ fn write_request(
             None => return Ok(None),
         },
         // These have no opposite.
-        Resource::Port(_)
+        Resource::FixedMac(_)
+        | Resource::Port(_)
         | Resource::Settled(_)
         | Resource::Sysctl(_)
         | Resource::Masquerade(_)

@@ -157,6 +157,11 @@ impl Machine {
                 let before = std::mem::replace(&mut link.promiscuous, true);
                 Ok(if before { Created::Kept } else { Created::New })
             }
+            Resource::FixedMac(link) => {
+                let link = namespace.link_mut(link)?;
+                let before = std::mem::replace(&mut link.mac_given, true);
+                Ok(if before { Created::Kept } else { Created::New })
+            }
             Resource::Port(port) => links::set_port(namespace, port, has_vlans),
             Resource::Address(address) => addresses::add(namespace, address),
             Resource::Settled(link) => {
@@ -224,7 +229,7 @@ impl Machine {
                 let own = namespace.spoof_checks.get(port).is_some_and(|entry| entry.mark == *mark);
                 own && namespace.spoof_checks.remove(port).is_some()
             }
-            Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
+            Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
         };
         links::settle(self);
         Ok(if was_there { Removed::Now } else { Removed::Before })

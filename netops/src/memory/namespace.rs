@@ -158,6 +158,9 @@ impl Interface {
             mtu: self.mtu,
             up: self.up,
             carrier,
+            operational: self.up
+                && carrier
+                && !matches!(self.kind, Kind::Loopback | Kind::Bridge { had_ports: false }),
             promiscuous: self.promiscuous,
             master: self.bridge(),
             alias: self.alias.clone(),

@@ -20,6 +20,7 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
         Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),
+        Resource::FixedMac(link) => format!("\"{link}\" keeps its address, whatever ports it gets."),
         Resource::Port(port) => format!("How the bridge treats its port \"{}\".", port.link),
         Resource::Address(address) => format!("Address {} on \"{}\".", address.net, address.link),
         Resource::Settled(link) => format!("Wait until nobody has claimed the addresses of \"{link}\"."),

@@ -85,6 +85,8 @@ impl Script {
             Resource::Link(link) => step.add_link(link)?,
             Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "up"]),
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "on"]),
+            // A script makes the bridge itself, with an address.
+            Resource::FixedMac(_) => {}
             Resource::Port(port) => step.set_port(port),
             Resource::Address(address) => step.add_address(address),
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
@@ -108,7 +110,7 @@ impl Script {
             Resource::Route(route) => step.route("delete", route),
             Resource::Masquerade(masquerade) => step.remove_masquerade(masquerade),
             Resource::SpoofCheck(check) => step.remove_spoof_check(check)?,
-            Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
+            Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
-    LinkLayerType, LinkMessage,
+    LinkLayerType, LinkMessage, State,
 };
 
 use crate::kernel::LinkState;
@@ -134,6 +134,11 @@ pub(in crate::linux) fn set_alias(datagram: &mut Datagram, index: u32, alias: &M
     datagram.request(0, &SetLink(message(index, vec![alias])));
 }
 
+/// Sets a link's MAC address.
+pub(in crate::linux) fn set_mac(datagram: &mut Datagram, index: u32, mac: MacAddr) {
+    datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Address(mac.bytes().to_vec())])));
+}
+
 /// Removes a link, by name.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, name: &LinkName) {
     datagram.request(0, &DelLink(message(0, vec![named(name)])));
@@ -170,6 +175,9 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
         match kind {
             libc::IFLA_ADDRESS if is_ethernet => link.mac = value.try_into().ok().map(MacAddr::new),
             libc::IFLA_MTU => link.mtu = get_u32(value, 0)?,
+            libc::IFLA_OPERSTATE => {
+                link.operational = value.first().copied().map(State::from) == Some(State::Up)
+            }
             libc::IFLA_MASTER => link.master = get_u32(value, 0),
             libc::IFLA_IFALIAS => link.alias = text(value).map(str::to_owned),
             libc::IFLA_LINK => link.peer_index = get_u32(value, 0),
