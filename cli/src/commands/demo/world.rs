@@ -1,5 +1,6 @@
 //! The scene: a node, which is this process, what is outside of it, and pods that wait to be attached.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Instant;
@@ -164,9 +165,17 @@ fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> 
     let detection = DuplicateDetection::Skipped;
     plugin_kit::plan_addresses(&mut plan, &end, &addresses, detection, PrefixRoutes::Kernel);
 
+    let failed =
+        |error: &dyn Display| Failure::new(Exit::Failed, format!("wire the node to the {OUTSIDE}: {error}"));
     let mut kernel = LinuxKernel::new(Some(Namespace::open(path_of(outside))?));
-    plan.apply(&mut kernel)
-        .map_err(|error| Failure::new(Exit::Failed, format!("wire the node to the {OUTSIDE}: {error}")))?;
+    plan.apply(&mut kernel).map_err(|error| failed(&error))?;
+    // The kernel takes note of a cable that is plugged in when it finds the time, or is asked (`rtnl_getlink()`); and
+    // answers for an IPv6 address when it has then joined the address's multicast group.
+    for (place, link) in [(Place::Container, end), (Place::Host, uplink)] {
+        read_link(&mut kernel, place, &link)?;
+        let settled = Resource::Settled(link);
+        kernel.create(place, &[&settled]).into_iter().try_for_each(|created| created.map(drop))?;
+    }
     Ok((far, near))
 }
 
