@@ -37,7 +37,8 @@ impl LinkName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`Invalid`] for an empty or over-long name, for `.` and `..`, and for a `/`, `:`, white space or NUL in it.
+    /// [`Invalid`] for an empty or over-long name, for `.` and `..`, and for a `/`, `:`, `%`, white space or NUL in it.
+    /// (`eth%d` is not a name to the kernel but the wish for one: it would make another.)
     pub fn new(name: &str) -> Result<Self, Invalid> {
         let reason = if name.is_empty() {
             "must not be empty"
@@ -45,8 +46,8 @@ impl LinkName {
             "must be at most 15 bytes long"
         } else if name == "." || name == ".." {
             "is a directory's name"
-        } else if name.chars().any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace()) {
-            "must not contain '/', ':', NUL or white space"
+        } else if name.chars().any(|c| matches!(c, '/' | ':' | '%' | '\0') || c.is_whitespace()) {
+            "must not contain '/', ':', '%', NUL or white space"
         } else {
             return Ok(Self(name.to_owned()));
         };
@@ -242,7 +243,7 @@ mod tests {
         for good in ["eth0", "a", "veth0123456789a", "eth0.100", "é"] {
             assert!(LinkName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "a\0", "0123456789abcdef"] {
+        for bad in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "a\0", "eth%d", "0123456789abcdef"] {
             assert!(LinkName::new(bad).is_err(), "{bad:?}");
         }
     }
