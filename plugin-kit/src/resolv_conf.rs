@@ -1,7 +1,7 @@
 //! `resolv.conf(5)`, as far as a CNI result can say it.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use cni_spec::{Dns, Error};
@@ -11,10 +11,19 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Reads name servers, domain, search list and options from a file.
 pub(crate) fn read(path: &Path) -> Result<Dns, Error> {
-    let failed = |e: std::io::Error| Error::io(format!("read ipam.resolvConf {}: {e}", path.display()));
-    let mut text = Vec::new();
-    File::open(path).map_err(failed)?.take(MAX_BYTES).read_to_end(&mut text).map_err(failed)?;
+    let failed = |e: io::Error| Error::io(format!("read ipam.resolvConf {}: {e}", path.display()));
+    let text = read_file(path).map_err(failed)?;
     Ok(parse(&String::from_utf8_lossy(&text)))
+}
+
+/// The content of a file that is one: what else a path may lead to, as a pipe, may be waited for for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn parse(text: &str) -> Dns {
@@ -40,6 +49,13 @@ fn parse(text: &str) -> Dns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_instead_of_waited_for() {
+        for path in ["/dev/zero", "/", "/proc/self/fd/.."] {
+            assert!(read(Path::new(path)).is_err(), "{path}");
+        }
+    }
 
     #[test]
     fn every_line_that_a_result_has_room_for_is_read() {
