@@ -69,7 +69,7 @@ fn open<'k>(
 }
 
 /// Removes what bears the owner's mark in nf_tables. With the attachment's previous result the entries are found by
-/// their addresses; without it all are looked through.
+/// their addresses; without it, or where it does not lead to all of them, all are looked through.
 fn remove_marked(
     call: &DelRequest,
     owner: &Owner,
@@ -77,20 +77,39 @@ fn remove_marked(
     kernel: &mut dyn Kernel,
 ) -> Vec<Error> {
     let mark = owner.mark();
-    let mut queries = vec![Query::SpoofCheck(owner.host_interface())];
-    match call.config.prev_result() {
-        // What has no address is not masqueraded. (And `loopback` is in every container.)
-        _ if addressing == Addressing::Never => {}
-        Ok(Some(previous)) if is_of(&previous, owner) => {
-            queries.extend(previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr())));
-        }
-        _ => queries.push(Query::Masquerades),
-    }
-    let found = match kernel.read(Place::Host, &queries) {
-        Ok(answers) => marked(answers, |other| *other == mark),
-        Err(error) => return vec![kernel_error(&error)],
+    let mut look = |queries: &[Query]| {
+        let answers = kernel.read(Place::Host, queries).map_err(|e| kernel_error(&e))?;
+        Ok::<_, Error>(marked(answers, |other| *other == mark))
     };
-    remove_all(kernel, &found)
+    let spoof_check = Query::SpoofCheck(owner.host_interface());
+    let everything = [spoof_check.clone(), Query::Masquerades];
+    let found = match call.config.prev_result() {
+        // What has no address is not masqueraded. (And `loopback` is in every container.)
+        _ if addressing == Addressing::Never => look(&[spoof_check]),
+        Ok(Some(previous)) if is_of(&previous, owner) => {
+            let masquerades = previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr()));
+            match look(&iter::once(spoof_check).chain(masquerades).collect::<Vec<_>>()) {
+                Ok(found) if masquerades_in(&found) < previous.ips.len() && may_masquerade(call) => {
+                    look(&everything)
+                }
+                found => found,
+            }
+        }
+        _ => look(&everything),
+    };
+    match found {
+        Ok(found) => remove_all(kernel, &found),
+        Err(error) => vec![error],
+    }
+}
+
+fn masquerades_in(found: &[(Place, Resource)]) -> usize {
+    found.iter().filter(|(_, resource)| matches!(resource, Resource::Masquerade(_))).count()
+}
+
+/// Whether the configuration says that the attachment masquerades, or cannot be read.
+fn may_masquerade(call: &DelRequest) -> bool {
+    !matches!(call.config.get::<bool>("ipMasq"), Ok(None | Some(false)))
 }
 
 /// Whether a result is the attachment's own, and not one that a runtime mixed up: it names the host's end of its cable,
