@@ -1,7 +1,7 @@
 //! What the author of a plugin writes, and what the commands of the specification make of it.
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
-use cni_spec::{AddResult, Error, NetworkConfig, SpecVersion};
+use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
 use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Resource};
 use serde::de::DeserializeOwned;
 
@@ -208,7 +208,7 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
         let previous = call.config.prev_result()?;
         let request = Request { call, owner, config, addresses, names, previous };
         let mut attachment = self.plugin.plan(&request, kernel)?;
-        override_dns(call, &mut attachment.result)?;
+        override_dns(call.config.dns()?, &mut attachment.result);
         Ok(attachment)
     }
 }
@@ -271,11 +271,12 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
 
     /// Makes what is not there yet of an attachment whose addresses are known.
     fn make(&mut self, request: &Request<'_, P::Config>, applied: &Plan) -> Result<AddResult, Error> {
+        let dns = request.call.config.dns()?;
         let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
         self.apply(&plan.without(applied))?;
         self.kit.plugin.complete(request, self.kernel, &mut result)?;
         self.record_shared_macs(&mut result);
-        override_dns(request.call, &mut result)?;
+        override_dns(dns, &mut result);
         Ok(result)
     }
 
@@ -348,10 +349,8 @@ fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
 }
 
 /// The configuration's `dns` stands before the IPAM plugin's.
-fn override_dns(call: &plugin::Request, result: &mut AddResult) -> Result<(), Error> {
-    let configured = call.config.dns()?;
+fn override_dns(configured: Dns, result: &mut AddResult) {
     if !configured.is_empty() {
         result.dns = configured;
     }
-    Ok(())
 }
