@@ -198,9 +198,9 @@ impl<'a> Call<'a> {
         self.node.inside(|| self.program().spawn().unwrap())
     }
 
-    /// Gives a process that was started its configuration.
+    /// Gives a process that was started its configuration, of which it need not read all.
     pub fn feed(&self, child: &mut Child) {
-        child.stdin.take().unwrap().write_all(&self.stdin).unwrap();
+        let _ = child.stdin.take().unwrap().write_all(&self.stdin);
     }
 
     fn program(&self) -> Command {

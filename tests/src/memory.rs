@@ -2,20 +2,32 @@
 
 use std::fs;
 
-use cnikit_tests::Call;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// `VmHWM` of a call's process at its end, in MiB.
+use crate::call::Call;
+
+/// The most memory that a call's process has had when it ends (`VmHWM`), in MiB.
 ///
-/// `getrusage` would tell of this program as well, whose memory the process shares until it is another program.
-pub(crate) fn peak(call: &Call<'_>) -> f64 {
+/// `getrusage` would tell of this program as well, whose memory the process shares until it executes the plugin.
+///
+/// # Panics
+/// If the process cannot be traced.
+pub fn peak_memory(call: &Call<'_>) -> f64 {
     // A plugin waits for its configuration: that is when it can be seized.
     let mut child = call.start();
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
     ptrace::seize(pid, Options::PTRACE_O_TRACEEXIT).expect("ptrace");
-    call.feed(&mut child);
+    std::thread::scope(|scope| {
+        // It need not read all, nor before it ends.
+        scope.spawn(|| call.feed(&mut child));
+        watched(pid)
+    })
+}
+
+/// Waits for the end of a process.
+fn watched(pid: Pid) -> f64 {
     let mut peak = 0.0;
     loop {
         match waitpid(pid, None).expect("wait") {

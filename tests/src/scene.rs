@@ -42,9 +42,29 @@ impl Scene {
         Self(settled(rename(scene, &names, None)))
     }
 
+    /// What a call that fails, or a DEL, must leave as it found it: everything but what an allocator remembers, and
+    /// tables with nothing in them.
+    pub fn owned(state: &State) -> Self {
+        let mut scene = settled(state.0.clone());
+        forget(&mut scene["files"]);
+        let ruleset = scene["nftables"]["ruleset"].as_str().unwrap_or_default();
+        let elements = ruleset.lines().filter(|line| line.contains("elements") || line.contains("comment"));
+        scene["nftables"]["ruleset"] = elements.collect();
+        Self(scene)
+    }
+
     /// The scene as JSON.
     pub fn json(&self) -> &Value {
         &self.0
+    }
+}
+
+/// Takes out of a directory the files that are not leases, and then itself if nothing is left.
+fn forget(directory: &mut Value) {
+    if let Value::Object(entries) = directory {
+        entries.retain(|name, _| name != "lock" && !name.starts_with("last_reserved_ip.") && name != "swept");
+        entries.values_mut().for_each(forget);
+        entries.retain(|_, entry| *entry != Value::Object(Map::new()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a node and its pods hold, in the words of other programs.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, thread};
@@ -65,12 +66,15 @@ impl State {
 
 /// What a network namespace holds: that of the calling thread.
 fn namespace() -> Value {
-    let links = by_name(ip("-d addr show"));
+    let [addresses] = ip("-d", ["addr show"]);
+    let [routes4, rules4] = ip("-d -4", ["route show table all", "rule show"]);
+    let [routes6, rules6] = ip("-d -6", ["route show table all", "rule show"]);
+    let links = by_name(addresses);
     let names: Vec<_> = links.keys().cloned().collect();
     json!({
         "links": links,
-        "routes": [ip("-d -4 route show table all"), ip("-d -6 route show table all")],
-        "rules": [ip("-4 rule show"), ip("-6 rule show")],
+        "routes": [routes4, routes6],
+        "rules": [rules4, rules6],
         "sysctls": sysctls(&names),
     })
 }
@@ -103,21 +107,22 @@ fn read(path: impl AsRef<Path>) -> String {
 }
 
 fn nftables() -> Value {
-    let ruleset = output("nft", "-s list ruleset");
+    let ruleset = output("nft", "-s list ruleset", "");
     // What iptables has put there, nft tells but in part.
     let chains = |program| {
-        output(program, "").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        output(program, "", "").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     };
-    let iptables: Vec<String> = if ruleset.contains(" ip filter ") || ruleset.contains(" ip nat ") {
+    let iptables: Vec<String> = if ruleset.contains("table ip filter ") || ruleset.contains("table ip nat ") {
         chains("iptables-save")
     } else {
         Vec::new()
     };
-    let ip6tables: Vec<String> = if ruleset.contains(" ip6 filter ") || ruleset.contains(" ip6 nat ") {
-        chains("ip6tables-save")
-    } else {
-        Vec::new()
-    };
+    let ip6tables: Vec<String> =
+        if ruleset.contains("table ip6 filter ") || ruleset.contains("table ip6 nat ") {
+            chains("ip6tables-save")
+        } else {
+            Vec::new()
+        };
     json!({"ruleset": ruleset, "iptables": iptables, "ip6tables": ip6tables})
 }
 
@@ -137,15 +142,32 @@ fn files(directory: &Path) -> Value {
     Value::Object(found)
 }
 
-fn ip(arguments: &str) -> Value {
-    let said = output("ip", &format!("-j {arguments}"));
-    if said.trim().is_empty() { json!([]) } else { serde_json::from_str(&said).expect(&said) }
+/// What one `ip` says to some questions. To a question whose answer is an empty list it may say nothing at all.
+fn ip<const N: usize>(options: &str, questions: [&str; N]) -> [Value; N] {
+    // An answer of its own between any two, to tell them apart.
+    const MARK: &str = "link show dev lo";
+    let batch: String = questions.iter().map(|question| format!("{question}\n{MARK}\n")).collect();
+    let said = output("ip", &format!("-j {options} -batch -"), &batch);
+    let mut documents =
+        serde_json::Deserializer::from_str(&said).into_iter::<Value>().map(Result::unwrap).peekable();
+    let is_mark = |document: &Value| document[0]["ifname"] == "lo" && document[0].get("addr_info").is_none();
+    questions.map(|_| {
+        let answer = documents.next_if(|document| !is_mark(document)).unwrap_or(json!([]));
+        assert!(documents.next().is_some_and(|document| is_mark(&document)), "{options}: {said}");
+        answer
+    })
 }
 
-fn output(program: &str, arguments: &str) -> String {
+fn output(program: &str, arguments: &str, input: &str) -> String {
     let mut command = Command::new(program);
-    let output = command.args(arguments.split_whitespace()).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    command
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

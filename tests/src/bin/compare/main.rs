@@ -12,12 +12,11 @@
 
 #![allow(clippy::expect_used)] // a benchmark that cannot run has nothing else to say
 
-mod memory;
 mod statistics;
 
 use std::time::Duration;
 
-use cnikit_tests::{Call, Implementation, Node, Pod};
+use cnikit_tests::{Call, Implementation, Node, Pod, peak_memory};
 use serde_json::{Value, json};
 
 use statistics::Pairs;
@@ -161,5 +160,5 @@ fn peak(side: &Side, command: &str) -> f64 {
     if command == "ADD" {
         side.call("DEL", &case, None).run();
     }
-    memory::peak(&side.call(command, &case, None))
+    peak_memory(&side.call(command, &case, None))
 }

@@ -1,0 +1,109 @@
+//! Standard input that is no configuration.
+
+use std::time::{Duration, Instant};
+
+use cnikit_tests::{isolated, peak_memory};
+use serde_json::json;
+
+use crate::attack::{DECODING, IO, VERSION, Victim, at_once, honest};
+
+#[test]
+fn what_is_no_json_object_is_refused() {
+    isolated(|| {
+        let victim = Victim::new();
+        let honest = honest().to_string();
+        let with = |inside: &str| honest.replacen('{', &format!("{{{inside},"), 1);
+        for (name, stdin) in [
+            ("nothing", Vec::new()),
+            ("null", b"null".to_vec()),
+            ("a list", b"[]".to_vec()),
+            ("a number", b"7".to_vec()),
+            ("a brace", b"{".to_vec()),
+            ("a half", honest.as_bytes()[..honest.len() / 2].to_vec()),
+            ("garbage after it", format!("{honest} x").into_bytes()),
+            ("two", format!("{honest}{honest}").into_bytes()),
+            ("NUL bytes", vec![0; 4096]),
+            ("not UTF-8", [&b"{\"name\":\"\xff\xfe\","[..], &honest.as_bytes()[1..]].concat()),
+            ("a deep list", vec![b'['; 1_000_000]),
+            ("a deep list inside", with(&format!("\"x\":{}", "[".repeat(100_000))).into_bytes()),
+            (
+                "a deep object inside",
+                with(&format!("\"x\":{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000))).into_bytes(),
+            ),
+            ("a half of a surrogate pair", with(r#""x":"\ud800""#).into_bytes()),
+            ("a number without end", with(&format!("\"x\":1e{}", "9".repeat(1000))).into_bytes()),
+            ("a key without end", with(&format!("\"{}", "k".repeat(1_000_000))).into_bytes()),
+        ] {
+            victim.refuses(name, DECODING, &victim.call("ADD").stdin(stdin));
+        }
+    });
+}
+
+#[test]
+fn a_hundred_megabytes_are_refused_at_once_and_not_kept() {
+    isolated(|| {
+        let victim = Victim::new();
+        let text = format!("{{\"x\":\"{}\"", "y".repeat(100_000_000));
+        for (name, stdin) in [("white space", vec![b' '; 100_000_000]), ("a text", text.into_bytes())] {
+            let call = victim.call("ADD").stdin(stdin);
+            let started = Instant::now();
+            victim.refuses(name, DECODING, &call);
+            assert!(started.elapsed() < Duration::from_secs(2), "{name}: took {:?}", started.elapsed());
+            let peak = peak_memory(&call);
+            assert!(peak < 32.0, "{name}: {peak} MiB");
+        }
+    });
+}
+
+#[test]
+fn standard_streams_that_are_none_are_reported() {
+    isolated(|| {
+        let victim = Victim::new();
+        let before = cnikit_tests::State::of(&victim.node);
+        for script in ["exec \"$0\" </", "exec \"$0\" <&-"] {
+            let outcome = victim.call("ADD").run_through(&["sh", "-c", script]);
+            let code = outcome.error()["code"].as_u64().unwrap();
+            assert!([IO, DECODING].contains(&code), "{script}: {outcome}");
+            victim.is_as(script, &before);
+        }
+        // Nobody can be told, but it is no success.
+        let outcome = victim.call("ADD").run_through(&["sh", "-c", "exec \"$0\" >/dev/full"]);
+        assert!(!outcome.status.success(), "{outcome}");
+        victim.call("DEL").run().done();
+    });
+}
+
+#[test]
+fn versions_that_nobody_speaks_are_refused() {
+    isolated(|| {
+        let victim = Victim::new();
+        for version in
+            ["9.9.9", "abc", "1", "1.0", "0.4.00", "99999999999999999999.0.0", &"1".repeat(1_000_000)]
+        {
+            victim.refuses(
+                version.get(..9).unwrap_or(version),
+                VERSION,
+                &victim.with("ADD", json!({"cniVersion": version})),
+            );
+        }
+        victim.refuses("a number", DECODING, &victim.with("ADD", json!({"cniVersion": 1})));
+        victim.refuses("a name that is a number", DECODING, &victim.with("ADD", json!({"name": 7})));
+        for command in ["GC", "STATUS"] {
+            victim.refuses(command, VERSION, &victim.call(command));
+        }
+        victim.refuses("CHECK", VERSION, &victim.with("CHECK", json!({"cniVersion": "0.3.1"})));
+    });
+}
+
+#[test]
+fn a_question_for_the_version_is_answered_whatever_comes_with_it() {
+    isolated(|| {
+        let victim = Victim::new();
+        for stdin in ["", "garbage", "[[[[", "{\"cniVersion\": 7}", "{\"cniVersion\": \"9.9.9\"}"] {
+            let call =
+                victim.call("VERSION").stdin(stdin).env("CNI_NETNS", "dummy").env("CNI_CONTAINERID", "../..");
+            let answer = at_once(stdin, &call).result();
+            assert!(answer["supportedVersions"].as_array().unwrap().contains(&"1.1.0".into()), "{answer}");
+        }
+    });
+}
