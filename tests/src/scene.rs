@@ -45,7 +45,7 @@ impl Scene {
     /// What a call that fails, or a DEL, must leave as it found it: everything but what an allocator remembers, and
     /// tables with nothing in them.
     pub fn owned(state: &State) -> Self {
-        let mut scene = settled(state.0.clone());
+        let mut scene = without_carrier(settled(state.0.clone()));
         forget(&mut scene["files"]);
         let ruleset = scene["nftables"]["ruleset"].as_str().unwrap_or_default();
         let elements = ruleset.lines().filter(|line| line.contains("elements") || line.contains("comment"));
@@ -56,6 +56,23 @@ impl Scene {
     /// The scene as JSON.
     pub fn json(&self) -> &Value {
         &self.0
+    }
+}
+
+/// Without what the kernel notices some time after a cable was plugged in or pulled out.
+fn without_carrier(value: Value) -> Value {
+    const NOTICED: [&str; 3] = ["NO-CARRIER", "LOWER_UP", "linkdown"];
+    match value {
+        Value::Array(list) => {
+            let kept =
+                list.into_iter().filter(|value| !value.as_str().is_some_and(|text| NOTICED.contains(&text)));
+            kept.map(without_carrier).collect()
+        }
+        Value::Object(object) => {
+            let kept = object.into_iter().filter(|(key, _)| key != "operstate");
+            Value::Object(kept.map(|(key, value)| (key, without_carrier(value))).collect())
+        }
+        other => other,
     }
 }
 
