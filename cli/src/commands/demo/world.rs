@@ -1,6 +1,5 @@
 //! The scene: a node, which is this process, what is outside of it, and pods that wait to be attached.
 
-use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Instant;
@@ -165,10 +164,9 @@ fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> 
     let detection = DuplicateDetection::Skipped;
     plugin_kit::plan_addresses(&mut plan, &end, &addresses, detection, PrefixRoutes::Kernel);
 
-    let failed =
-        |error: &dyn Display| Failure::new(Exit::Failed, format!("wire the node to the {OUTSIDE}: {error}"));
     let mut kernel = LinuxKernel::new(Some(Namespace::open(path_of(outside))?));
-    plan.apply(&mut kernel).map_err(|error| failed(&error))?;
+    plan.apply(&mut kernel)
+        .map_err(|error| Failure::new(Exit::Failed, format!("wire the node to the {OUTSIDE}: {error}")))?;
     // The kernel takes note of a cable that is plugged in when it finds the time, or is asked (`rtnl_getlink()`); and
     // answers for an IPv6 address when it has then joined the address's multicast group.
     for (place, link) in [(Place::Container, end), (Place::Host, uplink)] {
