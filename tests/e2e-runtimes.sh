@@ -1,12 +1,12 @@
 #!/bin/bash
 # Real container runtimes run cnikit's plugins: Debian's containerd (`ctr run --cni`) and podman with its CNI backend.
 #
-#   tests/e2e-runtimes.sh                                   builds cnikit, and tests that
+#   tests/e2e-runtimes.sh                                    builds cnikit, and tests that
 #   CNIKIT=target/HOST/debug/cnikit tests/e2e-runtimes.sh    tests that one, and the cnikit-plugins beside it
 #
 # As root; needs containerd runc podman crun conmon busybox-static containernetworking-plugins iptables nftables iproute2
-# curl jq; takes a quarter of a minute. No internet: the image is Debian's static busybox. All processes, interfaces, mounts and files are in
-# namespaces of their own, the files in memory, so nothing is left however this ends.
+# curl jq; takes a quarter of a minute. No internet: the image is Debian's static busybox. All processes, interfaces, mounts
+# and files are in namespaces of their own, the files in memory, so nothing is left however this ends.
 #
 # bridge, host-local and loopback are cnikit's, put in place by `cnikit install`; portmap, firewall and tuning are the
 # reference's, for the two are mixed on every node that changes from one to the other.
