@@ -115,8 +115,9 @@ impl Player {
         }
         assert_eq!(shape(&result), shape(said), "{outcome}");
         // What the runtime chose itself is not free.
-        for chosen in
-            env("CNI_ARGS").split(';').filter_map(|arg| arg.strip_prefix("IP=").or(arg.strip_prefix("MAC=")))
+        for chosen in env("CNI_ARGS")
+            .split(';')
+            .filter_map(|arg| arg.strip_prefix("IP=").or_else(|| arg.strip_prefix("MAC=")))
         {
             assert!(
                 said.to_string().contains(chosen) == result.to_string().contains(chosen),
