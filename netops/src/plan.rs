@@ -1,7 +1,8 @@
 //! A plan: what must exist, in order, and where.
 
+use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::Resource;
+use crate::resource::{LinkKind, Resource};
 
 /// Whose a step's resource is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,23 @@ pub struct Step {
     pub ownership: Ownership,
     /// What must exist.
     pub resource: Resource,
+}
+
+impl Step {
+    /// The interfaces that a link of the plan's own consists of, the bridge that it is plugged into last.
+    pub fn links(&self) -> impl Iterator<Item = (Place, &LinkName)> {
+        let link = match &self.resource {
+            Resource::Link(link) if self.ownership == Ownership::Own => Some(link),
+            _ => None,
+        };
+        let peer = link.and_then(|link| match &link.kind {
+            LinkKind::Veth { peer } => Some((peer.place, &peer.name)),
+            _ => None,
+        });
+        let itself = link.map(|link| (self.place, &link.name));
+        let master = link.and_then(|link| Some((self.place, link.master.as_ref()?)));
+        [peer, itself, master].into_iter().flatten()
+    }
 }
 
 /// What must exist, in the order in which it can be made; removed in reverse.

@@ -2,7 +2,7 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Resource};
+use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Query, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::detach;
@@ -274,6 +274,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
         let dns = request.call.config.dns()?;
         let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
         self.apply(&plan.without(applied))?;
+        self.await_service(&plan)?;
         self.kit.plugin.complete(request, self.kernel, &mut result)?;
         self.record_shared_macs(&mut result);
         override_dns(dns, &mut result);
@@ -291,6 +292,21 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
             outcome => outcome,
         };
         self.done.push(applied.map_err(apply_error)?);
+        Ok(())
+    }
+
+    /// Sees to it that what was made carries packets now. The kernel enables a bridge's port, and an interface's queue,
+    /// some time after the cable's ends are up: within a second, or at once for who asks for the interface
+    /// (`linkwatch_sync_dev()`). Until then packets are dropped.
+    fn await_service(&mut self, plan: &Plan) -> Result<(), Error> {
+        for place in [Place::Container, Place::Host] {
+            let links = plan.steps().iter().flat_map(|step| step.links());
+            let here = links.filter(|(at, _)| *at == place).map(|(_, link)| Query::Link(link.clone()));
+            let queries: Vec<_> = here.collect();
+            if !queries.is_empty() {
+                self.kernel.read(place, &queries).map_err(|e| kernel_error(&e))?;
+            }
+        }
         Ok(())
     }
 

@@ -51,7 +51,8 @@ pub fn plan_addresses(
     // The kernel announces the addresses when the interface comes up: neighbours that remember an earlier owner of an
     // address learn the new one at once.
     set(SysctlKey::ipv4(link, "arp_notify"), 1);
-    if result.ips.iter().any(|ip| ip.address.addr().is_ipv6()) {
+    let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
+    if has_ipv6 {
         // Runtimes switch IPv6 off in namespaces that they do not expect to need it.
         set(SysctlKey::ipv6(&LinkName::loopback(), "disable_ipv6"), 0);
         set(SysctlKey::ipv6(link, "disable_ipv6"), 0);
@@ -70,7 +71,8 @@ pub fn plan_addresses(
         );
     }
     plan.own(Place::Container, Resource::LinkUp(link.clone()));
-    if detection == DuplicateDetection::Done {
+    // Also without detection the kernel takes a moment, in the background, before it answers for an IPv6 address.
+    if has_ipv6 || detection == DuplicateDetection::Done {
         plan.own(Place::Container, Resource::Settled(link.clone()));
     }
 }

@@ -43,7 +43,7 @@ fn attach_and_detach<P: Attach + Copy>(plugin: P) {
     let (node, leases) = (MemoryNode::new(), tempfile::tempdir().unwrap());
     let plugin = Kit::with_kernels(plugin, Busy(&node));
     let call = TestCall::new(json!({
-        "cniVersion": "1.1.0", "name": "net", "type": P::TYPE, "ipMasq": true,
+        "cniVersion": "1.1.0", "name": "net", "type": P::TYPE, "ipMasq": P::TYPE == Ptp::TYPE,
         "ipam": {"type": "host-local", "dataDir": leases.path(), "subnet": "10.22.0.0/16"},
     }));
     let result = plugin.add(&call.request()).unwrap();

@@ -85,7 +85,9 @@ pub(super) fn write_sysctls(
 
 /// Duplicate address detection takes a second and a bit, longer if it is told to repeat its question.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(10);
+/// Without detection it is a matter of the kernel's getting round to it.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until the addresses of interfaces are usable.
 fn wait(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Created, Error>> {
@@ -114,6 +116,7 @@ fn wait_for(
     };
     let deadline = Instant::now() + PATIENCE;
     let mut created = Created::Kept;
+    let mut pause = FIRST_PAUSE;
     loop {
         match read::detection(kernel, place, name)? {
             None => return refuse(Errno::ENODEV, format!("there is no interface \"{name}\"")),
@@ -125,8 +128,9 @@ fn wait_for(
             Some(Detection::Running) if Instant::now() >= deadline => {
                 return Err(Error::TimedOut { operation: Operation::Create, object: resource.to_string() });
             }
-            Some(Detection::Running) => thread::sleep(PAUSE),
+            Some(Detection::Running) => thread::sleep(pause),
         }
         created = Created::New;
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
