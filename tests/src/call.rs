@@ -172,7 +172,8 @@ impl<'a> Call<'a> {
             program.args(arguments).arg(&self.executable).env_clear().envs(&self.env);
             program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        let mut child = self.node.inside(|| program.spawn().unwrap());
+        let spawned = self.node.inside(|| program.spawn());
+        let mut child = spawned.unwrap_or_else(|error| panic!("{:?}: {error}", program.get_program()));
         let (status, stdout, stderr) = self.serve(&mut child);
         Outcome { status, stdout, stderr, command: self.to_string() }
     }
