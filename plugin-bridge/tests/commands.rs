@@ -459,3 +459,12 @@ fn a_gateway_of_another_family_or_that_is_the_pods_own_address_is_a_mistake() {
         assert_eq!(net.node.snapshot(), before);
     }
 }
+
+#[test]
+fn an_empty_text_where_an_address_may_be_is_none_as_to_the_reference() {
+    let mut net = Network::new(json!({}));
+    for key in ["rangeStart", "rangeEnd", "gateway"] {
+        net.config["ipam"][key] = json!("");
+    }
+    assert_eq!(net.add("a").unwrap().ips[0].gateway, Some("10.22.0.1".parse().unwrap()));
+}

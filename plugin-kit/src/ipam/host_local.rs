@@ -30,11 +30,11 @@ struct Config {
     /// The old form: one range, in the section itself.
     #[serde(default)]
     subnet: Option<IpNet>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::empty_as_none")]
     range_start: Option<IpAddr>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::empty_as_none")]
     range_end: Option<IpAddr>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::empty_as_none")]
     gateway: Option<IpAddr>,
     /// One address is taken from each set.
     #[serde(default)]

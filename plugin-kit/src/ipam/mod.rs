@@ -11,8 +11,12 @@ mod static_addresses;
 pub use host_local::HostLocal;
 pub use static_addresses::Static;
 
+use std::net::IpAddr;
+
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
 use cni_spec::{AddResult, Error, IpConfig, NetworkConfig, SpecVersion};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use foreign::Foreign;
 
@@ -156,4 +160,10 @@ pub(crate) fn deny_several_in_old_versions(config: &NetworkConfig, ips: &[IpConf
         )));
     }
     Ok(())
+}
+
+/// An address; to the reference `""` is none.
+fn empty_as_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
 }

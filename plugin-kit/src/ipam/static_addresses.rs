@@ -57,7 +57,7 @@ struct Config {
 #[derive(Debug, Deserialize)]
 struct Configured {
     address: IpNet,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::empty_as_none")]
     gateway: Option<IpAddr>,
 }
 
