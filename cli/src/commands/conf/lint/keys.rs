@@ -9,6 +9,8 @@ pub(super) enum Kind {
     LooseBool,
     /// A whole number, from and to.
     Integer(i64, i64),
+    /// 0, or what an interface's MTU may be.
+    Mtu,
     Text,
     /// One of these texts.
     Choice(&'static [&'static str]),
@@ -78,7 +80,7 @@ const BOOL: Kind = Kind::Bool;
 const TEXT: Kind = Kind::Text;
 const UNSIGNED: Kind = Kind::Integer(0, u32::MAX as i64);
 /// 0 leaves it to the kernel; IPv4 needs 68 (RFC 791), and nothing carries more than 65535.
-const MTU: Kind = Kind::Integer(0, 65535);
+const MTU: Kind = Kind::Mtu;
 
 /// The keys of a list (CNI specification 1.1.0, section 1).
 pub(super) const LIST: &[Key] = &[

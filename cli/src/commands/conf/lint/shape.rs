@@ -93,6 +93,14 @@ fn check(findings: &mut Findings<'_>, at: &At<'_>, kind: Kind) {
         Kind::Bool => check_bool(findings, at),
         Kind::LooseBool => check_loose_bool(findings, at),
         Kind::Integer(low, high) => check_integer(findings, at, low, high),
+        Kind::Mtu => {
+            check_integer(findings, at, 0, 65535);
+            if let Some(mtu @ 1..=67) = at.node.as_integer() {
+                findings
+                    .error(at, format!("an MTU of {mtu}: 68 is the least"))
+                    .suggest("0 leaves it to the kernel");
+            }
+        }
         Kind::Object(keys) => check_keys(findings, at, &[keys]),
         Kind::Map(of) => {
             if !matches!(at.node.data, Data::Object(_)) {

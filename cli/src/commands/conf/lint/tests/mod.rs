@@ -177,7 +177,7 @@ fn keys_that_nobody_reads() {
     finds(&plugin(r#"«"colour"»: "red""#), Warning, "plugins[0].colour", "nobody reads it", "");
     finds(&plugin(r#"«"MTU"»: 1400"#), Hint, "plugins[0].MTU", "another spelling", "write \"mtu\"");
     finds(
-        &plugin(r#""mtu": 1, «"mtu"»: 1400"#),
+        &plugin(r#""mtu": 1500, «"mtu"»: 1400"#),
         Error,
         "plugins[0].mtu",
         "the last one counts",
@@ -254,6 +254,7 @@ fn values_of_the_wrong_kind() {
         (r#""mtu": «"1400"»"#, "mtu", "a text where a whole number belongs", "write 1400, without quotes"),
         (r#""mtu": «1400.5»"#, "mtu", "no whole number", ""),
         (r#""mtu": «-1»"#, "mtu", "out of range: from 0 to 65535", ""),
+        (r#""mtu": «67»"#, "mtu", "68 is the least", "0 leaves it to the kernel"),
         (r#""mtu": «99999999999999999999»"#, "mtu", "no whole number", ""),
         (r#""vlan": «4095»"#, "vlan", "from 0 to 4094", ""),
         (r#""hairpinMode": «"true"»"#, "hairpinMode", "true or false", "write true, without quotes"),
