@@ -8,7 +8,7 @@ use crate::kernel::{Created, Kernel, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::plan::{Ownership, Plan, Step};
-use crate::resource::{Address, LinkKind, OtherAddresses, Resource, Sysctl};
+use crate::resource::{Address, OtherAddresses, Resource, Sysctl};
 
 impl Plan {
     /// Makes everything exist: what is shared is looked up in one batch and made where it is missing, what is the
@@ -350,11 +350,7 @@ fn goes_with(ends: &[(Place, LinkName)], place: Place, resource: &Resource) -> b
 /// The interfaces that a link consists of, and where they are.
 fn link_ends(place: Place, resource: &Resource) -> Vec<(Place, LinkName)> {
     let Resource::Link(link) = resource else { return Vec::new() };
-    let mut ends = vec![(place, link.name.clone())];
-    if let LinkKind::Veth { peer } = &link.kind {
-        ends.push((peer.place, peer.name.clone()));
-    }
-    ends
+    link.ends(place).map(|(place, name)| (place, name.clone())).collect()
 }
 
 /// A plan that could not be applied.

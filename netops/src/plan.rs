@@ -2,7 +2,7 @@
 
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{LinkKind, Resource};
+use crate::resource::Resource;
 
 /// Whose a step's resource is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,8 @@ impl Step {
             Resource::Link(link) if self.ownership == Ownership::Own => Some(link),
             _ => None,
         };
-        let peer = link.and_then(|link| match &link.kind {
-            LinkKind::Veth { peer } => Some((peer.place, &peer.name)),
-            _ => None,
-        });
-        let itself = link.map(|link| (self.place, &link.name));
-        let master = link.and_then(|link| Some((self.place, link.master.as_ref()?)));
-        [peer, itself, master].into_iter().flatten()
+        let ends = link.into_iter().flat_map(|link| link.ends(self.place));
+        ends.chain(link.and_then(|link| Some((self.place, link.master.as_ref()?))))
     }
 }
 

@@ -78,6 +78,17 @@ impl Link {
     }
 }
 
+impl Link {
+    /// The interfaces that it consists of, and where they are: itself, made in a place, and a veth's other end.
+    pub(crate) fn ends(&self, place: Place) -> impl Iterator<Item = (Place, &LinkName)> {
+        let peer = match &self.kind {
+            LinkKind::Veth { peer } => Some((peer.place, &peer.name)),
+            _ => None,
+        };
+        [(place, &self.name)].into_iter().chain(peer)
+    }
+}
+
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
