@@ -48,11 +48,7 @@ fn attachment() -> Result<Plan, Box<dyn Error>> {
     );
     plan.own(
         Place::Host,
-        Resource::Masquerade(Masquerade {
-            source: "10.22.0.5".parse()?,
-            within: "10.22.0.0/16".parse()?,
-            mark,
-        }),
+        Resource::from(Masquerade { source: "10.22.0.5".parse()?, within: "10.22.0.0/16".parse()?, mark }),
     );
     Ok(plan)
 }

@@ -7,14 +7,14 @@
 use std::error::Error;
 use std::process::Command;
 
-use netops::{Answer, Kernel, LinuxKernel, Mark, Masquerade, Namespace, Place, Plan, Query, Resource};
+use netops::{EntryKind, LinuxKernel, Mark, Masquerade, Namespace, Place, Plan, Resource, read_entries};
 
 fn main() -> Result<(), Box<dyn Error>> {
     Namespace::create()?.enter(|| {
         let mut plan = Plan::new();
         plan.own(
             Place::Host,
-            Resource::Masquerade(Masquerade {
+            Resource::from(Masquerade {
                 source: "10.22.0.5".parse()?,
                 within: "10.22.0.0/16".parse()?,
                 mark: Mark::new("the example's")?,
@@ -22,10 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         let mut kernel = LinuxKernel::new(None);
         plan.apply(&mut kernel)?;
-        for answer in kernel.read(Place::Host, &[Query::Masquerades])? {
-            if let Answer::Masquerades(all) = answer {
-                all.iter().for_each(|one| println!("{} within {}: {}", one.source, one.within, one.mark));
-            }
+        for entry in read_entries(&mut kernel, &[EntryKind::Masquerade])? {
+            println!("{entry}: {}", entry.mark());
         }
         // The same as a person sees it, if nft is here.
         let _ = Command::new("nft").args(["list", "ruleset"]).status();

@@ -75,7 +75,7 @@ fn plan() -> Result<Plan, Box<dyn Error>> {
         .own(Place::Container, Resource::Address(Address::new(inside.clone(), "10.22.0.5/16".parse()?)))
         .own(Place::Container, Resource::LinkUp(inside.clone()))
         .own(Place::Container, Resource::Route(Route::new("0.0.0.0/0".parse()?, gateway, inside)))
-        .own(Place::Host, Resource::Masquerade(masquerade));
+        .own(Place::Host, Resource::from(masquerade));
     Ok(plan)
 }
 

@@ -204,22 +204,14 @@ impl Facts {
                 }
                 _ => wanted.optional.then(Vec::new),
             },
-            Resource::Masquerade(wanted) => {
-                let Some(Answer::Masquerades(list)) =
-                    self.answers.get(&(place, Query::Masquerade(wanted.source)))
+            Resource::Entry(wanted) => {
+                let Some(Answer::Entries(list)) = self.answers.get(&(place, Query::Entry(wanted.key())))
                 else {
                     return None;
                 };
-                let actual = list.first()?;
-                Some(vec![("subnet", wanted.within.trunc().to_string(), actual.within.trunc().to_string())])
-            }
-            Resource::SpoofCheck(wanted) => {
-                let Some(Answer::SpoofChecks(list)) =
-                    self.answers.get(&(place, Query::SpoofCheck(wanted.port.clone())))
-                else {
-                    return None;
-                };
-                Some(vec![("MAC address", wanted.mac.to_string(), list.first()?.mac.to_string())])
+                let actual = list.first()?.properties();
+                let pairs = wanted.properties().into_iter().zip(actual);
+                Some(pairs.map(|((what, wanted), (_, actual))| (what, wanted, actual)).collect())
             }
         }
     }
@@ -253,8 +245,7 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::Settled(_) => Vec::new(),
         Resource::Route(route) => vec![Query::Routes(route.link.clone())],
         Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
-        Resource::Masquerade(masquerade) => vec![Query::Masquerade(masquerade.source)],
-        Resource::SpoofCheck(check) => vec![Query::SpoofCheck(check.port.clone())],
+        Resource::Entry(entry) => vec![Query::Entry(entry.key())],
     }
 }
 

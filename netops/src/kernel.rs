@@ -5,12 +5,12 @@
 //! (feature `testing`), and [`crate::Script`], which prints the commands that a person would type.
 
 use std::fmt;
-use std::net::IpAddr;
 
+use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::Error;
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Address, Masquerade, Port, Resource, Route, SpoofCheck};
+use crate::resource::{Address, Port, Resource, Route};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
 pub trait Kernel {
@@ -25,17 +25,16 @@ pub trait Kernel {
     /// `resources`, and what follows a failure in it may have succeeded (the kernel goes on with the messages of a
     /// datagram after one of them failed).
     ///
-    /// That a [`Resource::Link`], [`Resource::Address`], [`Resource::Route`], [`Resource::Masquerade`] or
-    /// [`Resource::SpoofCheck`] exists already is `EEXIST`; settings (the others) are just set.
+    /// That a [`Resource::Link`], [`Resource::Address`], [`Resource::Route`] or [`Resource::Entry`] exists already is
+    /// `EEXIST`; settings (the others) are just set.
     fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>>;
 
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
-    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Masquerade`] or
-    /// [`Resource::SpoofCheck`] is removed only if its mark is the same: an address may have found a new owner since
-    /// ([`Removed::Before`]). Where no container's namespace was given, all that was in it is gone.
+    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Entry`] is removed only
+    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). Where no container's namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Announces that shared resources are about to be looked up and relied upon, until this value is dropped: as
@@ -73,14 +72,10 @@ pub enum Query {
     Routes(LinkName),
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
-    /// The masquerade of one address. Answer: [`Answer::Masquerades`] of none or one.
-    Masquerade(IpAddr),
-    /// Every masquerade in cnikit's table.
-    Masquerades,
-    /// The spoof check of one port. Answer: [`Answer::SpoofChecks`] of none or one.
-    SpoofCheck(LinkName),
-    /// Every spoof check in cnikit's table.
-    SpoofChecks,
+    /// The entry of a key in cnikit's tables. Answer: [`Answer::Entries`] of none or one.
+    Entry(EntryKey),
+    /// Every entry of a kind.
+    Entries(EntryKind),
 }
 
 /// What is asked for, as errors name it: `interface "eth0"`, `addresses of "eth0"`.
@@ -94,10 +89,8 @@ impl fmt::Display for Query {
             Self::PeerAddresses(link) => write!(f, "addresses of the other end of \"{link}\""),
             Self::Routes(link) => write!(f, "routes of \"{link}\""),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
-            Self::Masquerade(source) => write!(f, "masquerade of {source}"),
-            Self::Masquerades => f.write_str("masquerades"),
-            Self::SpoofCheck(port) => write!(f, "spoof check of port \"{port}\""),
-            Self::SpoofChecks => f.write_str("spoof checks"),
+            Self::Entry(key) => key.fmt(f),
+            Self::Entries(kind) => kind.fmt(f),
         }
     }
 }
@@ -116,10 +109,8 @@ pub enum Answer {
     Routes(Vec<Route>),
     /// A setting's value; `None` if there is no such setting.
     Sysctl(Option<String>),
-    /// Masquerades.
-    Masquerades(Vec<Masquerade>),
-    /// Spoof checks.
-    SpoofChecks(Vec<SpoofCheck>),
+    /// Entries of cnikit's tables.
+    Entries(Vec<Entry>),
 }
 
 /// An interface as the kernel shows it.
@@ -219,4 +210,17 @@ pub fn read_links(kernel: &mut dyn Kernel, place: Place) -> Result<Vec<LinkState
         Some(Answer::Links(links)) => links,
         _ => Vec::new(),
     })
+}
+
+/// Reads every entry of some kinds.
+///
+/// # Errors
+/// As [`Kernel::read`].
+pub fn read_entries(kernel: &mut dyn Kernel, kinds: &[EntryKind]) -> Result<Vec<Entry>, Error> {
+    let queries: Vec<_> = kinds.iter().copied().map(Query::Entries).collect();
+    let entries = |answer| match answer {
+        Answer::Entries(entries) => entries,
+        _ => Vec::new(),
+    };
+    Ok(kernel.read(Place::Host, &queries)?.into_iter().flat_map(entries).collect())
 }

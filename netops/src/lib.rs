@@ -10,6 +10,7 @@
 //! ```
 
 mod engine;
+mod entry;
 mod error;
 mod facts;
 mod kernel;
@@ -24,9 +25,10 @@ mod ruleset;
 mod script;
 
 pub use engine::{Applied, ApplyError};
+pub use entry::{Entry, EntryKey, EntryKind, Masquerade, SpoofCheck};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
-pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_link, read_links};
+pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_entries, read_link, read_links};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use linux::read_as_answers;
@@ -37,8 +39,7 @@ pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
 pub use place::Place;
 pub use plan::{Ownership, Plan, Step};
 pub use resource::{
-    Address, Link, LinkKind, Masquerade, OtherAddresses, Port, PortVlan, Resource, Route, SpoofCheck, Sysctl,
-    VethPeer,
+    Address, Link, LinkKind, OtherAddresses, Port, PortVlan, Resource, Route, Sysctl, VethPeer,
 };
 pub use script::{Command, Script};
 

@@ -247,7 +247,7 @@ fn forwarding_is_every_links() {
 fn an_entry_is_removed_by_its_owner_only() {
     let mut kernel = MemoryKernel::new();
     let entry = |mark: &str| {
-        Resource::Masquerade(Masquerade {
+        Resource::from(Masquerade {
             source: "10.0.0.5".parse().unwrap(),
             within: "10.0.0.0/16".parse().unwrap(),
             mark: Mark::new(mark).unwrap(),

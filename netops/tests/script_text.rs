@@ -100,7 +100,7 @@ fn a_route_is_typed_with_all_that_it_has() {
 fn what_masquerades_have_in_common_is_typed_once() {
     let masquerade = |source: &str| {
         let mark = Mark::new("x").unwrap();
-        Resource::Masquerade(Masquerade { source: source.parse().unwrap(), within: net("10.0.0.0/16"), mark })
+        Resource::from(Masquerade { source: source.parse().unwrap(), within: net("10.0.0.0/16"), mark })
     };
     let mut script = Script::new("blue");
     script.create(Place::Host, &[&masquerade("10.0.0.5")]);
@@ -127,7 +127,7 @@ fn without_a_container_there_is_nothing_to_type_for_one() {
 
 #[test]
 fn a_name_that_nft_would_take_for_more_is_refused() {
-    let check = Resource::SpoofCheck(SpoofCheck {
+    let check = Resource::from(SpoofCheck {
         port: link("a\"};flush"),
         mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
         mark: Mark::new("x").unwrap(),

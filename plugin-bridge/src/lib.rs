@@ -198,6 +198,6 @@ fn plan_filters(plan: &mut Plan, request: &Request<'_, Config>, result: &AddResu
     }
     if request.config.check_spoofing {
         let (port, mac) = (request.names.host_interface.clone(), request.names.container_mac);
-        plan.own(Place::Host, Resource::SpoofCheck(SpoofCheck { port, mac, mark: request.owner.mark() }));
+        plan.own(Place::Host, Resource::from(SpoofCheck { port, mac, mark: request.owner.mark() }));
     }
 }

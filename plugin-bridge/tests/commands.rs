@@ -5,8 +5,8 @@
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error, ErrorCode};
 use netops::{
-    Address, Answer, Kernel, Link, LinkKind, LinkName, Masquerade, MemoryKernel, Place, Query, Resource,
-    Sysctl, SysctlKey, VethPeer, read_link, read_links,
+    Address, Answer, EntryKind, Kernel, Link, LinkKind, LinkName, Masquerade, MemoryKernel, Place, Query,
+    Resource, Sysctl, SysctlKey, VethPeer, read_link, read_links,
 };
 use plugin_bridge::Bridge;
 use plugin_kit::testing::{MemoryNode, TestCall};
@@ -264,10 +264,10 @@ fn a_late_del_leaves_what_the_address_has_become() {
         within: result.ips[0].address,
         mark: netops::Mark::new("cnikit net b eth0").unwrap(),
     };
-    net.create(Place::Host, Resource::Masquerade(masquerade));
+    net.create(Place::Host, Resource::from(masquerade));
     net.plugin().del(&net.call("a").previous(&result).del_request()).unwrap();
     assert!(
-        matches!(net.read(Place::Host, Query::Masquerades), Answer::Masquerades(list) if list.len() == 1)
+        matches!(net.read(Place::Host, Query::Entries(EntryKind::Masquerade)), Answer::Entries(list) if list.len() == 1)
     );
 }
 
@@ -342,7 +342,7 @@ fn an_entry_whose_owner_is_gone_does_not_stand_in_the_way_and_one_of_a_living_is
         within: "10.22.0.0/29".parse().unwrap(),
         mark: netops::Mark::new("cnikit net ghost eth0").unwrap(),
     };
-    net.create(Place::Host, Resource::Masquerade(abandoned));
+    net.create(Place::Host, Resource::from(abandoned));
     net.add("a").unwrap();
 
     // Another network with the same subnet, whose leases are its own: the address is the living pod's.

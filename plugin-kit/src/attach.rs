@@ -5,14 +5,15 @@ use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
 use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Query, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::detach;
+use crate::detach::{self, Traces};
 use crate::error::{self, kernel_error};
 use crate::ipam::{self, Grant, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
 use crate::owner::Owner;
 use crate::request::{Names, Request, requested_mac};
 
-/// A plugin that makes an interface in a container: it says what must exist.
+/// A plugin that makes an interface in a container, or adds something to one that others have made: it says what must
+/// exist.
 ///
 /// Everything else follows: [`Kit`] makes a CNI plugin of it.
 pub trait Attach: Send + Sync {
@@ -28,8 +29,11 @@ pub trait Attach: Send + Sync {
     /// The versions of the specification that it speaks.
     const VERSIONS: &'static [SpecVersion] = SpecVersion::ALL;
 
-    /// Whether its interfaces have addresses.
+    /// Whether its interfaces have addresses, and who gives them.
     const ADDRESSING: Addressing;
+
+    /// How a `DEL`, which knows no more than whose attachment it is, finds what there is to remove.
+    const REMAINS: Remains = Remains::Cable;
 
     /// What must exist for an attachment, and the result that says so. Pure, but for what it may look up in the
     /// kernel. The same request gives the same plan, for `ADD` makes it and `CHECK` compares it.
@@ -53,14 +57,43 @@ pub trait Attach: Send + Sync {
         Ok(())
     }
 
-    /// What may be left of an attachment of which nothing is known but whose it is: the links to be removed. By
-    /// default the cable of [`Request::cable`]. What bears the owner's [mark](Owner::mark) in nf_tables is found
-    /// without help.
+    /// What may be left of an attachment of which nothing is certain but whose it is: everything of its own is removed.
+    /// Only what follows from the owner's names, bears its [mark](Owner::mark), or was found in the kernel belongs in it.
+    /// Not asked of plugins that leave a [cable](Remains::Cable).
     ///
     /// # Errors
-    /// When the owner's names are none that the kernel takes.
-    fn remnants(&self, owner: &Owner) -> Result<Plan, Error> {
-        detach::cable_remnants(owner)
+    /// When the owner's names are none that the kernel takes, or as the kernel's.
+    fn remnants(&self, call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Result<Plan, Error> {
+        let _ = (call, owner, kernel);
+        Ok(Plan::new())
+    }
+
+    /// What leads a `DEL` to the attachment's entries in nf_tables. By default to what masquerades and guards a cable.
+    fn traces(&self, call: &DelRequest, owner: &Owner) -> Traces {
+        match Self::REMAINS {
+            Remains::Cable => Traces::of_cable(call, owner),
+            Remains::Inside | Remains::Outside => Traces::none(),
+        }
+    }
+
+    /// Ends what is no matter of removal, after everything was removed: gives back to an interface that stays what it
+    /// was before, deletes what was remembered for that. Without the container's namespace, if that is gone.
+    ///
+    /// # Errors
+    /// When something is left that another `DEL` could end.
+    fn restore(&self, call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Result<(), Error> {
+        let _ = (call, owner, kernel);
+        Ok(())
+    }
+
+    /// Deletes what is remembered, outside of the kernel, of attachments that are not valid any more. What bears a
+    /// mark in the kernel is found without help.
+    ///
+    /// # Errors
+    /// When something could not be deleted.
+    fn collect(&self, call: &GcRequest) -> Result<(), Error> {
+        let _ = call;
+        Ok(())
     }
 
     /// Whether an attachment could be made now, apart from its addresses.
@@ -73,7 +106,18 @@ pub trait Attach: Send + Sync {
     }
 }
 
-/// Whether a plugin's interfaces have addresses.
+/// Where a plugin's attachments have left something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// On the host: the end of the cable of [`Request::cable`], which takes the other along.
+    Cable,
+    /// In the container's namespace and, perhaps, on the host: [`Attach::remnants`] says what, and is asked with both.
+    Inside,
+    /// On the host: [`Attach::remnants`] says what, and is asked without the container's namespace.
+    Outside,
+}
+
+/// Whether a plugin's interfaces have addresses, and who gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressing {
     /// `ipam` must be configured.
@@ -82,6 +126,8 @@ pub enum Addressing {
     Optional,
     /// `ipam` is not looked at.
     Never,
+    /// The plugins before this one in the list have made the interface, and given it addresses: `prevResult` is needed.
+    Inherited,
 }
 
 /// What must exist for an attachment, and the result that says so.
@@ -143,19 +189,17 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
-        let owner = Owner::of(call);
-        detach::detach(call, &owner, &self.plugin.remnants(&owner)?, P::ADDRESSING, &self.kernels)?;
+        detach::detach(&self.plugin, call, &Owner::of(call), &self.kernels)?;
         // Addresses last: as long as something still has one, nobody else may get it. A configuration that cannot be
         // read has given no address.
-        match ipam::manager(&call.config) {
-            Ok(Some(manager)) if P::ADDRESSING != Addressing::Never => manager.del(call),
-            _ => Ok(()),
+        match self.manager(&call.config) {
+            Ok(Some(manager)) => manager.del(call),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
     fn check(&self, call: &plugin::Request) -> Result<(), Error> {
-        let previous =
-            call.config.prev_result()?.ok_or_else(|| Error::config("prevResult: missing: CHECK needs it"))?;
+        let previous = previous_result(call, "CHECK needs it")?;
         let owner = Owner::of(call);
         let config = call.config.parse()?;
         let mut errors = Vec::new();
@@ -178,7 +222,12 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
         // Addresses last, as in DEL.
-        detach::collect_garbage(call, &self.kernels)?;
+        error::join(
+            [detach::collect_garbage(call, &self.kernels), self.plugin.collect(call)]
+                .into_iter()
+                .filter_map(Result::err)
+                .collect(),
+        )?;
         match self.manager(&call.config)? {
             Some(manager) => manager.gc(call),
             None => Ok(()),
@@ -200,13 +249,10 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
     fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error> {
         let owner = Owner::of(call);
         let config = call.config.parse()?;
-        let addresses = match self.manager(&call.config)? {
-            Some(manager) => manager.preview(call)?,
-            None => AddResult::default(),
-        };
-        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
-        let previous = call.config.prev_result()?;
-        let request = Request { call, owner, config, addresses, names, previous };
+        let mut request = self.request(call, owner, config)?;
+        if let Some(manager) = self.manager(&call.config)? {
+            request.addresses = manager.preview(call)?;
+        }
         let mut attachment = self.plugin.plan(&request, kernel)?;
         override_dns(call.config.dns()?, &mut attachment.result);
         Ok(attachment)
@@ -217,12 +263,32 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     /// Who gives the interface its addresses.
     fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
         match P::ADDRESSING {
-            Addressing::Never => Ok(None),
+            Addressing::Never | Addressing::Inherited => Ok(None),
             Addressing::Optional => ipam::manager(config),
             Addressing::Required => ipam::manager(config)?
                 .ok_or_else(|| Error::config(format!("ipam.type: missing: {} needs addresses", P::TYPE)))
                 .map(Some),
         }
+    }
+
+    /// What is asked for, as far as it is known before addresses are taken.
+    fn request<'a>(
+        &self,
+        call: &'a plugin::Request,
+        owner: Owner,
+        config: P::Config,
+    ) -> Result<Request<'a, P::Config>, Error> {
+        let mut names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
+        let mut previous = call.config.prev_result()?;
+        let mut addresses = AddResult::default();
+        if P::ADDRESSING == Addressing::Inherited {
+            let why = format!("{} adds to what the plugins before it in a list have made", P::TYPE);
+            let inherited = previous_result(call, &why)?;
+            names = names.recorded(&inherited);
+            addresses = own_addresses(&inherited, &owner);
+            previous = Some(inherited);
+        }
+        Ok(Request { call, owner, config, addresses, names, previous })
     }
 
     fn open(&self, call: &plugin::Request, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
@@ -246,10 +312,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
         config: P::Config,
         manager: Option<&dyn Manager>,
     ) -> Result<AddResult, Error> {
-        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
-        let previous = call.config.prev_result()?;
-        let mut request = Request { call, owner, config, addresses: AddResult::default(), names, previous };
-
+        let mut request = self.kit.request(call, owner, config)?;
         let mut applied = Plan::new();
         if manager.is_some_and(Manager::needs_interface) {
             // A DHCP client asks through the interface that the answer is for.
@@ -258,7 +321,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
         }
         let grant = match manager {
             Some(manager) => manager.add(call)?.not_empty()?,
-            None => Grant::free(AddResult::default()),
+            None => Grant::free(request.addresses),
         };
         request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
         // The disk and the kernel are waited for at the same time.
@@ -330,6 +393,10 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
     }
 }
 
+fn previous_result(call: &plugin::Request, why: &str) -> Result<AddResult, Error> {
+    call.config.prev_result()?.ok_or_else(|| Error::config(format!("prevResult: missing: {why}")))
+}
+
 fn apply_error(error: ApplyError) -> Error {
     let cause = kernel_error(&error.cause);
     error
@@ -342,7 +409,7 @@ fn apply_error(error: ApplyError) -> Error {
 fn entries(plan: &Plan) -> Plan {
     let mut entries = Plan::new();
     for step in plan.steps() {
-        if let Resource::Masquerade(_) | Resource::SpoofCheck(_) = step.resource {
+        if let Resource::Entry(_) = step.resource {
             entries.own(step.place, step.resource.clone());
         }
     }

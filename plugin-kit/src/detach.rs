@@ -6,48 +6,82 @@ use std::iter;
 use cni_spec::plugin::{DelRequest, GcRequest};
 use cni_spec::{AddResult, AttachmentId, Error};
 use netops::{
-    Answer, Kernel, Link, LinkKind, LinkName, LinkState, Mark, NamespaceProblem, Place, Plan, Query, Removed,
-    Resource, VethPeer, read_link, read_links,
+    Answer, Entry, EntryKey, EntryKind, Kernel, Link, LinkKind, LinkName, LinkState, Mark, NamespaceProblem,
+    Place, Plan, Query, Removed, Resource, VethPeer, read_entries, read_link, read_links,
 };
 
-use crate::attach::Addressing;
+use crate::attach::{Attach, Remains};
 use crate::error::{self, kernel_error};
 use crate::kernels::{Kernels, Purpose};
 use crate::owner::{MarkedOwner, Owner, network_prefix};
 
-/// The cable of an attachment, by the names that follow from its owner.
-pub(crate) fn cable_remnants(owner: &Owner) -> Result<Plan, Error> {
-    let peer = VethPeer { place: Place::Container, name: owner.link()?, mtu: None, mac: None };
-    let mut plan = Plan::new();
-    plan.own(Place::Host, Resource::Link(Link::new(owner.host_interface(), LinkKind::Veth { peer })));
-    Ok(plan)
+/// What leads to the entries that an attachment may have in nf_tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces {
+    /// What entries there may be.
+    pub kinds: &'static [EntryKind],
+    /// The keys that they have, one look-up each; `None` if nothing is known of them: then all entries of the kinds are
+    /// looked through for the owner's mark.
+    pub keys: Option<Vec<EntryKey>>,
+    /// How many entries there surely are: if fewer are found, the keys are wrong, and all entries are looked through.
+    pub at_least: usize,
+}
+
+impl Traces {
+    /// There are no entries.
+    pub const fn none() -> Self {
+        Self { kinds: &[], keys: Some(Vec::new()), at_least: 0 }
+    }
+
+    /// The entries that go with a cable: its spoof check, and the masquerades of the addresses in the previous result.
+    pub(crate) fn of_cable(call: &DelRequest, owner: &Owner) -> Self {
+        let spoof_check = EntryKey::SpoofCheck(owner.host_interface());
+        let keys = match call.config.prev_result() {
+            Ok(Some(previous)) if is_of(&previous, owner) => {
+                let masquerades = previous.ips.iter().map(|ip| EntryKey::Masquerade(ip.address.addr()));
+                Some(masquerades.chain([spoof_check]).collect())
+            }
+            _ => None,
+        };
+        let mut at_least = usize::from(may_be(call, "macspoofchk"));
+        if may_be(call, "ipMasq") {
+            // All keys but the spoof check's.
+            at_least += keys.as_ref().map_or(0, |keys: &Vec<_>| keys.len() - 1);
+        }
+        Self { kinds: &[EntryKind::Masquerade, EntryKind::SpoofCheck], keys, at_least }
+    }
 }
 
 /// Removes all that an attachment has in the kernel. Needs no namespace, no valid configuration, no previous result;
 /// what is gone is fine.
-pub(crate) fn detach(
+pub(crate) fn detach<P: Attach>(
+    plugin: &P,
     call: &DelRequest,
     owner: &Owner,
-    remnants: &Plan,
-    addressing: Addressing,
     kernels: &dyn Kernels,
 ) -> Result<(), Error> {
-    let in_container = remnants.steps().iter().any(|step| step.place == Place::Container);
-    let mut kernel = open(call, kernels, in_container)?;
-    let mut errors = remove_marked(call, owner, addressing, &mut *kernel);
-    let mut cable_found = false;
-    for step in remnants.steps().iter().rev() {
-        match kernel.remove(step.place, &[&step.resource]).pop() {
-            Some(Ok(removed)) => cable_found |= step.place == Place::Host && removed == Removed::Now,
-            // Whatever was in a namespace that is gone, or that is none, is gone with it.
-            Some(Err(netops::Error::NoContainer)) | None => {}
-            Some(Err(error)) => errors.push(kernel_error(&error)),
+    let mut kernel = open(call, kernels, P::REMAINS == Remains::Inside)?;
+    let kernel = &mut *kernel;
+    // nf_tables first: what waits for the links' end waits for the closing of its socket as well.
+    let mut errors = remove_marked(plugin.traces(call, owner), &owner.mark(), kernel);
+    if P::REMAINS == Remains::Cable {
+        errors.extend(remove_cable(call, owner, kernel, kernels).err());
+    } else {
+        match plugin.remnants(call, owner, kernel) {
+            Ok(remnants) => errors.extend(remnants.remove(kernel).iter().filter_map(left)),
+            Err(error) => errors.push(error),
         }
     }
-    if !in_container && !cable_found {
-        errors.extend(remove_foreign_cable(call, owner, kernels).err());
-    }
+    errors.extend(plugin.restore(call, owner, kernel).err());
     error::join(errors)
+}
+
+/// What could not be removed. Whatever was in a namespace that is gone, or that is none, is gone with it.
+fn left(error: &netops::Error) -> Option<Error> {
+    match error {
+        netops::Error::NoContainer => None,
+        error => Some(kernel_error(error)),
+    }
 }
 
 /// Opens the kernel, with the container's namespace if it is wanted and still there.
@@ -68,34 +102,22 @@ fn open<'k>(
     .map_err(|e| kernel_error(&e))
 }
 
-/// Removes what bears the owner's mark in nf_tables. With the attachment's previous result the entries are found by
-/// their addresses; without it, or where it does not lead to all of them, all are looked through.
-fn remove_marked(
-    call: &DelRequest,
-    owner: &Owner,
-    addressing: Addressing,
-    kernel: &mut dyn Kernel,
-) -> Vec<Error> {
-    let mark = owner.mark();
-    let mut look = |queries: &[Query]| {
-        let answers = kernel.read(Place::Host, queries).map_err(|e| kernel_error(&e))?;
-        Ok::<_, Error>(marked(answers, |other| *other == mark))
-    };
-    let spoof_check = Query::SpoofCheck(owner.host_interface());
-    let everything = [spoof_check.clone(), Query::Masquerades];
-    let found = match call.config.prev_result() {
-        // What has no address is not masqueraded. (And `loopback` is in every container.)
-        _ if addressing == Addressing::Never => look(&[spoof_check]),
-        Ok(Some(previous)) if is_of(&previous, owner) => {
-            let masquerades = previous.ips.iter().map(|ip| Query::Masquerade(ip.address.addr()));
-            match look(&iter::once(spoof_check).chain(masquerades).collect::<Vec<_>>()) {
-                Ok(found) if masquerades_in(&found) < previous.ips.len() && may_masquerade(call) => {
-                    look(&everything)
-                }
-                found => found,
-            }
+/// Removes the entries of nf_tables that bear a mark.
+fn remove_marked(traces: Traces, mark: &Mark, kernel: &mut dyn Kernel) -> Vec<Error> {
+    let everything = || traces.kinds.iter().copied().map(Query::Entries).collect::<Vec<_>>();
+    let mut look = |queries: Vec<Query>| {
+        if queries.is_empty() {
+            return Ok(Vec::new());
         }
-        _ => look(&everything),
+        let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+        Ok::<_, Error>(marked(answers, |other| other == mark))
+    };
+    let found = match traces.keys {
+        Some(keys) => match look(keys.into_iter().map(Query::Entry).collect()) {
+            Ok(found) if found.len() < traces.at_least => look(everything()),
+            found => found,
+        },
+        None => look(everything()),
     };
     match found {
         Ok(found) => remove_all(kernel, &found),
@@ -103,13 +125,24 @@ fn remove_marked(
     }
 }
 
-fn masquerades_in(found: &[(Place, Resource)]) -> usize {
-    found.iter().filter(|(_, resource)| matches!(resource, Resource::Masquerade(_))).count()
+/// Whether the configuration says that something is so, or cannot be read.
+fn may_be(call: &DelRequest, key: &str) -> bool {
+    !matches!(call.config.get::<bool>(key), Ok(None | Some(false)))
 }
 
-/// Whether the configuration says that the attachment masquerades, or cannot be read.
-fn may_masquerade(call: &DelRequest) -> bool {
-    !matches!(call.config.get::<bool>("ipMasq"), Ok(None | Some(false)))
+/// Removes an attachment's cable, by the names that follow from its owner.
+fn remove_cable(
+    call: &DelRequest,
+    owner: &Owner,
+    kernel: &mut dyn Kernel,
+    kernels: &dyn Kernels,
+) -> Result<(), Error> {
+    let cable = veth_by_name(owner.host_interface());
+    match kernel.remove(Place::Host, &[&cable]).pop() {
+        Some(Ok(Removed::Now)) => Ok(()),
+        Some(Err(error)) => Err(kernel_error(&error)),
+        Some(Ok(Removed::Before)) | None => remove_foreign_cable(call, owner, kernels),
+    }
 }
 
 /// Whether a result is the attachment's own, and not one that a runtime mixed up: it names the host's end of its cable,
@@ -161,9 +194,12 @@ pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result
     let stale = |mark: &Mark| mark.as_str().starts_with(&prefix) && !valid.contains(mark);
 
     let mut kernel = kernels.open(None, Purpose::Detach).map_err(|e| kernel_error(&e))?;
-    let answers =
-        kernel.read(Place::Host, &[Query::Masquerades, Query::SpoofChecks]).map_err(|e| kernel_error(&e))?;
-    let mut found = marked(answers, stale);
+    let entries = read_entries(&mut *kernel, EntryKind::ALL).map_err(|e| kernel_error(&e))?;
+    let mut found: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| stale(entry.mark()))
+        .map(|entry| (Place::Host, Resource::Entry(entry)))
+        .collect();
     let links = read_links(&mut *kernel, Place::Host).map_err(|e| kernel_error(&e))?;
     for link in links {
         let mark = link.alias.as_deref().and_then(|alias| Mark::new(alias).ok());
@@ -180,7 +216,8 @@ pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result
 /// # Errors
 /// If the owner of one is alive; the error names it.
 pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<bool, Error> {
-    let queries: Vec<_> = plan.steps().iter().filter_map(|step| entry_query(&step.resource)).collect();
+    let entries = || plan.steps().iter().filter_map(|step| entry_of(&step.resource));
+    let queries: Vec<_> = entries().map(|entry| Query::Entry(entry.key())).collect();
     let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
     let found = marked(answers, |_| true);
     if found.is_empty() {
@@ -188,8 +225,10 @@ pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<b
     }
     let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
     for (_, entry) in &found {
-        let Some(mark) = mark_of(entry).filter(|mark| is_alive(mark, &links)) else { continue };
-        let ours = plan.steps().iter().any(|step| mark_of(&step.resource) == Some(mark));
+        let Some(mark) = entry_of(entry).map(Entry::mark).filter(|mark| is_alive(mark, &links)) else {
+            continue;
+        };
+        let ours = entries().any(|entry| entry.mark() == mark);
         let text = match ours {
             true => format!("{entry} is this attachment's already: a second ADD needs a DEL before it"),
             false => format!("{entry} is another attachment's: do two networks share a subnet?"),
@@ -206,19 +245,10 @@ fn is_alive(mark: &Mark, links: &[LinkState]) -> bool {
     links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()) || Some(&link.name) == name.as_ref())
 }
 
-/// What asks for the nf_tables entry of a resource's key, if it is one.
-fn entry_query(resource: &Resource) -> Option<Query> {
+/// The entry of nf_tables that a resource is, if it is one.
+fn entry_of(resource: &Resource) -> Option<&Entry> {
     match resource {
-        Resource::Masquerade(masquerade) => Some(Query::Masquerade(masquerade.source)),
-        Resource::SpoofCheck(check) => Some(Query::SpoofCheck(check.port.clone())),
-        _ => None,
-    }
-}
-
-fn mark_of(resource: &Resource) -> Option<&Mark> {
-    match resource {
-        Resource::Masquerade(masquerade) => Some(&masquerade.mark),
-        Resource::SpoofCheck(check) => Some(&check.mark),
+        Resource::Entry(entry) => Some(entry),
         _ => None,
     }
 }
@@ -231,16 +261,11 @@ fn veth_by_name(name: LinkName) -> Resource {
 
 /// The nf_tables entries among answers whose mark is wanted.
 fn marked(answers: Vec<Answer>, wanted: impl Fn(&Mark) -> bool) -> Vec<(Place, Resource)> {
-    let mut found = Vec::new();
-    for answer in answers {
-        match answer {
-            Answer::Masquerades(list) => found.extend(list.into_iter().map(Resource::Masquerade)),
-            Answer::SpoofChecks(list) => found.extend(list.into_iter().map(Resource::SpoofCheck)),
-            _ => {}
-        }
-    }
-    found.retain(|resource| mark_of(resource).is_some_and(&wanted));
-    found.into_iter().map(|resource| (Place::Host, resource)).collect()
+    let entries = answers.into_iter().flat_map(|answer| match answer {
+        Answer::Entries(entries) => entries,
+        _ => Vec::new(),
+    });
+    entries.filter(|entry| wanted(entry.mark())).map(|entry| (Place::Host, Resource::Entry(entry))).collect()
 }
 
 /// Removes resources in their order, going on after failures.

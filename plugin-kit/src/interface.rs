@@ -153,6 +153,6 @@ pub enum MasqueradeBackend {
 pub fn plan_masquerade(plan: &mut Plan, owner: &Owner, result: &AddResult) {
     for ip in &result.ips {
         let (source, within) = (ip.address.addr(), ip.address.trunc());
-        plan.own(Place::Host, Resource::Masquerade(Masquerade { source, within, mark: owner.mark() }));
+        plan.own(Place::Host, Resource::from(Masquerade { source, within, mark: owner.mark() }));
     }
 }

@@ -26,7 +26,8 @@ mod resolv_conf;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use attach::{Addressing, Attach, Attachment, Explain, Kit};
+pub use attach::{Addressing, Attach, Attachment, Explain, Kit, Remains};
+pub use detach::Traces;
 pub use error::kernel_error;
 pub use interface::{
     DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, gateway_of,

@@ -1,8 +1,9 @@
 //! `dummy`: an interface that holds addresses and drops what is sent to it.
 
+use cni_spec::plugin::DelRequest;
 use cni_spec::{Error, Interface};
 use netops::{Kernel, Link, LinkKind, Place, Plan, Resource};
-use plugin_kit::{Addressing, Attach, Attachment, DuplicateDetection, Owner, PrefixRoutes, Request};
+use plugin_kit::{Addressing, Attach, Attachment, DuplicateDetection, Owner, PrefixRoutes, Remains, Request};
 use serde::Deserialize;
 
 /// The plugin `dummy`. The kernel's module of that name must be there.
@@ -20,6 +21,7 @@ impl Attach for Dummy {
     const ABOUT: &'static str =
         concat!("cnikit dummy ", env!("CARGO_PKG_VERSION"), ": an interface that holds addresses");
     const ADDRESSING: Addressing = Addressing::Required;
+    const REMAINS: Remains = Remains::Inside;
 
     fn plan(&self, request: &Request<'_, DummyConfig>, _: &mut dyn Kernel) -> Result<Attachment, Error> {
         let mut result = request.addresses.clone();
@@ -46,7 +48,7 @@ impl Attach for Dummy {
         Ok(Attachment { plan, result })
     }
 
-    fn remnants(&self, owner: &Owner) -> Result<Plan, Error> {
+    fn remnants(&self, _: &DelRequest, owner: &Owner, _: &mut dyn Kernel) -> Result<Plan, Error> {
         let mut plan = Plan::new();
         plan.own(Place::Container, Resource::Link(Link::new(owner.link()?, LinkKind::Dummy)));
         Ok(plan)

@@ -1,8 +1,9 @@
 //! `loopback`: raises `lo`, which every network namespace is born with, and born down.
 
+use cni_spec::plugin::DelRequest;
 use cni_spec::{AddResult, Error, Interface, IpConfig};
 use netops::{Answer, Kernel, LinkName, Place, Plan, Query, Resource};
-use plugin_kit::{Addressing, Attach, Attachment, Owner, Request};
+use plugin_kit::{Addressing, Attach, Attachment, Owner, Remains, Request};
 use serde::Deserialize;
 
 /// The plugin `loopback`. Runtimes call it beside the network's own plugins, often with nothing but a name.
@@ -19,6 +20,7 @@ impl Attach for Loopback {
     const TYPE: &'static str = "loopback";
     const ABOUT: &'static str = concat!("cnikit loopback ", env!("CARGO_PKG_VERSION"), ": raises lo");
     const ADDRESSING: Addressing = Addressing::Never;
+    const REMAINS: Remains = Remains::Inside;
 
     fn plan(&self, request: &Request<'_, LoopbackConfig>, _: &mut dyn Kernel) -> Result<Attachment, Error> {
         // What a chain had before is passed on.
@@ -53,7 +55,7 @@ impl Attach for Loopback {
         Ok(())
     }
 
-    fn remnants(&self, _: &Owner) -> Result<Plan, Error> {
+    fn remnants(&self, _: &DelRequest, _: &Owner, _: &mut dyn Kernel) -> Result<Plan, Error> {
         Ok(plan())
     }
 }

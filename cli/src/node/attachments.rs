@@ -12,7 +12,9 @@ use cni_spec::runtime::{CachedAttachment, Progress};
 use cni_spec::{AttachmentId, Interface};
 use ipam::{Holder, Lease};
 use ipnet::IpNet;
-use netops::{Answer, Error, Kernel, LinkName, LinkState, Masquerade, Namespace, Place, Query};
+use netops::{
+    Answer, Entry, EntryKind, Error, Kernel, LinkName, LinkState, Masquerade, Namespace, Place, Query,
+};
 use plugin_kit::{MarkedOwner, Owner, network_prefix};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -355,10 +357,12 @@ fn peer_addresses(kernel: &mut dyn Kernel, link: &LinkState) -> Option<Vec<IpNet
 }
 
 fn masquerades(kernel: &mut dyn Kernel) -> Option<Vec<Masquerade>> {
-    match kernel.read(Place::Host, &[Query::Masquerades]).ok()?.into_iter().next()? {
-        Answer::Masquerades(masquerades) => Some(masquerades),
+    let entries = netops::read_entries(kernel, &[EntryKind::Masquerade]).ok()?;
+    let masquerade = |entry| match entry {
+        Entry::Masquerade(masquerade) => Some(masquerade),
         _ => None,
-    }
+    };
+    Some(entries.into_iter().filter_map(masquerade).collect())
 }
 
 /// Whether the configuration that an attachment was made with says `ipMasq`.

@@ -48,7 +48,7 @@ impl Means {
         match resource {
             Resource::Sysctl(_) => Self::File,
             Resource::Settled(_) => Self::Patience,
-            Resource::Masquerade(_) | Resource::SpoofCheck(_) => Self::Nftables,
+            Resource::Entry(_) => Self::Nftables,
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::Promiscuous(_)

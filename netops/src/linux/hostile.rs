@@ -10,10 +10,9 @@ use super::answers::read_as_answers;
 use super::netlink::{Datagram, attributes, messages};
 use super::nft::hostile as nft;
 use super::rtnetlink::{address, link, port, route};
+use crate::entry::{Masquerade, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{
-    Address, Link, LinkKind, Masquerade, Port, PortVlan, Resource, Route, SpoofCheck, VethPeer,
-};
+use crate::resource::{Address, Link, LinkKind, Port, PortVlan, Route, VethPeer};
 
 fn name() -> LinkName {
     LinkName::new("eth0").unwrap()
@@ -45,12 +44,8 @@ fn genuine() -> Vec<u8> {
     let mark = Mark::new("mark").unwrap();
     let source = IpAddr::from([10, 22, 0, 5]);
     bytes.extend(nft::genuine(&[
-        Resource::Masquerade(Masquerade {
-            source,
-            within: "10.22.0.0/16".parse().unwrap(),
-            mark: mark.clone(),
-        }),
-        Resource::SpoofCheck(SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark }),
+        Masquerade { source, within: "10.22.0.0/16".parse().unwrap(), mark: mark.clone() }.into(),
+        SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark }.into(),
     ]));
     bytes
 }

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use netlink_packet_route::AddressFamily;
 
 use super::netlink::Datagram;
-use super::nft::{self, Entry};
+use super::nft;
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route};
 use super::{Known, LinuxKernel, refused, sysctl};
+use crate::entry::EntryKey;
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
@@ -18,9 +19,12 @@ use crate::resource::{Address, Port, Route};
 
 pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
     let found = Found::look_up(kernel, place, queries)?;
-    let entries = nft::look_up(kernel, place, queries, Operation::Read, "nf_tables entries")?;
+    let keys: Vec<_> = queries.iter().filter_map(entry_key).collect();
+    let entries = nft::look_up(kernel, place, &keys, Operation::Read, "nf_tables entries")?;
+    let mut entries: HashMap<_, _> =
+        keys.into_iter().zip(entries).filter_map(|(key, entry)| Some((key, entry?))).collect();
     let mut answers = Vec::with_capacity(queries.len());
-    for (query, entry) in queries.iter().zip(entries) {
+    for query in queries {
         answers.push(match query {
             Query::Link(name) => Answer::Links(found.link(name).into_iter().collect()),
             Query::Links => Answer::Links(links(kernel, place)?),
@@ -43,16 +47,8 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                     value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
                 Answer::Sysctl(value)
             }
-            Query::Masquerade(_) => Answer::Masquerades(match entry {
-                Some(Entry::Masquerade(masquerade)) => vec![masquerade],
-                _ => Vec::new(),
-            }),
-            Query::SpoofCheck(_) => Answer::SpoofChecks(match entry {
-                Some(Entry::SpoofCheck(check)) => vec![check],
-                _ => Vec::new(),
-            }),
-            Query::Masquerades => Answer::Masquerades(nft::masquerades(kernel, place, &query.to_string())?),
-            Query::SpoofChecks => Answer::SpoofChecks(nft::spoof_checks(kernel, place, &query.to_string())?),
+            Query::Entry(key) => Answer::Entries(entries.remove(key).into_iter().collect()),
+            Query::Entries(kind) => Answer::Entries(nft::all(kernel, place, *kind)?),
         });
     }
     Ok(answers)
@@ -159,12 +155,15 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Addresses(name)
         | Query::PeerAddresses(name)
         | Query::Routes(name) => Some(name),
-        Query::Links
-        | Query::Sysctl(_)
-        | Query::Masquerade(_)
-        | Query::Masquerades
-        | Query::SpoofCheck(_)
-        | Query::SpoofChecks => None,
+        Query::Links | Query::Sysctl(_) | Query::Entry(_) | Query::Entries(_) => None,
+    }
+}
+
+/// The key of the entry that a query is about.
+fn entry_key(query: &Query) -> Option<&EntryKey> {
+    match query {
+        Query::Entry(key) => Some(key),
+        _ => None,
     }
 }
 

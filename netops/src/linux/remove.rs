@@ -122,8 +122,7 @@ fn write_request(
         | Resource::Port(_)
         | Resource::Settled(_)
         | Resource::Sysctl(_)
-        | Resource::Masquerade(_)
-        | Resource::SpoofCheck(_) => {
+        | Resource::Entry(_) => {
             return Ok(None);
         }
     }

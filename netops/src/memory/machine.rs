@@ -1,15 +1,12 @@
 //! The machine: its namespaces, and which rule answers which request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 
 use crate::error::Errno;
 use crate::kernel::{Answer, Created, Query, Removed};
 use crate::name::SysctlKey;
 use crate::place::Place;
-use crate::resource::{Masquerade, Resource, SpoofCheck};
+use crate::resource::Resource;
 
 use super::links;
 use super::namespace::Namespace;
@@ -144,7 +141,7 @@ impl Machine {
         place: Place,
         resource: &Resource,
     ) -> Result<Created, Problem> {
-        if is_nftables(resource) && !self.has(Feature::NfTables) {
+        if matches!(resource, Resource::Entry(_)) && !self.has(Feature::NfTables) {
             return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
         }
         let has_vlans = self.has(Feature::VlanFiltering);
@@ -175,20 +172,10 @@ impl Machine {
             }
             Resource::Route(route) => routes::add(namespace, route),
             Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
-            Resource::Masquerade(wanted) => {
-                let same_family = matches!(
-                    (wanted.source, wanted.within),
-                    (IpAddr::V4(_), IpNet::V4(_)) | (IpAddr::V6(_), IpNet::V6(_))
-                );
-                if !same_family {
-                    return Err(Problem::Refused(Errno::EINVAL, None));
-                }
-                let entry = Masquerade { within: wanted.within.trunc(), ..wanted.clone() };
-                insert_new(&mut namespace.masquerades, wanted.source, entry)
+            Resource::Entry(wanted) if wanted.contradiction().is_some() => {
+                Err(Problem::Refused(Errno::EINVAL, wanted.contradiction()))
             }
-            Resource::SpoofCheck(wanted) => {
-                insert_new(&mut namespace.spoof_checks, wanted.port.clone(), wanted.clone())
-            }
+            Resource::Entry(wanted) => insert_new(&mut namespace.entries, wanted.key(), wanted.kept()),
         }?;
         links::settle(self);
         Ok(created)
@@ -221,13 +208,10 @@ impl Machine {
             }
             Resource::Address(address) => addresses::remove(namespace, address),
             Resource::Route(route) => routes::remove(namespace, route),
-            Resource::Masquerade(Masquerade { source, mark, .. }) => {
-                let own = namespace.masquerades.get(source).is_some_and(|entry| entry.mark == *mark);
-                own && namespace.masquerades.remove(source).is_some()
-            }
-            Resource::SpoofCheck(SpoofCheck { port, mark, .. }) => {
-                let own = namespace.spoof_checks.get(port).is_some_and(|entry| entry.mark == *mark);
-                own && namespace.spoof_checks.remove(port).is_some()
+            Resource::Entry(entry) => {
+                let found = namespace.entries.get(&entry.key());
+                let own = found.is_some_and(|found| found.mark() == entry.mark());
+                own && namespace.entries.remove(&entry.key()).is_some()
             }
             Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
         };
@@ -255,20 +239,13 @@ impl Machine {
             }
             Query::Routes(name) => Answer::Routes(routes::list(namespace, name)),
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
-            Query::Masquerade(source) => {
-                Answer::Masquerades(namespace.masquerades.get(source).cloned().into_iter().collect())
+            Query::Entry(key) => Answer::Entries(namespace.entries.get(key).cloned().into_iter().collect()),
+            Query::Entries(kind) => {
+                let entries = namespace.entries.iter().filter(|(key, _)| key.kind() == *kind);
+                Answer::Entries(entries.map(|(_, entry)| entry.clone()).collect())
             }
-            Query::Masquerades => Answer::Masquerades(namespace.masquerades.values().cloned().collect()),
-            Query::SpoofCheck(port) => {
-                Answer::SpoofChecks(namespace.spoof_checks.get(port).cloned().into_iter().collect())
-            }
-            Query::SpoofChecks => Answer::SpoofChecks(namespace.spoof_checks.values().cloned().collect()),
         })
     }
-}
-
-fn is_nftables(resource: &Resource) -> bool {
-    matches!(resource, Resource::Masquerade(_) | Resource::SpoofCheck(_))
 }
 
 /// Adds an element to a map of cnikit's.

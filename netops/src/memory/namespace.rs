@@ -1,16 +1,16 @@
 //! One network namespace: what it holds, and how to find things in it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
+use crate::entry::{Entry, EntryKey};
 use crate::error::Errno;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{LinkKind, Masquerade, Port, SpoofCheck};
+use crate::resource::{LinkKind, Port};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
-use super::routes::Entry;
+use super::routes;
 use super::sysctls;
 
 /// A network namespace.
@@ -19,13 +19,13 @@ pub(super) struct Namespace {
     pub(super) links: BTreeMap<u32, Interface>,
     next_index: u32,
     /// Routes of all tables but `local`.
-    pub(super) routes: Vec<Entry>,
+    pub(super) routes: Vec<routes::Entry>,
     /// There has been an IPv4 address: until then there is no `local` table, and no gateway passes for a unicast address.
     pub(super) had_ipv4: bool,
     /// Settings by path.
     pub(super) sysctls: BTreeMap<String, String>,
-    pub(super) masquerades: BTreeMap<IpAddr, Masquerade>,
-    pub(super) spoof_checks: BTreeMap<LinkName, SpoofCheck>,
+    /// What cnikit's tables hold.
+    pub(super) entries: BTreeMap<EntryKey, Entry>,
 }
 
 /// A link.
@@ -75,8 +75,7 @@ impl Namespace {
             routes: Vec::new(),
             had_ipv4: false,
             sysctls: sysctls::at_birth(ipv6),
-            masquerades: BTreeMap::new(),
-            spoof_checks: BTreeMap::new(),
+            entries: BTreeMap::new(),
         };
         namespace.insert(Interface {
             mac: MacAddr::new([0; 6]),

@@ -115,11 +115,10 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
     for (key, value) in sysctls::unusual(&namespace.sysctls) {
         lines.push(format!("sysctl {key} = {value}"));
     }
-    for entry in namespace.masquerades.values() {
-        lines.push(format!("masquerade {} outside {} # {}", entry.source, entry.within, entry.mark));
-    }
-    for check in namespace.spoof_checks.values() {
-        lines.push(format!("spoof check \"{}\" {} # {}", check.port, check.mac, check.mark));
+    for entry in namespace.entries.values() {
+        let properties: String =
+            entry.properties().into_iter().map(|(what, value)| format!(", {what} {value}")).collect();
+        lines.push(format!("{entry}{properties} # {}", entry.mark()));
     }
     lines
 }

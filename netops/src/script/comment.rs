@@ -1,5 +1,6 @@
 //! What a command is for, in a sentence.
 
+use crate::entry::Entry;
 use crate::place::Place;
 use crate::resource::{LinkKind, Resource};
 
@@ -32,14 +33,18 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         },
         Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
             .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
-        Resource::Masquerade(masquerade) => format!(
+        Resource::Entry(entry) => entry_purpose(entry),
+    }
+}
+
+fn entry_purpose(entry: &Entry) -> String {
+    match entry {
+        Entry::Masquerade(masquerade) => format!(
             "What {} sends beyond {} takes the node's own address.",
             masquerade.source,
             masquerade.within.trunc()
         ),
-        Resource::SpoofCheck(check) => {
-            format!("Port \"{}\" may send as {} only.", check.port, check.mac)
-        }
+        Entry::SpoofCheck(check) => format!("Port \"{}\" may send as {} only.", check.port, check.mac),
     }
 }
 

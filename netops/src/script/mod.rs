@@ -92,8 +92,7 @@ impl Script {
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
             Resource::Route(route) => step.add_route(route),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
-            Resource::Masquerade(masquerade) => step.add_masquerade(masquerade),
-            Resource::SpoofCheck(check) => step.add_spoof_check(check)?,
+            Resource::Entry(entry) => step.add_entry(entry)?,
         }
         Ok(())
     }
@@ -108,8 +107,7 @@ impl Script {
                 step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);
             }
             Resource::Route(route) => step.route("delete", route),
-            Resource::Masquerade(masquerade) => step.remove_masquerade(masquerade),
-            Resource::SpoofCheck(check) => step.remove_spoof_check(check)?,
+            Resource::Entry(entry) => step.remove_entry(entry)?,
             Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
         }
         Ok(())
@@ -125,8 +123,7 @@ impl Kernel for Script {
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
             Query::Routes(_) => Answer::Routes(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
-            Query::Masquerade(_) | Query::Masquerades => Answer::Masquerades(Vec::new()),
-            Query::SpoofCheck(_) | Query::SpoofChecks => Answer::SpoofChecks(Vec::new()),
+            Query::Entry(_) | Query::Entries(_) => Answer::Entries(Vec::new()),
         };
         Ok(queries.iter().map(nothing).collect())
     }

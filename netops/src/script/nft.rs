@@ -2,15 +2,31 @@
 
 use std::net::IpAddr;
 
+use crate::entry::{Entry, Masquerade, SpoofCheck};
 use crate::error::Error;
 use crate::name::{Invalid, LinkName};
-use crate::resource::{Masquerade, SpoofCheck};
 use crate::ruleset::{ALLOWED, CHECKED, MASQUERADE4, MASQUERADE6, POSTROUTING, PREROUTING, TABLE, chain_of};
 
 use super::Step;
 
 impl Step<'_> {
-    pub(super) fn add_masquerade(&mut self, masquerade: &Masquerade) {
+    pub(super) fn add_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        match entry {
+            Entry::Masquerade(masquerade) => self.add_masquerade(masquerade),
+            Entry::SpoofCheck(check) => self.add_spoof_check(check)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        match entry {
+            Entry::Masquerade(masquerade) => self.remove_masquerade(masquerade),
+            Entry::SpoofCheck(check) => self.remove_spoof_check(check)?,
+        }
+        Ok(())
+    }
+
+    fn add_masquerade(&mut self, masquerade: &Masquerade) {
         let Masquerade { source, within, mark } = masquerade;
         let (subnet, chain, comment) = (within.trunc(), chain_of(*within), comment(mark.as_str()));
         let (map, ip, multicast) = match source {
@@ -38,7 +54,7 @@ impl Step<'_> {
         self.nft(format!("create element inet {TABLE} {map} {{ {source} {comment} : jump {chain} }}"));
     }
 
-    pub(super) fn remove_masquerade(&mut self, masquerade: &Masquerade) {
+    fn remove_masquerade(&mut self, masquerade: &Masquerade) {
         let map = match masquerade.source {
             IpAddr::V4(_) => MASQUERADE4,
             IpAddr::V6(_) => MASQUERADE6,
@@ -46,7 +62,7 @@ impl Step<'_> {
         self.nft(format!("delete element inet {TABLE} {map} {{ {} }}", masquerade.source));
     }
 
-    pub(super) fn add_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
+    fn add_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
         let SpoofCheck { port, mac, mark } = check;
         can_be_typed(port)?;
         let comment = comment(mark.as_str());
@@ -68,7 +84,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    pub(super) fn remove_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
+    fn remove_spoof_check(&mut self, check: &SpoofCheck) -> Result<(), Error> {
         let SpoofCheck { port, mac, .. } = check;
         can_be_typed(port)?;
         self.nft(format!(

@@ -19,7 +19,7 @@ fn veth() -> Resource {
 }
 
 fn masquerade() -> Resource {
-    Resource::Masquerade(Masquerade {
+    Resource::from(Masquerade {
         source: "10.22.0.5".parse().unwrap(),
         within: "10.22.0.0/16".parse().unwrap(),
         mark: Mark::new("pod 1").unwrap(),

@@ -9,7 +9,7 @@ use crate::in_lab;
 use crate::support::{Lab, name};
 
 fn masquerade(source: &str, within: &str, mark: &str) -> Resource {
-    Resource::Masquerade(Masquerade {
+    Resource::from(Masquerade {
         source: source.parse().unwrap(),
         within: within.parse().unwrap(),
         mark: Mark::new(mark).unwrap(),
@@ -18,7 +18,7 @@ fn masquerade(source: &str, within: &str, mark: &str) -> Resource {
 
 fn spoof_check(port: &str, last: u8, mark: &str) -> Resource {
     let mac = MacAddr::new([2, 0, 0, 0, 0, last]);
-    Resource::SpoofCheck(SpoofCheck { port: name(port), mac, mark: Mark::new(mark).unwrap() })
+    Resource::from(SpoofCheck { port: name(port), mac, mark: Mark::new(mark).unwrap() })
 }
 
 /// As a person would write it.
@@ -133,29 +133,29 @@ fn what_is_there_is_refused_and_read_back() {
         }
         let elsewhere = masquerade("10.22.0.5", "10.23.0.0/16", "pod 2");
         assert_eq!(lab.create(Place::Host, &elsewhere).unwrap_err().errno(), Some(Errno::EEXIST));
-        let [Resource::Masquerade(v4), Resource::Masquerade(v6), Resource::SpoofCheck(check)] = &all else {
+        let [Resource::Entry(v4), Resource::Entry(v6), Resource::Entry(check)] = &all[..] else {
             unreachable!()
         };
         let queries = [
-            Query::Masquerade(v4.source),
-            Query::Masquerade(v6.source),
-            Query::Masquerades,
-            Query::SpoofCheck(name("veth1")),
-            Query::SpoofChecks,
-            Query::SpoofCheck(name("veth2")),
-            Query::Masquerade("10.9.9.9".parse().unwrap()),
+            Query::Entry(v4.key()),
+            Query::Entry(v6.key()),
+            Query::Entries(EntryKind::Masquerade),
+            Query::Entry(EntryKey::SpoofCheck(name("veth1"))),
+            Query::Entries(EntryKind::SpoofCheck),
+            Query::Entry(EntryKey::SpoofCheck(name("veth2"))),
+            Query::Entry(EntryKey::Masquerade("10.9.9.9".parse().unwrap())),
         ];
         let answers = lab.fresh_kernel().read(Place::Host, &queries).unwrap();
         assert_eq!(
             answers,
             [
-                Answer::Masquerades(vec![v4.clone()]),
-                Answer::Masquerades(vec![v6.clone()]),
-                Answer::Masquerades(vec![v4.clone(), v6.clone()]),
-                Answer::SpoofChecks(vec![check.clone()]),
-                Answer::SpoofChecks(vec![check.clone()]),
-                Answer::SpoofChecks(vec![]),
-                Answer::Masquerades(vec![]),
+                Answer::Entries(vec![v4.clone()]),
+                Answer::Entries(vec![v6.clone()]),
+                Answer::Entries(vec![v4.clone(), v6.clone()]),
+                Answer::Entries(vec![check.clone()]),
+                Answer::Entries(vec![check.clone()]),
+                Answer::Entries(vec![]),
+                Answer::Entries(vec![]),
             ]
         );
     });
@@ -164,13 +164,13 @@ fn what_is_there_is_refused_and_read_back() {
 #[test]
 fn nothing_is_there_before_the_first_entry() {
     in_lab!(|mut lab| {
-        let queries =
-            [Query::Masquerades, Query::SpoofChecks, Query::Masquerade("10.9.9.9".parse().unwrap())];
+        let queries = [
+            Query::Entries(EntryKind::Masquerade),
+            Query::Entries(EntryKind::SpoofCheck),
+            Query::Entry(EntryKey::Masquerade("10.9.9.9".parse().unwrap())),
+        ];
         let answers = lab.kernel.read(Place::Host, &queries).unwrap();
-        assert_eq!(
-            answers,
-            [Answer::Masquerades(vec![]), Answer::SpoofChecks(vec![]), Answer::Masquerades(vec![])]
-        );
+        assert_eq!(answers, [Answer::Entries(vec![]), Answer::Entries(vec![]), Answer::Entries(vec![])]);
         for resource in everything() {
             assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Before));
         }
@@ -265,7 +265,8 @@ fn a_thousand_entries_cost_each_what_one_costs() {
         let many = cost(1001);
         // An order of magnitude tells constant cost from that of a walk; anything closer would measure the machine.
         assert!(many < few * 10 + Duration::from_micros(100), "{few:?} with few, {many:?} with a thousand");
-        let Answer::Masquerades(all) = lab.kernel.read(Place::Host, &[Query::Masquerades]).unwrap().remove(0)
+        let Answer::Entries(all) =
+            lab.kernel.read(Place::Host, &[Query::Entries(EntryKind::Masquerade)]).unwrap().remove(0)
         else {
             unreachable!()
         };

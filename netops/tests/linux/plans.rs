@@ -58,8 +58,8 @@ fn pod(number: u8) -> Plan {
         .own(Place::Container, address(&inside, &format!("{source}/16")))
         .own(Place::Container, Resource::LinkUp(inside.clone()))
         .own(Place::Container, Resource::Route(default))
-        .own(Place::Host, Resource::Masquerade(masquerade))
-        .own(Place::Host, Resource::SpoofCheck(check));
+        .own(Place::Host, Resource::from(masquerade))
+        .own(Place::Host, Resource::from(check));
     plan
 }
 
@@ -180,8 +180,14 @@ fn eight_processes_at_once_on_a_cold_node_do_not_disturb_one_another() {
         let links = read_links(&mut lab.kernel, Place::Host).unwrap();
         assert_eq!(links.iter().filter(|link| link.master.is_some()).count(), usize::from(PROCESSES));
         assert_eq!(links.iter().filter(|link| link.kind == "bridge").count(), 1);
-        let answers = lab.kernel.read(Place::Host, &[Query::Masquerades, Query::SpoofChecks]).unwrap();
-        let [Answer::Masquerades(masquerades), Answer::SpoofChecks(checks)] = answers.as_slice() else {
+        let answers = lab
+            .kernel
+            .read(
+                Place::Host,
+                &[Query::Entries(EntryKind::Masquerade), Query::Entries(EntryKind::SpoofCheck)],
+            )
+            .unwrap();
+        let [Answer::Entries(masquerades), Answer::Entries(checks)] = answers.as_slice() else {
             panic!("{answers:?}")
         };
         assert_eq!((masquerades.len(), checks.len()), (usize::from(PROCESSES), usize::from(PROCESSES)));

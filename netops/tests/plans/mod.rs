@@ -187,7 +187,7 @@ impl Cable {
         let mut masquerade = |source, within| {
             plan.own(
                 Place::Host,
-                Resource::Masquerade(Masquerade { source, within: net(within), mark: self.mark() }),
+                Resource::from(Masquerade { source, within: net(within), mark: self.mark() }),
             );
         };
         if self.chosen(29) {
@@ -197,7 +197,7 @@ impl Cable {
         if self.chosen(30) {
             let mac = MacAddr::new([0x02, 0, 0, self.pod, self.number, 2]);
             let check = SpoofCheck { port: host_end.clone(), mac, mark: self.mark() };
-            plan.own(Place::Host, Resource::SpoofCheck(check));
+            plan.own(Place::Host, Resource::from(check));
         }
     }
 

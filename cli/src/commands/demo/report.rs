@@ -97,7 +97,7 @@ pub(super) struct Remains {
     pub(super) pod_interfaces: Vec<String>,
     /// Interfaces on the node, but for its own and the bridge, which waits for the next pod.
     pub(super) node_interfaces: Vec<String>,
-    pub(super) masquerades: Vec<String>,
+    pub(super) entries: Vec<String>,
     pub(super) leases: Vec<String>,
     pub(super) cached_results: Vec<String>,
 }
@@ -136,8 +136,8 @@ pub(super) const OUTSIDE: &str = "outside";
 impl Remains {
     /// Each thing that is left.
     pub(super) fn all(&self) -> impl Iterator<Item = &String> {
-        let Self { pod_interfaces, node_interfaces, masquerades, leases, cached_results } = self;
-        [pod_interfaces, node_interfaces, masquerades, leases, cached_results].into_iter().flatten()
+        let Self { pod_interfaces, node_interfaces, entries, leases, cached_results } = self;
+        [pod_interfaces, node_interfaces, entries, leases, cached_results].into_iter().flatten()
     }
 }
 

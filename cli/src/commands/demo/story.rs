@@ -187,7 +187,7 @@ impl Teller<'_> {
         for (what, found) in [
             ("interfaces in the pods", &left.pod_interfaces),
             ("cables on the node", &left.node_interfaces),
-            ("masquerades (nf_tables)", &left.masquerades),
+            ("entries (nf_tables)", &left.entries),
             ("leases of addresses", &left.leases),
             ("results in the cache", &left.cached_results),
         ] {

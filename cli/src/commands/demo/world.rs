@@ -9,8 +9,8 @@ use cni_spec::{AddResult, Env, IpConfig, NetworkList, ProcessExec};
 use ipam::{BootId, DirStore};
 use ipnet::IpNet;
 use netops::{
-    Address, Answer, Kernel, Link, LinkKind, LinkName, LinuxKernel, Namespace, Place, Plan, Query, Resource,
-    Sysctl, SysctlKey, VethPeer, read_link, read_links,
+    Address, EntryKind, Kernel, Link, LinkKind, LinkName, LinuxKernel, Namespace, Place, Plan, Resource,
+    Sysctl, SysctlKey, VethPeer, read_entries, read_link, read_links,
 };
 use plugin_kit::{DuplicateDetection, PrefixRoutes};
 use serde_json::Value;
@@ -94,13 +94,8 @@ impl World {
             link.name != LinkName::loopback() && link.name.as_str() != UPLINK && link.kind != "bridge"
         });
         remains.node_interfaces.extend(others.map(|link| link.name.to_string()));
-        for answer in kernel.read(Place::Host, &[Query::Masquerades])? {
-            if let Answer::Masquerades(masquerades) = answer {
-                remains
-                    .masquerades
-                    .extend(masquerades.iter().map(|masquerade| masquerade.source.to_string()));
-            }
-        }
+        let entries = read_entries(&mut kernel, EntryKind::ALL)?;
+        remains.entries.extend(entries.iter().map(ToString::to_string));
         let attachments = self.runtime.attachments()?.attachments;
         remains.cached_results.extend(attachments.iter().map(|cached| cached.identity().to_string()));
         remains.leases = self.leases()?;

@@ -204,7 +204,7 @@ fn what_a_runtime_remembers_is_compared_with_the_kernel() {
         mark: lab.owner.mark(),
     };
     lab.make(|plan, _| {
-        plan.own(Place::Host, Resource::Masquerade(entry));
+        plan.own(Place::Host, Resource::from(entry));
     });
     assert_eq!(lab.problems(), [""; 0]);
     lab.unmake(Place::Container, Resource::Address(address("eth0", "10.1.0.2/24")));

@@ -1,15 +1,18 @@
 //! What the tests of reading need to know of nf_tables.
 
 use super::message::{self, Transaction};
-use super::ruleset::{self, Entry};
+use super::ruleset;
+use crate::entry::{Entry, EntryKind};
 use crate::resource::Resource;
 
 /// A transaction that makes some entries and all that they hang from, as bytes.
 pub(in crate::linux) fn genuine(resources: &[Resource]) -> Vec<u8> {
-    let entries: Vec<_> = resources.iter().filter_map(Entry::of).collect();
+    let entries: Vec<&Entry> = resources.iter().filter_map(super::entry_of).collect();
     let mut transaction = Transaction::default();
     ruleset::lay_out(&mut transaction, &entries);
-    entries.iter().for_each(|entry| entry.add(&mut transaction));
+    for (set, element) in entries.iter().flat_map(|entry| ruleset::elements(entry)) {
+        transaction.add(set, &element);
+    }
     transaction.bytes()
 }
 
@@ -27,11 +30,9 @@ fn elements_are_read_as_they_are_written() {
         mac: crate::MacAddr::new([2, 1, 2, 3, 4, 5]),
         mark: crate::Mark::new("m").unwrap(),
     };
-    let resources = [Resource::Masquerade(masquerade.clone()), Resource::SpoofCheck(check.clone())];
-    let bytes = genuine(&resources);
+    let bytes = genuine(&[masquerade.clone().into(), check.clone().into()]);
     let elements: Vec<_> = messages(&bytes).flat_map(|message| message::parse(message.body)).collect();
-    let masquerades: Vec<_> = elements.iter().filter_map(ruleset::parse_masquerade).collect();
-    let checks: Vec<_> = elements.iter().filter_map(ruleset::parse_spoof_check).collect();
-    assert_eq!((masquerades, checks), (vec![masquerade], vec![check.clone()]));
-    assert!(elements.iter().any(|element| ruleset::parse_checked(element) == Some(check.mac)));
+    let read = |kind| elements.iter().filter_map(move |element| ruleset::parse(kind, element));
+    let entries: Vec<_> = EntryKind::ALL.iter().flat_map(|kind| read(*kind)).collect();
+    assert_eq!(entries, [Entry::Masquerade(masquerade), Entry::SpoofCheck(check)]);
 }

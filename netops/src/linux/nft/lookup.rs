@@ -1,68 +1,49 @@
 //! What there is, by key or all of it.
 
-use super::expression::Version;
 use super::message::{self, Element, Key, Set};
-use super::ruleset::{self, Entry};
+use super::ruleset::{self, Whereabouts};
+use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::{Errno, Error, Operation};
-use crate::kernel::Query;
 use crate::linux::netlink::{Datagram, Reply};
 use crate::linux::{LinuxKernel, failed, refused};
 use crate::place::Place;
-use crate::resource::{Masquerade, SpoofCheck};
 
-/// Looks up what queries ask for by key, all of it at once: in two datagrams if ports are among it, whose MAC addresses
-/// come first. One result each; none for a query that asks for something else.
+/// Looks up entries by key, all of them at once: in two datagrams if some are where others say. One result each.
 pub(in crate::linux) fn look_up(
     kernel: &mut LinuxKernel,
     place: Place,
-    queries: &[Query],
+    keys: &[&EntryKey],
     operation: Operation,
     object: &str,
 ) -> Result<Vec<Option<Entry>>, Error> {
-    let port = |query: &Query| match query {
-        Query::SpoofCheck(port) => Some((&ruleset::CHECKED, Key::default().interface(port))),
-        _ => None,
-    };
-    let ports: Vec<_> = queries.iter().map(port).collect();
-    let ports = get(kernel, place, &ports, operation, object)?;
-    let key = |(query, checked): (&Query, Option<Element>)| match query {
-        Query::Masquerade(source) => {
-            Some((ruleset::masquerades(Version::of(*source)), Key::default().address(*source)))
-        }
-        Query::SpoofCheck(port) => {
-            let mac = ruleset::parse_checked(&checked?)?;
-            Some((&ruleset::ALLOWED, Key::default().interface(port).mac(mac)))
-        }
-        _ => None,
-    };
-    let keys: Vec<_> = queries.iter().zip(ports).map(key).collect();
-    let elements = get(kernel, place, &keys, operation, object)?;
-    let entry = |(query, element): (&Query, Option<Element>)| match query {
-        Query::Masquerade(_) => ruleset::parse_masquerade(&element?).map(Entry::Masquerade),
-        _ => ruleset::parse_spoof_check(&element?).map(Entry::SpoofCheck),
-    };
-    Ok(queries.iter().zip(elements).map(entry).collect())
+    let whereabouts: Vec<_> = keys.iter().map(|key| ruleset::whereabouts(key)).collect();
+    let guides = whereabouts.iter().map(|whereabouts| match whereabouts {
+        Whereabouts::SaidBy(set, key, _) => Some((*set, key.clone())),
+        Whereabouts::Element(..) => None,
+    });
+    let guides = get(kernel, place, &guides.collect::<Vec<_>>(), operation, object)?;
+    let places =
+        keys.iter().zip(whereabouts).zip(guides).map(|((key, whereabouts), guide)| match whereabouts {
+            Whereabouts::Element(set, key) => Some((set, key)),
+            Whereabouts::SaidBy(_, _, next) => next(key, &guide?),
+        });
+    let elements = get(kernel, place, &places.collect::<Vec<_>>(), operation, object)?;
+    let entry = |(key, element): (&&EntryKey, Option<Element>)| ruleset::parse(key.kind(), &element?);
+    Ok(keys.iter().zip(elements).map(entry).collect())
 }
 
-/// Lists every masquerade.
-pub(in crate::linux) fn masquerades(
+/// Lists every entry of a kind.
+pub(in crate::linux) fn all(
     kernel: &mut LinuxKernel,
     place: Place,
-    object: &str,
-) -> Result<Vec<Masquerade>, Error> {
-    let mut all = list(kernel, place, &ruleset::MASQUERADE4, object)?;
-    all.extend(list(kernel, place, &ruleset::MASQUERADE6, object)?);
-    Ok(all.iter().filter_map(ruleset::parse_masquerade).collect())
-}
-
-/// Lists every spoof check.
-pub(in crate::linux) fn spoof_checks(
-    kernel: &mut LinuxKernel,
-    place: Place,
-    object: &str,
-) -> Result<Vec<SpoofCheck>, Error> {
-    let all = list(kernel, place, &ruleset::ALLOWED, object)?;
-    Ok(all.iter().filter_map(ruleset::parse_spoof_check).collect())
+    kind: EntryKind,
+) -> Result<Vec<Entry>, Error> {
+    let mut found = Vec::new();
+    for set in ruleset::sets(kind) {
+        let elements = list(kernel, place, set, &kind.to_string())?;
+        found.extend(elements.iter().filter_map(|element| ruleset::parse(kind, element)));
+    }
+    Ok(found)
 }
 
 /// Looks for single elements, where there is a key, in one datagram. No set and no table are no element.
@@ -108,8 +89,8 @@ fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Resu
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::linux) fn read_as_elements(body: &[u8]) {
     for element in message::parse(body) {
-        let _ = ruleset::parse_masquerade(&element);
-        let _ = ruleset::parse_spoof_check(&element);
-        let _ = ruleset::parse_checked(&element);
+        for kind in EntryKind::ALL {
+            let _ = ruleset::parse(*kind, &element);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! nf_tables, spoken to directly: one atomic transaction per call, no helper program.
 //!
 //! ```text
-//! mod.rs         masquerades and spoof checks, added and removed
+//! mod.rs         entries, added and removed
 //! lookup.rs      … and read
-//! ruleset.rs     the tables, sets, chains and rules that they are elements of
+//! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, spoof_check.rs
 //! expression.rs  rules, from what a person would write to what the kernel executes
 //! message.rs     transactions and elements as bytes
 //! ```
@@ -12,19 +12,21 @@ mod expression;
 #[cfg(test)]
 pub(super) mod hostile;
 mod lookup;
+mod masquerade;
 mod message;
 mod ruleset;
+mod spoof_check;
 
 use std::ops::Range;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use lookup::read_as_elements;
-pub(super) use lookup::{look_up, masquerades, spoof_checks};
+pub(super) use lookup::{all, look_up};
 use message::Transaction;
-pub(super) use ruleset::Entry;
 
 use super::netlink::{Refusal, Reply};
 use super::{LinuxKernel, failed, refused};
+use crate::entry::Entry;
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
 use crate::place::Place;
@@ -40,7 +42,7 @@ pub(super) fn create(
     place: Place,
     run: &[&Resource],
 ) -> Vec<Result<Created, Error>> {
-    let entries: Vec<_> = run.iter().filter_map(|resource| Entry::of(resource)).collect();
+    let entries: Vec<_> = run.iter().filter_map(|resource| entry_of(resource)).collect();
     let mut outcomes = Vec::with_capacity(run.len());
     for mut todo in entries.chunks(TOGETHER) {
         let mut failure = None;
@@ -61,13 +63,13 @@ pub(super) fn create(
 ///
 /// Where something that they hang from is not there yet, or not any more, the kernel answers `ENOENT`, and a second
 /// transaction makes that as well.
-fn add(kernel: &mut LinuxKernel, place: Place, entries: &[Entry]) -> Result<(), (usize, Error)> {
+fn add(kernel: &mut LinuxKernel, place: Place, entries: &[&Entry]) -> Result<(), (usize, Error)> {
     if entries.is_empty() {
         return Ok(());
     }
-    if let Some(number) = entries.iter().position(|entry| !entry.is_of_one_version()) {
-        let detail = Some("the address and the subnet are of different versions of IP".to_owned());
-        let refusal = Refusal { errno: Errno::EINVAL, detail };
+    let contradiction = entries.iter().enumerate().find_map(|(n, entry)| Some((n, entry.contradiction()?)));
+    if let Some((number, contradiction)) = contradiction {
+        let refusal = Refusal { errno: Errno::EINVAL, detail: Some(contradiction.to_owned()) };
         return Err((number, refused(Operation::Create, place, &name(entries, number), refusal)));
     }
     let outcome = match try_add(kernel, place, entries, Transaction::default())? {
@@ -92,11 +94,11 @@ fn add(kernel: &mut LinuxKernel, place: Place, entries: &[Entry]) -> Result<(), 
 fn try_add(
     kernel: &mut LinuxKernel,
     place: Place,
-    entries: &[Entry],
+    entries: &[&Entry],
     mut transaction: Transaction,
 ) -> Result<Result<(), (usize, Refusal)>, (usize, Error)> {
     let messages: Vec<_> =
-        entries.iter().map(|entry| numbered(&mut transaction, |all| entry.add(all))).collect();
+        entries.iter().map(|entry| numbered(&mut transaction, |all| add_elements(all, entry))).collect();
     let replies = send(kernel, place, transaction, Operation::Create, &name(entries, 0));
     Ok(first_refusal(replies.map_err(|error| (0, error))?, &messages))
 }
@@ -111,9 +113,10 @@ pub(super) fn remove(
 }
 
 fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
-    let wanted: Vec<_> = run.iter().filter_map(|resource| Entry::of(resource)).collect();
-    let queries: Vec<_> = wanted.iter().map(Entry::query).collect();
-    let found = match look_up(kernel, place, &queries, Operation::Remove, &name(&wanted, 0)) {
+    let wanted: Vec<_> = run.iter().filter_map(|resource| entry_of(resource)).collect();
+    let keys: Vec<_> = wanted.iter().map(|entry| entry.key()).collect();
+    let keys: Vec<_> = keys.iter().collect();
+    let found = match look_up(kernel, place, &keys, Operation::Remove, &name(&wanted, 0)) {
         Ok(found) => found,
         Err(error) => return vec![Err(error); run.len()],
     };
@@ -123,7 +126,8 @@ fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec
         doomed.extend(found.filter(|found| found.mark() == wanted.mark()).map(|found| (number, found)));
     }
     while !doomed.is_empty() {
-        let (numbers, entries): (Vec<usize>, Vec<Entry>) = doomed.iter().cloned().unzip();
+        let (numbers, entries): (Vec<usize>, Vec<&Entry>) =
+            doomed.iter().map(|(n, entry)| (*n, entry)).unzip();
         let (concerned, outcome) = match delete(kernel, place, &entries) {
             Ok(()) => (0..doomed.len(), Ok(Removed::Now)),
             // The others are tried again without it.
@@ -143,14 +147,14 @@ fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec
 fn delete(
     kernel: &mut LinuxKernel,
     place: Place,
-    entries: &[Entry],
+    entries: &[&Entry],
 ) -> Result<(), (usize, Result<Removed, Error>)> {
     if entries.is_empty() {
         return Ok(());
     }
     let mut transaction = Transaction::default();
     let messages: Vec<_> =
-        entries.iter().map(|entry| numbered(&mut transaction, |all| entry.delete(all))).collect();
+        entries.iter().map(|entry| numbered(&mut transaction, |all| delete_elements(all, entry))).collect();
     let replies = send(kernel, place, transaction, Operation::Remove, &name(entries, 0))
         .map_err(|error| (0, Err(error)))?;
     first_refusal(replies, &messages).map_err(|(which, refusal)| {
@@ -195,7 +199,26 @@ fn first_refusal(replies: Vec<Reply>, messages: &[Range<usize>]) -> Result<(), (
     }
 }
 
+fn entry_of(resource: &Resource) -> Option<&Entry> {
+    match resource {
+        Resource::Entry(entry) => Some(entry),
+        _ => None,
+    }
+}
+
+fn add_elements(transaction: &mut Transaction, entry: &Entry) {
+    for (set, element) in ruleset::elements(entry) {
+        transaction.add(set, &element);
+    }
+}
+
+fn delete_elements(transaction: &mut Transaction, entry: &Entry) {
+    for (set, element) in ruleset::elements(entry) {
+        transaction.delete(set, element.key);
+    }
+}
+
 /// What an entry is called.
-fn name(entries: &[Entry], number: usize) -> String {
+fn name(entries: &[&Entry], number: usize) -> String {
     entries.get(number).map(ToString::to_string).unwrap_or_default()
 }

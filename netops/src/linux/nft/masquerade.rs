@@ -1,0 +1,87 @@
+//! Masquerades: verdict maps from sources to their subnet's chain.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::expression::{Field, Rule, Verdict, Version};
+use super::message::{Element, Hook, Key, Set, Transaction};
+use super::ruleset::{INET, Placed, Whereabouts};
+use crate::entry::{Entry, Masquerade};
+use crate::name::Mark;
+use crate::ruleset::{self, POSTROUTING, chain_of, subnet_of};
+
+pub(super) const SETS: &[&Set] = &[&MASQUERADE4, &MASQUERADE6];
+
+const MASQUERADE4: Set =
+    Set { table: INET, name: ruleset::MASQUERADE4, key: &[Field::Source(Version::V4)], verdicts: true };
+const MASQUERADE6: Set =
+    Set { table: INET, name: ruleset::MASQUERADE6, key: &[Field::Source(Version::V6)], verdicts: true };
+
+/// `srcnat`: after everything that looks at a packet's own addresses (`NF_IP_PRI_NAT_SRC`).
+const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
+
+pub(super) fn element(masquerade: &Masquerade) -> Placed {
+    let element = Element {
+        key: Key::default().address(masquerade.source),
+        verdict: Some(Verdict::Jump(chain_of(masquerade.within))),
+        comment: Some(masquerade.mark.to_string()),
+    };
+    (map(Version::of(masquerade.source)), element)
+}
+
+pub(super) fn whereabouts(source: IpAddr) -> Whereabouts {
+    Whereabouts::Element(map(Version::of(source)), Key::default().address(source))
+}
+
+pub(super) fn parse(element: &Element, mark: Mark) -> Option<Masquerade> {
+    let key = element.key.bytes();
+    let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
+    let source = v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()?;
+    let Some(Verdict::Jump(chain)) = &element.verdict else { return None };
+    Some(Masquerade { source, within: subnet_of(chain)?, mark })
+}
+
+/// Makes the maps, the rules that look into them, and the chain of each subnet.
+pub(super) fn lay_out(transaction: &mut Transaction, entries: &[&Entry]) {
+    transaction.table(INET);
+    transaction.empty_chain(INET, POSTROUTING, Some(SOURCE_NAT));
+    for version in [Version::V4, Version::V6] {
+        let map = map(version);
+        transaction.set(map);
+        transaction.rule(INET, POSTROUTING, &Rule::default().verdict_map(map.key, map.name));
+    }
+    let mut subnets: Vec<IpNet> = entries.iter().filter_map(|entry| subnet(entry)).collect();
+    subnets.sort();
+    subnets.dedup();
+    for subnet in subnets {
+        let chain = chain_of(subnet);
+        transaction.empty_chain(INET, &chain, None);
+        let stays = Rule::default().within(Field::Destination, subnet).verdict(Verdict::Return);
+        transaction.rule(INET, &chain, &stays);
+        let leaves = Rule::default().outside(Field::Destination, multicast(subnet)).masquerade();
+        transaction.rule(INET, &chain, &leaves);
+    }
+}
+
+fn map(version: Version) -> &'static Set {
+    match version {
+        Version::V4 => &MASQUERADE4,
+        Version::V6 => &MASQUERADE6,
+    }
+}
+
+fn subnet(entry: &Entry) -> Option<IpNet> {
+    match entry {
+        Entry::Masquerade(masquerade) => Some(masquerade.within.trunc()),
+        _ => None,
+    }
+}
+
+/// What never leaves a link by a router's doing, of a subnet's version (RFC 5771, RFC 4291).
+fn multicast(subnet: IpNet) -> IpNet {
+    match subnet {
+        IpNet::V4(_) => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+        IpNet::V6(_) => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    }
+}

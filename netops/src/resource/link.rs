@@ -1,0 +1,136 @@
+//! Interfaces, and the ports of bridges.
+
+use std::fmt;
+
+use crate::name::{LinkName, MacAddr, Mark};
+use crate::place::Place;
+
+/// A network interface to be created (`RTM_NEWLINK`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: LinkName,
+    /// What it is.
+    pub kind: LinkKind,
+    /// MTU in bytes; the kernel's default if absent.
+    pub mtu: Option<u32>,
+    /// MAC address; one of the kernel's choice if absent.
+    pub mac: Option<MacAddr>,
+    /// Created up.
+    pub up: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<LinkName>,
+    /// Its alias (`ip link show` prints it; `/sys/class/net/LINK/ifalias`).
+    pub mark: Option<Mark>,
+    /// Ignores IPv6 router advertisements (`accept_ra = 0`), set before anyone can send one: a pod must not be
+    /// able to give its node a default route (CVE-2020-10749).
+    pub ignore_router_advertisements: bool,
+}
+
+impl Link {
+    /// An interface of a kind, with everything else left to the kernel.
+    pub fn new(name: LinkName, kind: LinkKind) -> Self {
+        Self {
+            name,
+            kind,
+            mtu: None,
+            mac: None,
+            up: false,
+            master: None,
+            mark: None,
+            ignore_router_advertisements: false,
+        }
+    }
+}
+
+impl Link {
+    /// The interfaces that it consists of, and where they are: itself, made in a place, and a veth's other end.
+    pub(crate) fn ends(&self, place: Place) -> impl Iterator<Item = (Place, &LinkName)> {
+        let peer = match &self.kind {
+            LinkKind::Veth { peer } => Some((peer.place, &peer.name)),
+            _ => None,
+        };
+        [(place, &self.name)].into_iter().chain(peer)
+    }
+}
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkKind {
+    /// A software bridge. Its MAC address should be given: a bridge without one of its own takes its ports' lowest and
+    /// changes it as they come and go.
+    Bridge {
+        /// 802.1Q filtering of its ports (needs a kernel with `CONFIG_BRIDGE_VLAN_FILTERING`).
+        vlan_filtering: bool,
+    },
+    /// One end of a virtual cable; the other is made in the same message. Removing either removes both.
+    Veth {
+        /// The other end.
+        peer: VethPeer,
+    },
+    /// An interface that drops what is sent to it.
+    Dummy,
+}
+
+impl LinkKind {
+    /// The kernel's word for it (`IFLA_INFO_KIND`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bridge { .. } => "bridge",
+            Self::Veth { .. } => "veth",
+            Self::Dummy => "dummy",
+        }
+    }
+}
+
+/// The other end of a [`LinkKind::Veth`]. It cannot be created up (the kernel answers `ENOTCONN`: the ends are joined
+/// after the peer is configured), so raise it with [`Resource::LinkUp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethPeer {
+    /// Where it is put.
+    pub place: Place,
+    /// Its name there.
+    pub name: LinkName,
+    /// MTU in bytes.
+    pub mtu: Option<u32>,
+    /// MAC address.
+    pub mac: Option<MacAddr>,
+}
+
+/// How a bridge treats a port (`IFLA_BRPORT_*`). Goes with its link: never removed by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// The port's interface.
+    pub link: LinkName,
+    /// Frames may go back out of the port they came in by: a pod that reaches itself through a published port.
+    pub hairpin: bool,
+    /// No frames between this and other isolated ports.
+    pub isolated: bool,
+    /// VLANs; empty leaves the bridge's default.
+    pub vlans: Vec<PortVlan>,
+    /// Removes the bridge's default VLAN (1) from the port.
+    pub drop_default_vlan: bool,
+}
+
+/// VLANs `first..=last` of a bridge port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortVlan {
+    /// First VLAN ID, 1 to 4094.
+    pub first: u16,
+    /// Last VLAN ID, 1 to 4094.
+    pub last: u16,
+    /// Frames without a tag belong to it (PVID) and leave without one: an access port. Else a trunk's, tagged.
+    pub access: bool,
+}
+
+/// `100`, `100-200`, and ` (access)` where it is one.
+impl fmt::Display for PortVlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        if self.last != self.first {
+            write!(f, "-{}", self.last)?;
+        }
+        f.write_str(if self.access { " (access)" } else { "" })
+    }
+}

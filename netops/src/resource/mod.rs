@@ -1,0 +1,84 @@
+//! What can exist in a network namespace, as values.
+
+mod link;
+mod route;
+mod sysctl;
+
+use std::fmt;
+
+use crate::entry::Entry;
+use crate::name::LinkName;
+
+pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
+pub use route::{Address, OtherAddresses, Route};
+pub use sysctl::Sysctl;
+
+/// One thing that the kernel can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// A network interface.
+    Link(Link),
+    /// An interface's being up (`IFF_UP`). Apart from [`Link::up`] for two cases: an interface that is to be raised
+    /// only after its addresses and sysctls are set, and one that existed before (`lo`).
+    LinkUp(LinkName),
+    /// An interface's promiscuous mode (`IFF_PROMISC`), on one that may have existed before.
+    Promiscuous(LinkName),
+    /// A bridge's MAC address' being its own. One that never was given an address has its ports' lowest, and another
+    /// one as ports come and go; the one that it has is made its own. A bridge that carries packets already is left
+    /// alone: whoever made it so has ports in it that are not ours, and its neighbours know its address.
+    FixedMac(LinkName),
+    /// How a bridge treats one of its ports.
+    Port(Port),
+    /// An address on an interface.
+    Address(Address),
+    /// An interface's addresses' being usable: IPv6 duplicate address detection is over and found none. Making it so
+    /// means to wait, for 10 s at most.
+    Settled(LinkName),
+    /// A route.
+    Route(Route),
+    /// A kernel setting.
+    Sysctl(Sysctl),
+    /// Something in cnikit's own tables of nf_tables.
+    Entry(Entry),
+}
+
+impl Resource {
+    /// The interface, if any, whose removal takes this along.
+    pub fn carrier(&self) -> Option<&str> {
+        match self {
+            Self::Link(_) | Self::Entry(_) => None,
+            Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
+                Some(link.as_str())
+            }
+            Self::Port(port) => Some(port.link.as_str()),
+            Self::Address(address) => Some(address.link.as_str()),
+            Self::Route(route) => Some(route.link.as_str()),
+            Self::Sysctl(sysctl) => sysctl.key.link(),
+        }
+    }
+}
+
+/// What it is, as errors name it: `veth "eth0"`, `address 10.22.0.5/16 on "eth0"`.
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(link) => write!(f, "{} \"{}\"", link.kind.name(), link.name),
+            Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
+            Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
+            Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),
+            Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),
+            Self::Address(address) => write!(f, "address {} on \"{}\"", address.net, address.link),
+            Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),
+            Self::Route(route) => {
+                write!(f, "route {}", route.destination)?;
+                if let Some(gateway) = route.gateway {
+                    write!(f, " via {gateway}")?;
+                }
+                write!(f, " dev \"{}\"", route.link)
+            }
+            Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),
+            Self::Entry(entry) => entry.fmt(f),
+        }
+    }
+}

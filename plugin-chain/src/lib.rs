@@ -1,0 +1,4 @@
+//! The chained CNI plugins: each adds something to an attachment that the plugins before it in a list have made.
+//!
+//! A plugin says what must exist ([`plugin_kit::Attach`], with [`plugin_kit::Addressing::Inherited`]); the kit makes it,
+//! undoes it, checks it and removes it.
