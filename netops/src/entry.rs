@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::name::{LinkName, MacAddr, Mark};
+use crate::port_mapping::{HostPort, PortMapping};
 use crate::resource::Resource;
 
 /// Something in cnikit's tables that one attachment owns.
@@ -17,6 +18,8 @@ use crate::resource::Resource;
 pub enum Entry {
     /// Source NAT for one address, where its packets leave its subnet.
     Masquerade(Masquerade),
+    /// A port of the node that leads into a container.
+    PortMapping(PortMapping),
     /// A bridge port from which only one source MAC address is let through.
     SpoofCheck(SpoofCheck),
 }
@@ -27,6 +30,8 @@ pub enum Entry {
 pub enum EntryKey {
     /// The source address that is masqueraded.
     Masquerade(IpAddr),
+    /// The node's port.
+    PortMapping(HostPort),
     /// The bridge port that is checked.
     SpoofCheck(LinkName),
 }
@@ -37,13 +42,15 @@ pub enum EntryKey {
 pub enum EntryKind {
     /// [`Entry::Masquerade`].
     Masquerade,
+    /// [`Entry::PortMapping`].
+    PortMapping,
     /// [`Entry::SpoofCheck`].
     SpoofCheck,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::Masquerade, Self::SpoofCheck];
+    pub const ALL: &'static [Self] = &[Self::Masquerade, Self::PortMapping, Self::SpoofCheck];
 }
 
 /// Source NAT for packets of one address to anywhere but its own subnet and multicast.
@@ -75,6 +82,7 @@ impl Entry {
     pub fn key(&self) -> EntryKey {
         match self {
             Self::Masquerade(masquerade) => EntryKey::Masquerade(masquerade.source),
+            Self::PortMapping(mapping) => EntryKey::PortMapping(mapping.port),
             Self::SpoofCheck(check) => EntryKey::SpoofCheck(check.port.clone()),
         }
     }
@@ -83,6 +91,7 @@ impl Entry {
     pub fn mark(&self) -> &Mark {
         match self {
             Self::Masquerade(masquerade) => &masquerade.mark,
+            Self::PortMapping(mapping) => &mapping.mark,
             Self::SpoofCheck(check) => &check.mark,
         }
     }
@@ -91,6 +100,7 @@ impl Entry {
     pub(crate) fn properties(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Masquerade(masquerade) => vec![("subnet", masquerade.within.trunc().to_string())],
+            Self::PortMapping(mapping) => mapping.properties(),
             Self::SpoofCheck(check) => vec![("MAC address", check.mac.to_string())],
         }
     }
@@ -103,6 +113,7 @@ impl Entry {
             {
                 Some("the address and the subnet are of different versions of IP")
             }
+            Self::PortMapping(mapping) => mapping.contradiction(),
             _ => None,
         }
     }
@@ -114,6 +125,7 @@ impl Entry {
             Self::Masquerade(masquerade) => {
                 Self::Masquerade(Masquerade { within: masquerade.within.trunc(), ..masquerade.clone() })
             }
+            Self::PortMapping(mapping) => Self::PortMapping(mapping.kept()),
             other => other.clone(),
         }
     }
@@ -124,6 +136,7 @@ impl EntryKey {
     pub fn kind(&self) -> EntryKind {
         match self {
             Self::Masquerade(_) => EntryKind::Masquerade,
+            Self::PortMapping(_) => EntryKind::PortMapping,
             Self::SpoofCheck(_) => EntryKind::SpoofCheck,
         }
     }
@@ -132,6 +145,12 @@ impl EntryKey {
 impl From<Masquerade> for Resource {
     fn from(masquerade: Masquerade) -> Self {
         Self::Entry(Entry::Masquerade(masquerade))
+    }
+}
+
+impl From<PortMapping> for Resource {
+    fn from(mapping: PortMapping) -> Self {
+        Self::Entry(Entry::PortMapping(mapping))
     }
 }
 
@@ -146,6 +165,7 @@ impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Masquerade(source) => write!(f, "masquerade of {source}"),
+            Self::PortMapping(port) => write!(f, "mapping of {port}"),
             Self::SpoofCheck(port) => write!(f, "spoof check of port \"{port}\""),
         }
     }
@@ -163,6 +183,7 @@ impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Masquerade => "masquerades",
+            Self::PortMapping => "port mappings",
             Self::SpoofCheck => "spoof checks",
         })
     }

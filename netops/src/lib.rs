@@ -20,6 +20,7 @@ mod memory;
 mod name;
 mod place;
 mod plan;
+mod port_mapping;
 mod resource;
 mod ruleset;
 mod script;
@@ -38,6 +39,7 @@ pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
 pub use place::Place;
 pub use plan::{Ownership, Plan, Step};
+pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
     Address, Link, LinkKind, OtherAddresses, Port, PortVlan, Resource, Route, Sysctl, VethPeer,
 };

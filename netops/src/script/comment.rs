@@ -44,6 +44,9 @@ fn entry_purpose(entry: &Entry) -> String {
             masquerade.source,
             masquerade.within.trunc()
         ),
+        Entry::PortMapping(mapping) => {
+            format!("What comes to {} goes to {}.", mapping.port, mapping.to)
+        }
         Entry::SpoofCheck(check) => format!("Port \"{}\" may send as {} only.", check.port, check.mac),
     }
 }
@@ -65,6 +68,7 @@ fn sysctl_purpose(key: &str, value: &str) -> Option<&'static str> {
         ("forwarding", "1") if key.ends_with("ipv6/conf/all/forwarding") => {
             "The node forwards IPv6 packets between its interfaces."
         }
+        ("route_localnet", "1") => "What comes from a loopback address of the node may leave it here.",
         ("accept_ra", "0") => "Router advertisements are ignored: a container gives nobody a route.",
         ("accept_dad", "0") => "No wait for duplicate addresses: an allocator has seen to that.",
         ("arp_notify" | "ndisc_notify", "1") => {

@@ -31,6 +31,7 @@
 mod comment;
 mod link;
 mod nft;
+mod port_mapping;
 mod shell;
 
 use std::fmt;

@@ -13,6 +13,7 @@ impl Step<'_> {
     pub(super) fn add_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         match entry {
             Entry::Masquerade(masquerade) => self.add_masquerade(masquerade),
+            Entry::PortMapping(mapping) => self.add_port_mapping(mapping)?,
             Entry::SpoofCheck(check) => self.add_spoof_check(check)?,
         }
         Ok(())
@@ -21,6 +22,7 @@ impl Step<'_> {
     pub(super) fn remove_entry(&mut self, entry: &Entry) -> Result<(), Error> {
         match entry {
             Entry::Masquerade(masquerade) => self.remove_masquerade(masquerade),
+            Entry::PortMapping(mapping) => self.remove_port_mapping(mapping),
             Entry::SpoofCheck(check) => self.remove_spoof_check(check)?,
         }
         Ok(())
@@ -95,12 +97,12 @@ impl Step<'_> {
     }
 
     /// A command to `nft`, as one word: its braces and semicolons are not the shell's.
-    fn nft(&mut self, command: String) {
+    pub(super) fn nft(&mut self, command: String) {
         self.run("nft", [command]);
     }
 
     /// The same, unless the script has it already.
-    fn nft_once(&mut self, command: String) {
+    pub(super) fn nft_once(&mut self, command: String) {
         let before = self.script.commands.len();
         self.nft(command);
         let (earlier, new) = self.script.commands.split_at(before);
@@ -114,7 +116,7 @@ impl Step<'_> {
 }
 
 /// Refuses an interface name that would mean something else in nft's language, which knows no way to quote it.
-fn can_be_typed(name: &LinkName) -> Result<(), Error> {
+pub(super) fn can_be_typed(name: &LinkName) -> Result<(), Error> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
     if name.as_str().bytes().all(plain) {
         return Ok(());
@@ -123,6 +125,6 @@ fn can_be_typed(name: &LinkName) -> Result<(), Error> {
 }
 
 /// A mark as nft takes it, which knows no way to write a quotation mark.
-fn comment(mark: &str) -> String {
+pub(super) fn comment(mark: &str) -> String {
     format!("comment \"{}\"", mark.replace('"', "'"))
 }

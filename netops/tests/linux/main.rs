@@ -9,6 +9,7 @@ mod memory;
 mod namespaces;
 mod nft;
 mod plans;
+mod port_mappings;
 mod ports;
 #[path = "../plans/mod.rs"]
 mod random_plans;

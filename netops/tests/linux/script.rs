@@ -183,14 +183,25 @@ impl Lab {
                 }
             }
             // Marks may hold what nft cannot write.
-            lines.push(format!(
-                "{place}: nft {}",
-                self.run(place, "nft list ruleset").replace("(\"it's\"", "('it's'")
-            ));
+            let ruleset = self.run(place, "nft list ruleset").replace("(\"it's\"", "('it's'");
+            lines.push(format!("{place}: nft {}", unordered(&ruleset)));
         }
         lines.sort();
         lines
     }
+}
+
+/// A ruleset without the order in which its sets and chains were made.
+fn unordered(ruleset: &str) -> String {
+    let mut parts: Vec<_> = ruleset
+        .split("\n}\n")
+        .flat_map(|table| {
+            let (name, parts) = table.split_once('\n').unwrap_or((table, ""));
+            parts.split("\n\n").map(move |part| format!("{name}\n{part}\n"))
+        })
+        .collect();
+    parts.sort();
+    parts.concat()
 }
 
 /// What the kernel in memory says, in the same lines (but for nft's).

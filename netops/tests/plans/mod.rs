@@ -1,6 +1,6 @@
 //! Plans at random: all kinds of resources, in orders and places in which Linux takes them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use netops::*;
@@ -198,6 +198,47 @@ impl Cable {
             let mac = MacAddr::new([0x02, 0, 0, self.pod, self.number, 2]);
             let check = SpoofCheck { port: host_end.clone(), mac, mark: self.mark() };
             plan.own(Place::Host, Resource::from(check));
+        }
+        if self.chosen(31) {
+            self.add_ports(plan);
+        }
+    }
+
+    /// Ports of the node that lead to the container.
+    fn add_ports(&self, plan: &mut Plan) {
+        let port = 8000 + 100 * u16::from(self.pod) + 10 * u16::from(self.number);
+        let map = |transport, host: &str, to: IpAddr| {
+            let from = IpNet::new(to, if to.is_ipv4() { 24 } else { 64 }).unwrap();
+            PortMapping {
+                port: HostPort {
+                    transport,
+                    address: SocketAddr::new(host.parse().unwrap(), port),
+                    spare: self.chosen(5),
+                },
+                to: SocketAddr::new(to, 80),
+                masquerade: self.chosen(4).then_some(PortMasquerade { from, bit: 13 }),
+                conditions: Vec::new(),
+                mark: self.mark(),
+            }
+        };
+        let condition = |what, inverted| Condition { what, inverted };
+        let mappings = [
+            map(Transport::Tcp, "0.0.0.0", self.v4(10)),
+            map(Transport::Udp, "::", self.v6()),
+            PortMapping {
+                masquerade: Some(PortMasquerade { from: net("0.0.0.0/0"), bit: 14 }),
+                ..map(Transport::Sctp, "192.0.2.1", self.v4(10))
+            },
+            PortMapping {
+                conditions: vec![
+                    condition(Aspect::Source(net("fd00::7/64")), true),
+                    condition(Aspect::Interface(link("up-link_0.1")), false),
+                ],
+                ..map(Transport::Tcp, "2001:db8::1", self.v6())
+            },
+        ];
+        for mapping in mappings {
+            plan.own(Place::Host, Resource::from(mapping));
         }
     }
 

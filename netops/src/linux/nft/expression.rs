@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::linux::netlink::Attributes;
+use crate::name::LinkName;
 
 const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
 
@@ -29,6 +30,10 @@ pub(super) enum Field {
     InputInterface,
     /// `ether saddr`, where there is an Ethernet header: in the bridge family.
     EthernetSource,
+    /// `meta l4proto`.
+    Transport,
+    /// `th dport`: that of TCP, UDP and SCTP alike.
+    DestinationPort,
 }
 
 /// The two versions of IP.
@@ -41,6 +46,14 @@ pub(super) enum Version {
 impl Version {
     pub(super) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// `NFPROTO_*`.
+    fn number(self) -> i32 {
+        match self {
+            Self::V4 => libc::NFPROTO_IPV4,
+            Self::V6 => libc::NFPROTO_IPV6,
+        }
     }
 }
 
@@ -66,6 +79,36 @@ impl Rule {
         self.compare(field, prefix, NFT_CMP_NEQ)
     }
 
+    /// `iifname NAME`.
+    pub(super) fn comes_in_by(self, interface: &LinkName) -> Self {
+        self.compare_interface(interface, NFT_CMP_EQ)
+    }
+
+    /// `iifname != NAME`.
+    pub(super) fn comes_in_elsewhere(self, interface: &LinkName) -> Self {
+        self.compare_interface(interface, NFT_CMP_NEQ)
+    }
+
+    /// `meta nfproto VERSION`.
+    pub(super) fn of_version(self, version: Version) -> Self {
+        self.meta(libc::NFT_META_NFPROTO)
+            .then(Expression::Compare { operator: NFT_CMP_EQ, value: vec![version.number() as u8] })
+    }
+
+    /// `fib daddr type local`: it is for this node.
+    pub(super) fn for_this_node(self) -> Self {
+        let value = u32::from(libc::RTN_LOCAL).to_ne_bytes().into();
+        self.then(Expression::DestinationType).then(Expression::Compare { operator: NFT_CMP_EQ, value })
+    }
+
+    /// `meta mark & BIT == BIT`.
+    pub(super) fn with_mark(self, bit: u32) -> Self {
+        let value = bit.to_ne_bytes().into();
+        self.meta(libc::NFT_META_MARK)
+            .then(Expression::mask(&bit.to_ne_bytes()))
+            .then(Expression::Compare { operator: NFT_CMP_EQ, value })
+    }
+
     /// `FIELD . FIELD … @SET`: a set has them, put together.
     pub(super) fn in_set(self, fields: &[Field], set: &'static str) -> Self {
         self.load(fields).then(Expression::Lookup { set, then: Lookup::Match })
@@ -84,6 +127,19 @@ impl Rule {
     /// A verdict.
     pub(super) fn verdict(self, verdict: Verdict) -> Self {
         self.then(Expression::Verdict(verdict))
+    }
+
+    /// `meta mark set meta mark | BIT`.
+    pub(super) fn mark(self, bit: u32) -> Self {
+        let (mask, xor) = ((!bit).to_ne_bytes().into(), bit.to_ne_bytes().into());
+        self.meta(libc::NFT_META_MARK).then(Expression::Bitwise { mask, xor }).then(Expression::SetMark)
+    }
+
+    /// `dnat VERSION to FIELD . FIELD … map @MAP`: to the address and port that a map has for them.
+    pub(super) fn destination_nat(self, version: Version, fields: &[Field], map: &'static str) -> Self {
+        self.load(fields)
+            .then(Expression::Lookup { set: map, then: Lookup::Value })
+            .then(Expression::DestinationNat(version))
     }
 
     /// `masquerade`.
@@ -117,20 +173,27 @@ impl Rule {
         let mut rule = self.only_version_of(field);
         rule = rule.then(Expression::Load { field, length: length as u32, register: FIRST_REGISTER });
         if length == address.len() && bits < 8 * length {
-            rule = rule.then(Expression::Mask(mask));
+            rule = rule.then(Expression::mask(&mask));
         }
         rule.then(Expression::Compare { operator, value: cut(address) })
     }
 
-    /// `meta nfproto`: where both versions of IP pass, a look into one's header is preceded by this.
+    fn compare_interface(self, interface: &LinkName, operator: u32) -> Self {
+        let mut value = interface.as_str().as_bytes().to_vec();
+        value.resize(libc::IFNAMSIZ, 0);
+        self.load(&[Field::InputInterface]).then(Expression::Compare { operator, value })
+    }
+
+    /// Where both versions of IP pass, a look into one's header is preceded by one at the version.
     fn only_version_of(self, field: Field) -> Self {
-        let protocol = match field {
-            Field::Source(Version::V4) | Field::Destination(Version::V4) => libc::NFPROTO_IPV4,
-            Field::Source(Version::V6) | Field::Destination(Version::V6) => libc::NFPROTO_IPV6,
-            Field::InputInterface | Field::EthernetSource => return self,
-        };
-        self.then(Expression::Protocol)
-            .then(Expression::Compare { operator: NFT_CMP_EQ, value: vec![protocol as u8] })
+        match field {
+            Field::Source(version) | Field::Destination(version) => self.of_version(version),
+            Field::InputInterface | Field::EthernetSource | Field::Transport | Field::DestinationPort => self,
+        }
+    }
+
+    fn meta(self, key: i32) -> Self {
+        self.then(Expression::Meta(key))
     }
 
     /// Writes `NFTA_RULE_EXPRESSIONS`.
@@ -163,18 +226,24 @@ impl Verdict {
 /// One step of a rule. Those that look at something look at the first register.
 #[derive(Debug, Clone)]
 enum Expression {
-    /// Loads the version of IP.
-    Protocol,
+    /// Loads something about the packet (`NFT_META_*`).
+    Meta(i32),
     /// Loads the first bytes of a field.
     Load { field: Field, length: u32, register: u32 },
-    /// Keeps some bits.
-    Mask(Vec<u8>),
+    /// Loads what the destination is to this node (`RTN_*`).
+    DestinationType,
+    /// Keeps some bits, and turns some over.
+    Bitwise { mask: Vec<u8>, xor: Vec<u8> },
     /// Ends the rule here unless it compares so.
     Compare { operator: u32, value: Vec<u8> },
     /// Looks into a set or map.
     Lookup { set: &'static str, then: Lookup },
     /// Ends with a verdict.
     Verdict(Verdict),
+    /// Gives the packet a mark.
+    SetMark,
+    /// Destination NAT to the address in the first register and the port behind it.
+    DestinationNat(Version),
     /// Source NAT to the address of the interface that the packet leaves by.
     Masquerade,
 }
@@ -184,34 +253,42 @@ enum Lookup {
     Match,
     Mismatch,
     Verdict,
+    Value,
 }
 
 impl Expression {
+    /// Keeps some bits.
+    fn mask(mask: &[u8]) -> Self {
+        Self::Bitwise { mask: mask.to_vec(), xor: vec![0; mask.len()] }
+    }
+
     /// Writes a name and what belongs to it.
     fn encode(&self, element: &mut Attributes<'_>) {
         let mut expression = |name: &str, data: &dyn Fn(&mut Attributes<'_>)| {
             element.text(NFTA_EXPR_NAME, name).nest(NFTA_EXPR_DATA, |nest| data(nest));
         };
         match self {
-            Self::Protocol => {
-                expression("meta", &|data| meta(data, libc::NFT_META_NFPROTO as u32, FIRST_REGISTER))
-            }
-            Self::Load { field: Field::InputInterface, register, .. } => {
-                expression("meta", &|data| meta(data, libc::NFT_META_IIFNAME as u32, *register));
-            }
-            Self::Load { field, length, register } => expression("payload", &|data| {
-                let (base, offset) = field.location();
-                data.be32(NFTA_PAYLOAD_DREG, *register)
-                    .be32(NFTA_PAYLOAD_BASE, base as u32)
-                    .be32(NFTA_PAYLOAD_OFFSET, offset)
-                    .be32(NFTA_PAYLOAD_LEN, *length);
+            Self::Meta(key) => expression("meta", &|data| load_meta(data, *key, FIRST_REGISTER)),
+            Self::Load { field, length, register } => match field.location() {
+                Location::Meta(key) => expression("meta", &|data| load_meta(data, key, *register)),
+                Location::Payload(base, offset) => expression("payload", &|data| {
+                    data.be32(NFTA_PAYLOAD_DREG, *register)
+                        .be32(NFTA_PAYLOAD_BASE, base as u32)
+                        .be32(NFTA_PAYLOAD_OFFSET, offset)
+                        .be32(NFTA_PAYLOAD_LEN, *length);
+                }),
+            },
+            Self::DestinationType => expression("fib", &|data| {
+                data.be32(NFTA_FIB_DREG, FIRST_REGISTER)
+                    .be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
+                    .be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
             }),
-            Self::Mask(mask) => expression("bitwise", &|data| {
+            Self::Bitwise { mask, xor } => expression("bitwise", &|data| {
                 data.be32(NFTA_BITWISE_SREG, FIRST_REGISTER)
                     .be32(NFTA_BITWISE_DREG, FIRST_REGISTER)
                     .be32(NFTA_BITWISE_LEN, mask.len() as u32)
                     .nest(NFTA_BITWISE_MASK, |nest| value(nest, mask))
-                    .nest(NFTA_BITWISE_XOR, |nest| value(nest, &vec![0; mask.len()]));
+                    .nest(NFTA_BITWISE_XOR, |nest| value(nest, xor));
             }),
             Self::Compare { operator, value: wanted } => expression("cmp", &|data| {
                 data.be32(NFTA_CMP_SREG, FIRST_REGISTER)
@@ -224,11 +301,22 @@ impl Expression {
                     Lookup::Match => {}
                     Lookup::Mismatch => drop(data.be32(NFTA_LOOKUP_FLAGS, libc::NFT_LOOKUP_F_INV as u32)),
                     Lookup::Verdict => drop(data.be32(NFTA_LOOKUP_DREG, libc::NFT_REG_VERDICT as u32)),
+                    Lookup::Value => drop(data.be32(NFTA_LOOKUP_DREG, FIRST_REGISTER)),
                 }
             }),
             Self::Verdict(verdict) => expression("immediate", &|data| {
                 data.be32(NFTA_IMMEDIATE_DREG, libc::NFT_REG_VERDICT as u32)
                     .nest(NFTA_IMMEDIATE_DATA, |nest| verdict.encode(nest));
+            }),
+            Self::SetMark => expression("meta", &|data| {
+                data.be32(NFTA_META_KEY, libc::NFT_META_MARK as u32).be32(NFTA_META_SREG, FIRST_REGISTER);
+            }),
+            Self::DestinationNat(version) => expression("nat", &|data| {
+                let port = register(Field::Destination(*version).length() / 4);
+                data.be32(NFTA_NAT_TYPE, libc::NFT_NAT_DNAT as u32)
+                    .be32(NFTA_NAT_FAMILY, version.number() as u32)
+                    .be32(NFTA_NAT_REG_ADDR_MIN, FIRST_REGISTER)
+                    .be32(NFTA_NAT_REG_PROTO_MIN, port);
             }),
             Self::Masquerade => expression("masq", &|_| {}),
         }
@@ -236,14 +324,17 @@ impl Expression {
 }
 
 impl Field {
-    /// Where it is: which header, and how far into it (RFC 791, RFC 8200, IEEE 802.3).
-    fn location(self) -> (i32, u32) {
+    fn location(self) -> Location {
+        let network = |offset| Location::Payload(libc::NFT_PAYLOAD_NETWORK_HEADER, offset);
         match self {
-            Self::Source(Version::V4) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 12),
-            Self::Destination(Version::V4) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 16),
-            Self::Source(Version::V6) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 8),
-            Self::Destination(Version::V6) => (libc::NFT_PAYLOAD_NETWORK_HEADER, 24),
-            Self::EthernetSource | Self::InputInterface => (libc::NFT_PAYLOAD_LL_HEADER, 6),
+            Self::Source(Version::V4) => network(12),
+            Self::Destination(Version::V4) => network(16),
+            Self::Source(Version::V6) => network(8),
+            Self::Destination(Version::V6) => network(24),
+            Self::EthernetSource => Location::Payload(libc::NFT_PAYLOAD_LL_HEADER, 6),
+            Self::DestinationPort => Location::Payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2),
+            Self::InputInterface => Location::Meta(libc::NFT_META_IIFNAME),
+            Self::Transport => Location::Meta(libc::NFT_META_L4PROTO),
         }
     }
 
@@ -253,6 +344,8 @@ impl Field {
             Self::Source(Version::V4) | Self::Destination(Version::V4) => 4,
             Self::Source(Version::V6) | Self::Destination(Version::V6) | Self::InputInterface => 16,
             Self::EthernetSource => 6,
+            Self::DestinationPort => 2,
+            Self::Transport => 1,
         }
     }
 
@@ -262,9 +355,19 @@ impl Field {
             Self::Source(Version::V4) | Self::Destination(Version::V4) => 7,
             Self::Source(Version::V6) | Self::Destination(Version::V6) => 8,
             Self::EthernetSource => 9,
+            Self::Transport => 12,
+            Self::DestinationPort => 13,
             Self::InputInterface => 41,
         }
     }
+}
+
+/// Where a field is.
+enum Location {
+    /// About the packet (`NFT_META_*`).
+    Meta(i32),
+    /// In which header, and how far into it (RFC 791, RFC 8200, RFC 9293, IEEE 802.3).
+    Payload(i32, u32),
 }
 
 /// The number of the register that begins at a word: four long ones lie over sixteen short ones
@@ -273,8 +376,8 @@ fn register(word: u32) -> u32 {
     if word.is_multiple_of(4) { FIRST_REGISTER + word / 4 } else { libc::NFT_REG32_00 as u32 + word }
 }
 
-fn meta(data: &mut Attributes<'_>, key: u32, register: u32) {
-    data.be32(NFTA_META_KEY, key).be32(NFTA_META_DREG, register);
+fn load_meta(data: &mut Attributes<'_>, key: i32, register: u32) {
+    data.be32(NFTA_META_KEY, key as u32).be32(NFTA_META_DREG, register);
 }
 
 /// Writes `NFTA_DATA_VALUE`.
@@ -300,6 +403,16 @@ const NFTA_VERDICT_CODE: u16 = 1;
 pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
 const NFTA_META_DREG: u16 = 1;
 const NFTA_META_KEY: u16 = 2;
+const NFTA_META_SREG: u16 = 3;
+const NFTA_FIB_DREG: u16 = 1;
+const NFTA_FIB_RESULT: u16 = 2;
+const NFTA_FIB_FLAGS: u16 = 3;
+const NFTA_FIB_F_DADDR: u32 = 2;
+const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 const NFTA_PAYLOAD_DREG: u16 = 1;
 const NFTA_PAYLOAD_BASE: u16 = 2;
 const NFTA_PAYLOAD_OFFSET: u16 = 3;

@@ -1,5 +1,7 @@
 //! What there is, by key or all of it.
 
+use std::collections::HashMap;
+
 use super::message::{self, Element, Key, Set};
 use super::ruleset::{self, Whereabouts};
 use crate::entry::{Entry, EntryKey, EntryKind};
@@ -27,7 +29,18 @@ pub(in crate::linux) fn look_up(
             Whereabouts::Element(set, key) => Some((set, key)),
             Whereabouts::SaidBy(_, _, next) => next(key, &guide?),
         });
-    let elements = get(kernel, place, &places.collect::<Vec<_>>(), operation, object)?;
+    let places: Vec<_> = places.collect();
+    let beside = places.iter().map(|place| {
+        let (set, key) = place.as_ref()?;
+        Some((set.beside?, key.clone()))
+    });
+    let both: Vec<_> = places.iter().cloned().chain(beside).collect();
+    let mut elements = get(kernel, place, &both, operation, object)?;
+    let others = elements.split_off(places.len());
+    let elements = elements.into_iter().zip(others).map(|(element, other)| match other {
+        Some(other) => Some(element?.and(other)),
+        None => element,
+    });
     let entry = |(key, element): (&&EntryKey, Option<Element>)| ruleset::parse(key.kind(), &element?);
     Ok(keys.iter().zip(elements).map(entry).collect())
 }
@@ -40,7 +53,18 @@ pub(in crate::linux) fn all(
 ) -> Result<Vec<Entry>, Error> {
     let mut found = Vec::new();
     for set in ruleset::sets(kind) {
-        let elements = list(kernel, place, set, &kind.to_string())?;
+        let mut elements = list(kernel, place, set, &kind.to_string())?;
+        if let Some(beside) = set.beside
+            && !elements.is_empty()
+        {
+            let others = list(kernel, place, beside, &kind.to_string())?;
+            let mut others: HashMap<_, _> = others.into_iter().map(|e| (e.key.clone(), e)).collect();
+            let whole = |element: Element| match others.remove(&element.key) {
+                Some(other) => element.and(other),
+                None => element,
+            };
+            elements = elements.into_iter().map(whole).collect();
+        }
         found.extend(elements.iter().filter_map(|element| ruleset::parse(kind, element)));
     }
     Ok(found)

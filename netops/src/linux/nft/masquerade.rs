@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expression::{Field, Rule, Verdict, Version};
-use super::message::{Element, Hook, Key, Set, Transaction};
+use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::ruleset::{INET, Placed, Whereabouts};
 use crate::entry::{Entry, Masquerade};
 use crate::name::Mark;
@@ -13,10 +13,20 @@ use crate::ruleset::{self, POSTROUTING, chain_of, subnet_of};
 
 pub(super) const SETS: &[&Set] = &[&MASQUERADE4, &MASQUERADE6];
 
-const MASQUERADE4: Set =
-    Set { table: INET, name: ruleset::MASQUERADE4, key: &[Field::Source(Version::V4)], verdicts: true };
-const MASQUERADE6: Set =
-    Set { table: INET, name: ruleset::MASQUERADE6, key: &[Field::Source(Version::V6)], verdicts: true };
+const MASQUERADE4: Set = Set {
+    table: INET,
+    name: ruleset::MASQUERADE4,
+    key: &[Field::Source(Version::V4)],
+    values: Values::Verdicts,
+    beside: None,
+};
+const MASQUERADE6: Set = Set {
+    table: INET,
+    name: ruleset::MASQUERADE6,
+    key: &[Field::Source(Version::V6)],
+    values: Values::Verdicts,
+    beside: None,
+};
 
 /// `srcnat`: after everything that looks at a packet's own addresses (`NF_IP_PRI_NAT_SRC`).
 const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
@@ -25,6 +35,7 @@ pub(super) fn element(masquerade: &Masquerade) -> Placed {
     let element = Element {
         key: Key::default().address(masquerade.source),
         verdict: Some(Verdict::Jump(chain_of(masquerade.within))),
+        value: None,
         comment: Some(masquerade.mark.to_string()),
     };
     (map(Version::of(masquerade.source)), element)

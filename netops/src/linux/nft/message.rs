@@ -19,15 +19,28 @@ pub(super) struct Table {
     pub(super) name: &'static str,
 }
 
-/// A set, or a map to verdicts.
+/// A set or a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Set {
     pub(super) table: Table,
     pub(super) name: &'static str,
     /// What its keys are put together from.
     pub(super) key: &'static [Field],
-    /// Whether each key has a verdict.
-    pub(super) verdicts: bool,
+    /// What each key has.
+    pub(super) values: Values,
+    /// A map of the same keys, which says the rest of what there is to know of each.
+    pub(super) beside: Option<&'static Self>,
+}
+
+/// What the keys of a set or map have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Nothing: it is a set.
+    None,
+    /// A verdict each.
+    Verdicts,
+    /// Values each, put together as keys are.
+    Fields(&'static [Field]),
 }
 
 /// Where in the kernel a chain begins.
@@ -46,11 +59,12 @@ pub(super) struct Hook {
 pub(super) struct Element {
     pub(super) key: Key,
     pub(super) verdict: Option<Verdict>,
+    pub(super) value: Option<Key>,
     pub(super) comment: Option<String>,
 }
 
-/// An element's key. What it is put together from begins at multiples of four bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// An element's key, or its value. What it is put together from begins at multiples of four bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key(Vec<u8>);
 
 impl Key {
@@ -65,6 +79,16 @@ impl Key {
     /// Adds an interface's name.
     pub(super) fn interface(self, name: &LinkName) -> Self {
         self.with(name.as_str().as_bytes(), libc::IFNAMSIZ)
+    }
+
+    /// Adds a protocol's number (`IPPROTO_*`).
+    pub(super) fn transport(self, number: u8) -> Self {
+        self.with(&[number], 4)
+    }
+
+    /// Adds a port.
+    pub(super) fn port(self, port: u16) -> Self {
+        self.with(&port.to_be_bytes(), 4)
     }
 
     /// Adds a MAC address behind other things.
@@ -134,24 +158,24 @@ impl Transaction {
 
     /// There is a set or map.
     pub(super) fn set(&mut self, set: &Set) {
-        // Several types are put together in six bits each; nft alone can tell what they mean.
-        let data_type = set.key.iter().fold(0, |number, field| (number << 6) | field.data_type());
-        let length = match set.key {
-            [field] => field.length(),
-            fields => fields.iter().map(|field| field.length().next_multiple_of(4)).sum(),
-        };
         let id = self.datagram.len() as u32;
+        let map = if set.values == Values::None { 0 } else { libc::NFT_SET_MAP as u32 };
         self.push(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE, set.table, |message| {
             message
                 .text(NFTA_SET_TABLE, set.table.name)
                 .text(NFTA_SET_NAME, set.name)
-                .be32(NFTA_SET_FLAGS, if set.verdicts { libc::NFT_SET_MAP as u32 } else { 0 })
-                .be32(NFTA_SET_KEY_TYPE, data_type)
-                .be32(NFTA_SET_KEY_LEN, length)
+                .be32(NFTA_SET_FLAGS, map)
+                .be32(NFTA_SET_KEY_TYPE, data_type(set.key))
+                .be32(NFTA_SET_KEY_LEN, length(set.key))
                 // Wanted by the kernel, and used only by those who do not call a set by its name.
                 .be32(NFTA_SET_ID, id);
-            if set.verdicts {
-                message.be32(NFTA_SET_DATA_TYPE, libc::NFT_DATA_VERDICT).be32(NFTA_SET_DATA_LEN, 0);
+            let values = match set.values {
+                Values::None => None,
+                Values::Verdicts => Some((libc::NFT_DATA_VERDICT, 0)),
+                Values::Fields(fields) => Some((data_type(fields), length(fields))),
+            };
+            if let Some((data_type, length)) = values {
+                message.be32(NFTA_SET_DATA_TYPE, data_type).be32(NFTA_SET_DATA_LEN, length);
             }
             if set.key == [Field::InputInterface] {
                 // As text, not as a big number: byte order of the key, host's (libnftnl/udata.h).
@@ -196,7 +220,7 @@ impl Transaction {
     pub(super) fn delete(&mut self, set: &Set, key: Key) {
         self.deletes = true;
         self.push(libc::NFT_MSG_DELSETELEM, 0, set.table, |message| {
-            Element { key, verdict: None, comment: None }.encode(set, message);
+            Element::of_key(key).encode(set, message);
         });
     }
 
@@ -208,7 +232,7 @@ impl Transaction {
 /// Asks for one element of a set.
 pub(super) fn get(datagram: &mut Datagram, set: &Set, key: Key) {
     datagram.push(message_type(libc::NFT_MSG_GETSETELEM), 0, &header(set.table), |message| {
-        Element { key, verdict: None, comment: None }.encode(set, message);
+        Element::of_key(key).encode(set, message);
     });
 }
 
@@ -226,6 +250,21 @@ pub(super) fn parse(body: &[u8]) -> impl Iterator<Item = Element> {
 }
 
 impl Element {
+    /// No more than a key.
+    fn of_key(key: Key) -> Self {
+        Self { key, verdict: None, value: None, comment: None }
+    }
+
+    /// With what another element of the same key says.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            key: self.key,
+            verdict: self.verdict.or(other.verdict),
+            value: self.value.or(other.value),
+            comment: self.comment.or(other.comment),
+        }
+    }
+
     /// Writes which set it is in, and it as the only one of a list.
     fn encode(&self, set: &Set, message: &mut Attributes<'_>) {
         message.text(NFTA_SET_ELEM_LIST_TABLE, set.table.name).text(NFTA_SET_ELEM_LIST_SET, set.name).nest(
@@ -235,6 +274,9 @@ impl Element {
                     element.nest(NFTA_SET_ELEM_KEY, |key| value(key, self.key.bytes()));
                     if let Some(verdict) = &self.verdict {
                         element.nest(NFTA_SET_ELEM_DATA, |data| verdict.encode(data));
+                    }
+                    if let Some(data) = &self.value {
+                        element.nest(NFTA_SET_ELEM_DATA, |nest| value(nest, data.bytes()));
                     }
                     if let Some(comment) = &self.comment {
                         element.bytes(NFTA_SET_ELEM_USERDATA, &comment_userdata(comment));
@@ -253,6 +295,7 @@ impl Element {
         Some(Self {
             key: Key(key.to_vec()),
             verdict: chain.map(|chain| Verdict::Jump(chain.to_owned())),
+            value: attribute(data, NFTA_DATA_VALUE).map(|value| Key(value.to_vec())),
             comment: parse_comment(userdata).map(str::to_owned),
         })
     }
@@ -275,6 +318,19 @@ fn parse_comment(mut userdata: &[u8]) -> Option<&str> {
         userdata = rest.get(value.len()..)?;
     }
     None
+}
+
+/// Several types put together, in six bits each; nft alone can tell what they mean.
+fn data_type(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |number, field| (number << 6) | field.data_type())
+}
+
+/// How many bytes several fields take, put together.
+fn length(fields: &[Field]) -> u32 {
+    match fields {
+        [field] => field.length(),
+        fields => fields.iter().map(|field| field.length().next_multiple_of(4)).sum(),
+    }
 }
 
 fn message_type(kind: i32) -> u16 {

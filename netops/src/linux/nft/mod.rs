@@ -3,7 +3,8 @@
 //! ```text
 //! mod.rs         entries, added and removed
 //! lookup.rs      … and read
-//! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, spoof_check.rs
+//! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, port_mapping.rs,
+//!                spoof_check.rs
 //! expression.rs  rules, from what a person would write to what the kernel executes
 //! message.rs     transactions and elements as bytes
 //! ```
@@ -14,6 +15,7 @@ pub(super) mod hostile;
 mod lookup;
 mod masquerade;
 mod message;
+mod port_mapping;
 mod ruleset;
 mod spoof_check;
 

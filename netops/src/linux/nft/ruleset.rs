@@ -39,7 +39,7 @@
 use std::collections::BTreeSet;
 
 use super::message::{Element, Key, Set, Table, Transaction};
-use super::{masquerade, spoof_check};
+use super::{masquerade, port_mapping, spoof_check};
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::name::Mark;
 use crate::ruleset::TABLE;
@@ -62,6 +62,7 @@ pub(super) enum Whereabouts {
 pub(super) fn elements(entry: &Entry) -> Vec<Placed> {
     match entry {
         Entry::Masquerade(masquerade) => vec![masquerade::element(masquerade)],
+        Entry::PortMapping(mapping) => port_mapping::elements(mapping).into(),
         Entry::SpoofCheck(check) => spoof_check::elements(check).into(),
     }
 }
@@ -70,6 +71,7 @@ pub(super) fn elements(entry: &Entry) -> Vec<Placed> {
 pub(super) fn whereabouts(key: &EntryKey) -> Whereabouts {
     match key {
         EntryKey::Masquerade(source) => masquerade::whereabouts(*source),
+        EntryKey::PortMapping(port) => port_mapping::whereabouts(port),
         EntryKey::SpoofCheck(port) => spoof_check::whereabouts(port),
     }
 }
@@ -78,6 +80,7 @@ pub(super) fn whereabouts(key: &EntryKey) -> Whereabouts {
 pub(super) fn sets(kind: EntryKind) -> &'static [&'static Set] {
     match kind {
         EntryKind::Masquerade => masquerade::SETS,
+        EntryKind::PortMapping => &port_mapping::SETS,
         EntryKind::SpoofCheck => spoof_check::SETS,
     }
 }
@@ -87,6 +90,7 @@ pub(super) fn parse(kind: EntryKind, element: &Element) -> Option<Entry> {
     let mark = Mark::new(element.comment.as_deref()?).ok()?;
     match kind {
         EntryKind::Masquerade => masquerade::parse(element, mark).map(Entry::Masquerade),
+        EntryKind::PortMapping => port_mapping::parse(element, mark).map(Entry::PortMapping),
         EntryKind::SpoofCheck => spoof_check::parse(element, mark).map(Entry::SpoofCheck),
     }
 }
@@ -97,6 +101,7 @@ pub(super) fn lay_out(transaction: &mut Transaction, entries: &[&Entry]) {
     for kind in kinds {
         match kind {
             EntryKind::Masquerade => masquerade::lay_out(transaction, entries),
+            EntryKind::PortMapping => port_mapping::lay_out(transaction, entries),
             EntryKind::SpoofCheck => spoof_check::lay_out(transaction),
         }
     }

@@ -1,7 +1,7 @@
 //! Spoof checks: the ports that are checked, and the source MAC addresses that each may use.
 
 use super::expression::{Field, Rule, Verdict};
-use super::message::{Element, Hook, Key, Set, Transaction};
+use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::ruleset::{BRIDGE, Placed, Whereabouts};
 use crate::entry::{EntryKey, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
@@ -9,13 +9,19 @@ use crate::ruleset::{self, PREROUTING};
 
 pub(super) const SETS: &[&Set] = &[&ALLOWED];
 
-const CHECKED: Set =
-    Set { table: BRIDGE, name: ruleset::CHECKED, key: &[Field::InputInterface], verdicts: false };
+const CHECKED: Set = Set {
+    table: BRIDGE,
+    name: ruleset::CHECKED,
+    key: &[Field::InputInterface],
+    values: Values::None,
+    beside: None,
+};
 const ALLOWED: Set = Set {
     table: BRIDGE,
     name: ruleset::ALLOWED,
     key: &[Field::InputInterface, Field::EthernetSource],
-    verdicts: false,
+    values: Values::None,
+    beside: None,
 };
 
 /// First of all, where the reference has it as well (`NF_BR_PRI_NAT_DST_BRIDGED`).
@@ -23,7 +29,7 @@ const BRIDGE_ENTRY: Hook = Hook { kind: "filter", number: libc::NF_INET_PRE_ROUT
 
 pub(super) fn elements(check: &SpoofCheck) -> [Placed; 2] {
     let port = Key::default().interface(&check.port);
-    let element = |key, comment: String| Element { key, verdict: None, comment: Some(comment) };
+    let element = |key, comment: String| Element { key, verdict: None, value: None, comment: Some(comment) };
     [
         (&CHECKED, element(port.clone(), check.mac.to_string())),
         (&ALLOWED, element(port.mac(check.mac), check.mark.to_string())),

@@ -114,7 +114,7 @@ pub(super) fn family(address: IpAddr) -> AddressFamily {
 }
 
 /// An address from its bytes.
-pub(super) fn parse_ip(value: &[u8]) -> Option<IpAddr> {
+pub(in crate::linux) fn parse_ip(value: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok()
 }
