@@ -213,6 +213,10 @@ impl Facts {
                 let pairs = wanted.properties().into_iter().zip(actual);
                 Some(pairs.map(|((what, wanted), (_, actual))| (what, wanted, actual)).collect())
             }
+            Resource::Foreign(wanted) => {
+                let answer = self.answers.get(&(place, Query::Foreign(wanted.clone())));
+                (answer == Some(&Answer::Foreign(true))).then(Vec::new)
+            }
         }
     }
 
@@ -246,6 +250,7 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::Route(route) => vec![Query::Routes(route.link.clone())],
         Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
         Resource::Entry(entry) => vec![Query::Entry(entry.key())],
+        Resource::Foreign(rules) => vec![Query::Foreign(rules.clone())],
     }
 }
 

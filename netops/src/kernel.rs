@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::Error;
+use crate::foreign::{ForeignChain, ForeignRules};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
 use crate::resource::{Address, Port, Resource, Route};
@@ -34,7 +35,8 @@ pub trait Kernel {
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
     /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Entry`] is removed only
-    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). Where no container's namespace was given, all that was in it is gone.
+    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). Where no container's
+    /// namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Announces that shared resources are about to be looked up and relied upon, until this value is dropped: as
@@ -76,6 +78,10 @@ pub enum Query {
     Entry(EntryKey),
     /// Every entry of a kind.
     Entries(EntryKind),
+    /// Whether rules of another program's are in force. Answer: [`Answer::Foreign`].
+    Foreign(ForeignRules),
+    /// The comments of a chain's rules, whoever made it. Answer: [`Answer::Comments`].
+    Comments(ForeignChain),
 }
 
 /// What is asked for, as errors name it: `interface "eth0"`, `addresses of "eth0"`.
@@ -91,6 +97,8 @@ impl fmt::Display for Query {
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Entry(key) => key.fmt(f),
             Self::Entries(kind) => kind.fmt(f),
+            Self::Foreign(rules) => rules.fmt(f),
+            Self::Comments(chain) => write!(f, "comments in chain {chain}"),
         }
     }
 }
@@ -111,6 +119,10 @@ pub enum Answer {
     Sysctl(Option<String>),
     /// Entries of cnikit's tables.
     Entries(Vec<Entry>),
+    /// Whether any of some rules are in force: a chain, that something jumps to it.
+    Foreign(bool),
+    /// Comments of rules; none if there is no such chain.
+    Comments(Vec<String>),
 }
 
 /// An interface as the kernel shows it.

@@ -13,6 +13,7 @@ mod engine;
 mod entry;
 mod error;
 mod facts;
+mod foreign;
 mod kernel;
 mod linux;
 #[cfg(feature = "testing")]
@@ -29,6 +30,7 @@ pub use engine::{Applied, ApplyError};
 pub use entry::{Entry, EntryKey, EntryKind, Masquerade, SpoofCheck};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
+pub use foreign::{Family, ForeignChain, ForeignRules, WhichRules};
 pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_entries, read_link, read_links};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -31,4 +31,5 @@ fn read_body(body: &[u8]) {
     let _ = address::detection(body, 1);
     let _ = route::parse(body, 1, &name);
     nft::read_as_elements(body);
+    let _ = nft::foreign::parse(body);
 }

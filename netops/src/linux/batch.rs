@@ -107,7 +107,7 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             // Made by other means.
-            Resource::Settled(_) | Resource::Sysctl(_) | Resource::Entry(_) => Ok(()),
+            Resource::Settled(_) | Resource::Sysctl(_) | Resource::Entry(_) | Resource::Foreign(_) => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::netlink::Refusal;
 use super::rtnetlink::address::Detection;
-use super::{LinuxKernel, nft, read, refused, sysctl};
+use super::{LinuxKernel, foreign, nft, read, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::LinkName;
@@ -25,6 +25,7 @@ pub(super) fn create(
             Some(Means::Rtnetlink) => Batch::new(kernel, place, run).run(),
             Some(Means::Patience) => wait(kernel, place, run),
             Some(Means::Nftables) => nft::create(kernel, place, run),
+            Some(Means::Netfilter) => vec![Err(foreign::is_not_made(place, run))],
             None => Vec::new(),
         });
         if outcomes.iter().any(Result::is_err) {
@@ -39,6 +40,7 @@ pub(super) fn create(
 pub(super) enum Means {
     Rtnetlink,
     Nftables,
+    Netfilter,
     File,
     Patience,
 }
@@ -49,6 +51,7 @@ impl Means {
             Resource::Sysctl(_) => Self::File,
             Resource::Settled(_) => Self::Patience,
             Resource::Entry(_) => Self::Nftables,
+            Resource::Foreign(_) => Self::Netfilter,
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::Promiscuous(_)

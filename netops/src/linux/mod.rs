@@ -6,6 +6,7 @@
 //!      ├── Side × 2      the host's and the container's: sockets, opened when first needed, and indices of links
 //!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
 //!      ├── nft/          masquerades, spoof checks ──────┐
+//!      ├── foreign/      other programs' rules ─── nft/ ─┤
 //!      └── rtnetlink/    links, ports, addresses, routes ┴── netlink/   messages and the socket
 //!
 //! sys.rs: the system calls that need `unsafe`
@@ -16,6 +17,7 @@ mod answers;
 mod batch;
 mod create;
 mod detached;
+mod foreign;
 #[cfg(test)]
 mod hostile;
 mod lock;

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use netlink_packet_route::AddressFamily;
 
 use super::netlink::Datagram;
-use super::nft;
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route};
 use super::{Known, LinuxKernel, refused, sysctl};
+use super::{foreign, nft};
 use crate::entry::EntryKey;
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
@@ -49,6 +49,8 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             }
             Query::Entry(key) => Answer::Entries(entries.remove(key).into_iter().collect()),
             Query::Entries(kind) => Answer::Entries(nft::all(kernel, place, *kind)?),
+            Query::Foreign(rules) => Answer::Foreign(foreign::is_in_force(kernel, place, rules)?),
+            Query::Comments(chain) => Answer::Comments(foreign::comments(kernel, place, chain)?),
         });
     }
     Ok(answers)
@@ -155,7 +157,12 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Addresses(name)
         | Query::PeerAddresses(name)
         | Query::Routes(name) => Some(name),
-        Query::Links | Query::Sysctl(_) | Query::Entry(_) | Query::Entries(_) => None,
+        Query::Links
+        | Query::Sysctl(_)
+        | Query::Entry(_)
+        | Query::Entries(_)
+        | Query::Foreign(_)
+        | Query::Comments(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
 use super::rtnetlink::{address, link, route};
-use super::{LinuxKernel, detached, nft, read, refused};
+use super::{LinuxKernel, detached, foreign, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
@@ -26,6 +26,7 @@ pub(super) fn remove(
             Some((Means::Rtnetlink, true)) => links(kernel, place, run),
             Some((Means::Rtnetlink, false)) => by_rtnetlink(kernel, place, run),
             Some((Means::Nftables, _)) => nft::remove(kernel, place, run),
+            Some((Means::Netfilter, _)) => foreign::remove(kernel, place, run),
             // These have no opposite.
             Some((Means::File | Means::Patience, _)) | None => vec![Ok(Removed::Before); run.len()],
         });
@@ -122,7 +123,8 @@ fn write_request(
         | Resource::Port(_)
         | Resource::Settled(_)
         | Resource::Sysctl(_)
-        | Resource::Entry(_) => {
+        | Resource::Entry(_)
+        | Resource::Foreign(_) => {
             return Ok(None);
         }
     }

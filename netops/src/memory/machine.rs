@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Errno;
+use crate::foreign::ForeignRules;
 use crate::kernel::{Answer, Created, Query, Removed};
 use crate::name::SysctlKey;
 use crate::place::Place;
@@ -128,6 +129,12 @@ impl Machine {
         crate::name::MacAddr::new([0x0e, 0xce, a, b, c, d])
     }
 
+    pub(super) fn put_foreign(&mut self, view: View, place: Place, rules: ForeignRules, comment: &str) {
+        if let Ok(namespace) = self.namespace(view, place) {
+            namespace.foreign.insert(rules, comment.to_owned());
+        }
+    }
+
     fn namespace(&mut self, view: View, place: Place) -> Result<&mut Namespace, Problem> {
         let id = view.of(place)?;
         // A namespace lives as long as a process that has it in sight, unless another has deleted it.
@@ -176,6 +183,7 @@ impl Machine {
                 Err(Problem::Refused(Errno::EINVAL, wanted.contradiction()))
             }
             Resource::Entry(wanted) => insert_new(&mut namespace.entries, wanted.key(), wanted.kept()),
+            Resource::Foreign(_) => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
         }?;
         links::settle(self);
         Ok(created)
@@ -213,6 +221,7 @@ impl Machine {
                 let own = found.is_some_and(|found| found.mark() == entry.mark());
                 own && namespace.entries.remove(&entry.key()).is_some()
             }
+            Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
             Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
         };
         links::settle(self);
@@ -243,6 +252,11 @@ impl Machine {
             Query::Entries(kind) => {
                 let entries = namespace.entries.iter().filter(|(key, _)| key.kind() == *kind);
                 Answer::Entries(entries.map(|(_, entry)| entry.clone()).collect())
+            }
+            Query::Foreign(rules) => Answer::Foreign(namespace.foreign.contains_key(rules)),
+            Query::Comments(chain) => {
+                let there = namespace.foreign.iter().filter(|(rules, _)| rules.sites().contains(chain));
+                Answer::Comments(there.map(|(_, comment)| comment.clone()).collect())
             }
         })
     }

@@ -47,6 +47,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Errno, Error, Operation};
+use crate::foreign::ForeignRules;
 use crate::kernel::{Answer, Created, Kernel, Query, Removed};
 use crate::name::SysctlKey;
 use crate::place::Place;
@@ -148,6 +149,13 @@ impl MemoryKernel {
     #[must_use]
     pub fn with_sysctl(self, place: Place, key: &SysctlKey, value: &str) -> Self {
         self.machine().define_sysctl(self.view, place, key, value);
+        self
+    }
+
+    /// Gives the host netfilter rules of another program's, with a comment.
+    #[must_use]
+    pub fn with_foreign(self, rules: ForeignRules, comment: &str) -> Self {
+        self.machine().put_foreign(self.view, Place::Host, rules, comment);
         self
     }
 

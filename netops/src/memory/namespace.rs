@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::entry::{Entry, EntryKey};
 use crate::error::Errno;
+use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
 use crate::resource::{LinkKind, Port};
@@ -26,6 +27,8 @@ pub(super) struct Namespace {
     pub(super) sysctls: BTreeMap<String, String>,
     /// What cnikit's tables hold.
     pub(super) entries: BTreeMap<EntryKey, Entry>,
+    /// Netfilter rules of other programs', and their comments.
+    pub(super) foreign: BTreeMap<ForeignRules, String>,
 }
 
 /// A link.
@@ -76,6 +79,7 @@ impl Namespace {
             had_ipv4: false,
             sysctls: sysctls::at_birth(ipv6),
             entries: BTreeMap::new(),
+            foreign: BTreeMap::new(),
         };
         namespace.insert(Interface {
             mac: MacAddr::new([0; 6]),

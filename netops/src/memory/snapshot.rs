@@ -120,6 +120,7 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
             entry.properties().into_iter().map(|(what, value)| format!(", {what} {value}")).collect();
         lines.push(format!("{entry}{properties} # {}", entry.mark()));
     }
+    lines.extend(namespace.foreign.iter().map(|(rules, comment)| format!("{rules} # {comment}")));
     lines
 }
 

@@ -7,6 +7,7 @@ mod sysctl;
 use std::fmt;
 
 use crate::entry::Entry;
+use crate::foreign::ForeignRules;
 use crate::name::LinkName;
 
 pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
@@ -41,13 +42,15 @@ pub enum Resource {
     Sysctl(Sysctl),
     /// Something in cnikit's own tables of nf_tables.
     Entry(Entry),
+    /// Netfilter rules of another program's, which can be looked for and removed. Making them is `EOPNOTSUPP`.
+    Foreign(ForeignRules),
 }
 
 impl Resource {
     /// The interface, if any, whose removal takes this along.
     pub fn carrier(&self) -> Option<&str> {
         match self {
-            Self::Link(_) | Self::Entry(_) => None,
+            Self::Link(_) | Self::Entry(_) | Self::Foreign(_) => None,
             Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
                 Some(link.as_str())
             }
@@ -79,6 +82,7 @@ impl fmt::Display for Resource {
             }
             Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),
             Self::Entry(entry) => entry.fmt(f),
+            Self::Foreign(rules) => rules.fmt(f),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
             .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
         Resource::Entry(entry) => entry_purpose(entry),
+        Resource::Foreign(rules) => format!("Another program's {rules}."),
     }
 }
 

@@ -29,6 +29,7 @@
 //! nftables.
 
 mod comment;
+mod foreign;
 mod link;
 mod nft;
 mod port_mapping;
@@ -94,6 +95,7 @@ impl Script {
             Resource::Route(route) => step.add_route(route),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
             Resource::Entry(entry) => step.add_entry(entry)?,
+            Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
         }
         Ok(())
     }
@@ -109,6 +111,7 @@ impl Script {
             }
             Resource::Route(route) => step.route("delete", route),
             Resource::Entry(entry) => step.remove_entry(entry)?,
+            Resource::Foreign(rules) => step.remove_foreign(rules),
             Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
         }
         Ok(())
@@ -125,6 +128,8 @@ impl Kernel for Script {
             Query::Routes(_) => Answer::Routes(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
             Query::Entry(_) | Query::Entries(_) => Answer::Entries(Vec::new()),
+            Query::Foreign(_) => Answer::Foreign(false),
+            Query::Comments(_) => Answer::Comments(Vec::new()),
         };
         Ok(queries.iter().map(nothing).collect())
     }

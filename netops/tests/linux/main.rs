@@ -4,6 +4,7 @@
 
 mod addresses;
 mod detached;
+mod foreign;
 mod links;
 mod memory;
 mod namespaces;

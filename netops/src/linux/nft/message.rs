@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use super::expression::{
     Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, Rule, Verdict, value,
 };
+use crate::foreign::{Family, ForeignChain};
 use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes, text};
 use crate::name::{LinkName, MacAddr, Mark};
 
 /// Length of `struct nfgenmsg`.
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 
 /// A table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,9 +225,46 @@ impl Transaction {
         });
     }
 
+    /// A rule goes, of whichever table.
+    pub(super) fn delete_rule(&mut self, chain: &ForeignChain, handle: u64) {
+        self.deletes = true;
+        let header = header_of(family(chain.family));
+        self.datagram.push(message_type(libc::NFT_MSG_DELRULE), 0, &header, |message| {
+            message
+                .text(NFTA_RULE_TABLE, &chain.table)
+                .text(NFTA_RULE_CHAIN, &chain.name)
+                .bytes(NFTA_RULE_HANDLE, &handle.to_be_bytes());
+        });
+    }
+
+    /// A chain goes, of whichever table, and all rules that are in it.
+    pub(super) fn delete_chain(&mut self, chain: &ForeignChain) {
+        self.deletes = true;
+        name_chain(&mut self.datagram, libc::NFT_MSG_DELCHAIN, chain);
+    }
+
     fn push(&mut self, kind: i32, flags: i32, table: Table, attributes: impl FnOnce(&mut Attributes<'_>)) {
         self.datagram.push(message_type(kind), flags, &header(table), attributes);
     }
+}
+
+/// Asks for one chain.
+pub(super) fn get_chain(datagram: &mut Datagram, chain: &ForeignChain) {
+    name_chain(datagram, libc::NFT_MSG_GETCHAIN, chain);
+}
+
+/// Asks for the rules of one chain.
+pub(super) fn get_rules(datagram: &mut Datagram, chain: &ForeignChain) {
+    let header = header_of(family(chain.family));
+    datagram.push(message_type(libc::NFT_MSG_GETRULE), 0, &header, |message| {
+        message.text(NFTA_RULE_TABLE, &chain.table).text(NFTA_RULE_CHAIN, &chain.name);
+    });
+}
+
+fn name_chain(datagram: &mut Datagram, kind: i32, chain: &ForeignChain) {
+    datagram.push(message_type(kind), 0, &header_of(family(chain.family)), |message| {
+        message.text(NFTA_CHAIN_TABLE, &chain.table).text(NFTA_CHAIN_NAME, &chain.name);
+    });
 }
 
 /// Asks for one element of a set.
@@ -309,7 +347,7 @@ fn comment_userdata(comment: &str) -> Vec<u8> {
     [UDATA_ELEMENT_COMMENT, comment.len() as u8].into_iter().chain(comment).collect()
 }
 
-fn parse_comment(mut userdata: &[u8]) -> Option<&str> {
+pub(super) fn parse_comment(mut userdata: &[u8]) -> Option<&str> {
     while let [kind, length, rest @ ..] = userdata {
         let value = rest.get(..usize::from(*length))?;
         if *kind == UDATA_ELEMENT_COMMENT {
@@ -339,7 +377,20 @@ fn message_type(kind: i32) -> u16 {
 
 /// `struct nfgenmsg` for a table's messages.
 fn header(table: Table) -> [u8; HEADER] {
-    [table.family as u8, libc::NFNETLINK_V0 as u8, 0, 0]
+    header_of(table.family)
+}
+
+fn header_of(family: i32) -> [u8; HEADER] {
+    [family as u8, libc::NFNETLINK_V0 as u8, 0, 0]
+}
+
+fn family(family: Family) -> i32 {
+    match family {
+        Family::Ipv4 => libc::NFPROTO_IPV4,
+        Family::Ipv6 => libc::NFPROTO_IPV6,
+        Family::Inet => libc::NFPROTO_INET,
+        Family::Bridge => libc::NFPROTO_BRIDGE,
+    }
 }
 
 /// `struct nfgenmsg` for a transaction's first and last message, with the subsystem in network byte order.
@@ -365,6 +416,7 @@ const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;

@@ -5,11 +5,13 @@
 //! lookup.rs      … and read
 //! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, port_mapping.rs,
 //!                spoof_check.rs
+//! foreign.rs     what other programs have made: chains and rules, looked for and deleted
 //! expression.rs  rules, from what a person would write to what the kernel executes
 //! message.rs     transactions and elements as bytes
 //! ```
 
 mod expression;
+pub(super) mod foreign;
 #[cfg(test)]
 pub(super) mod hostile;
 mod lookup;
