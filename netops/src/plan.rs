@@ -70,6 +70,11 @@ impl Plan {
         Self { steps: self.steps.iter().filter(|step| !other.steps.contains(step)).cloned().collect() }
     }
 
+    /// The steps of some kind.
+    pub fn only(&self, kind: impl Fn(&Step) -> bool) -> Self {
+        Self { steps: self.steps.iter().filter(|step| kind(step)).cloned().collect() }
+    }
+
     /// Appends another plan's steps.
     pub fn extend(&mut self, other: Self) -> &mut Self {
         self.steps.extend(other.steps);

@@ -2,14 +2,16 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{Applied, ApplyError, Errno, Kernel, Place, Plan, Query, Resource};
+use netops::{Applied, ApplyError, Errno, ForeignRules, Kernel, Place, Plan, Query, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::adoption;
 use crate::detach::{self, Traces};
 use crate::error::{self, kernel_error};
 use crate::ipam::{self, Grant, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
 use crate::owner::Owner;
+use crate::reference;
 use crate::request::{Names, Request, requested_mac};
 
 /// A plugin that makes an interface in a container, or adds something to one that others have made: it says what must
@@ -73,6 +75,16 @@ pub trait Attach: Send + Sync {
         match Self::REMAINS {
             Remains::Cable => Traces::of_cable(call, owner),
             Remains::Inside | Remains::Outside => Traces::none(),
+        }
+    }
+
+    /// Netfilter rules that the [reference](crate::reference) may have made for the attachment, in the order of their
+    /// removal. By default what it makes for a cable.
+    fn references_rules(&self, call: &DelRequest, owner: &Owner) -> Vec<ForeignRules> {
+        let _ = call;
+        match Self::REMAINS {
+            Remains::Cable => [reference::masquerades(owner), reference::spoof_check(owner)].concat(),
+            Remains::Inside | Remains::Outside => Vec::new(),
         }
     }
 
@@ -212,7 +224,9 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let mut kernel = self.open(call, Purpose::Attach)?;
         let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
         if request.names.host_interface != request.owner.host_interface() {
-            plan = plan.without(&entries(&plan));
+            let entries = plan.only(|step| matches!(step.resource, Resource::Entry(_)));
+            plan = plan.without(&entries);
+            errors.extend(adoption::check(&entries, &request.owner, &mut *kernel)?);
         }
         let differences = plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
         errors
@@ -221,14 +235,19 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
+        let manager = self.manager(&call.config);
+        let stale = match &manager {
+            Ok(Some(manager)) => manager.stale(call).unwrap_or_default(),
+            Ok(None) | Err(_) => Vec::new(),
+        };
         // Addresses last, as in DEL.
-        error::join(
-            [detach::collect_garbage(call, &self.kernels), self.plugin.collect(call)]
-                .into_iter()
-                .filter_map(Result::err)
-                .collect(),
-        )?;
-        match self.manager(&call.config)? {
+        let collected = [
+            detach::collect_garbage(call, &self.kernels),
+            adoption::collect(call, &stale, &self.kernels),
+            self.plugin.collect(call),
+        ];
+        error::join(collected.into_iter().filter_map(Result::err).collect())?;
+        match manager? {
             Some(manager) => manager.gc(call),
             None => Ok(()),
         }
@@ -403,17 +422,6 @@ fn apply_error(error: ApplyError) -> Error {
         .left
         .iter()
         .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
-}
-
-/// What an attachment has in nf_tables. Another implementation keeps that elsewhere, and nobody else can tell where.
-fn entries(plan: &Plan) -> Plan {
-    let mut entries = Plan::new();
-    for step in plan.steps() {
-        if let Resource::Entry(_) = step.resource {
-            entries.own(step.place, step.resource.clone());
-        }
-    }
-    entries
 }
 
 /// The addresses of a previous result that are on the attachment's interface.

@@ -6,8 +6,8 @@ use std::iter;
 use cni_spec::plugin::{DelRequest, GcRequest};
 use cni_spec::{AddResult, AttachmentId, Error};
 use netops::{
-    Answer, Entry, EntryKey, EntryKind, Kernel, Link, LinkKind, LinkName, LinkState, Mark, NamespaceProblem,
-    Place, Plan, Query, Removed, Resource, VethPeer, read_entries, read_link, read_links,
+    Answer, Entry, EntryKey, EntryKind, ForeignRules, Kernel, Link, LinkKind, LinkName, LinkState, Mark,
+    NamespaceProblem, Place, Plan, Query, Removed, Resource, VethPeer, read_entries, read_link, read_links,
 };
 
 use crate::attach::{Attach, Remains};
@@ -64,6 +64,7 @@ pub(crate) fn detach<P: Attach>(
     let kernel = &mut *kernel;
     // nf_tables first: what waits for the links' end waits for the closing of its socket as well.
     let mut errors = remove_marked(plugin.traces(call, owner), &owner.mark(), kernel);
+    errors.extend(remove_foreign(kernel, plugin.references_rules(call, owner)));
     if P::REMAINS == Remains::Cable {
         errors.extend(remove_cable(call, owner, kernel, kernels).err());
     } else {
@@ -123,6 +124,12 @@ fn remove_marked(traces: Traces, mark: &Mark, kernel: &mut dyn Kernel) -> Vec<Er
         Ok(found) => remove_all(kernel, &found),
         Err(error) => vec![error],
     }
+}
+
+/// Removes netfilter rules that another implementation made.
+pub(crate) fn remove_foreign(kernel: &mut dyn Kernel, rules: Vec<ForeignRules>) -> Vec<Error> {
+    let found: Vec<_> = rules.into_iter().map(|rules| (Place::Host, Resource::from(rules))).collect();
+    remove_all(kernel, &found)
 }
 
 /// Whether the configuration says that something is so, or cannot be read.
@@ -254,7 +261,7 @@ fn entry_of(resource: &Resource) -> Option<&Entry> {
 }
 
 /// A cable of which one end's name is known, to be removed: the other end's does not matter.
-fn veth_by_name(name: LinkName) -> Resource {
+pub(crate) fn veth_by_name(name: LinkName) -> Resource {
     let peer = VethPeer { place: Place::Container, name: name.clone(), mtu: None, mac: None };
     Resource::Link(Link::new(name, LinkKind::Veth { peer }))
 }
@@ -269,7 +276,7 @@ fn marked(answers: Vec<Answer>, wanted: impl Fn(&Mark) -> bool) -> Vec<(Place, R
 }
 
 /// Removes resources in their order, going on after failures.
-fn remove_all(kernel: &mut dyn Kernel, found: &[(Place, Resource)]) -> Vec<Error> {
+pub(crate) fn remove_all(kernel: &mut dyn Kernel, found: &[(Place, Resource)]) -> Vec<Error> {
     let mut errors = Vec::new();
     for run in found.chunk_by(|a, b| a.0 == b.0) {
         let Some((place, _)) = run.first() else { continue };

@@ -14,6 +14,7 @@
 //!
 //! Addresses come from [`ipam`]: our own managers in process, any other by execution.
 
+mod adoption;
 mod attach;
 mod detach;
 pub mod error;
@@ -21,6 +22,7 @@ mod interface;
 pub mod ipam;
 mod kernels;
 mod owner;
+pub mod reference;
 mod request;
 mod resolv_conf;
 #[cfg(feature = "testing")]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
 use cni_spec::{AddResult, AttachmentId, Dns, Error, ErrorCode, IpConfig, IpRange, NetworkConfig, Route};
 use ipam::{
-    AcquireError, BootId, DirStore, LeaseStore, Owner, Pool, Range, RangeSet, Reservation, StoreError,
+    AcquireError, BootId, DirStore, Lease, LeaseStore, Owner, Pool, Range, RangeSet, Reservation, StoreError,
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -110,13 +110,22 @@ impl Manager for HostLocal {
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
         let Some(store) = existing_store(&call.config)? else { return Ok(()) };
-        ipam::retain(&store, |lease| {
-            call.valid_attachments
-                .iter()
-                .any(|valid| owner(valid).is_ok_and(|owner| lease.is_held_by(&owner)))
-        })
-        .map_err(store_error)?;
+        ipam::retain(&store, |lease| is_valid(call, lease)).map_err(store_error)?;
         Ok(())
+    }
+
+    fn stale(&self, call: &GcRequest) -> Result<Vec<(AttachmentId, IpAddr)>, Error> {
+        let Some(store) = existing_store(&call.config)? else { return Ok(Vec::new()) };
+        let attachment = |lease: &Lease| {
+            let owner = lease.owner()?;
+            Some(AttachmentId {
+                container_id: owner.container_id().parse().ok()?,
+                if_name: owner.interface().parse().ok()?,
+            })
+        };
+        let leases = ipam::leases(&store).map_err(store_error)?;
+        let stale = leases.iter().filter(|lease| !is_valid(call, lease));
+        Ok(stale.filter_map(|lease| Some((attachment(lease)?, lease.address))).collect())
     }
 
     fn status(&self, call: &StatusRequest) -> Result<(), Error> {
@@ -230,6 +239,11 @@ fn existing_store(config: &NetworkConfig) -> Result<Option<DirStore>, Error> {
 
 fn boot() -> Result<BootId, Error> {
     BootId::current().map_err(|e| Error::io(format!("read the boot ID: {e}")))
+}
+
+/// Whether a lease is a valid attachment's.
+fn is_valid(call: &GcRequest, lease: &Lease) -> bool {
+    call.valid_attachments.iter().any(|valid| owner(valid).is_ok_and(|owner| lease.is_held_by(&owner)))
 }
 
 fn owner(attachment: &AttachmentId) -> Result<Owner, Error> {

@@ -14,7 +14,7 @@ pub use static_addresses::Static;
 use std::net::IpAddr;
 
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
-use cni_spec::{AddResult, Error, IpConfig, NetworkConfig, SpecVersion};
+use cni_spec::{AddResult, AttachmentId, Error, IpConfig, NetworkConfig, SpecVersion};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -46,6 +46,15 @@ pub trait Manager {
     /// # Errors
     /// When something could not be given back.
     fn gc(&self, call: &GcRequest) -> Result<(), Error>;
+
+    /// The addresses that `gc` would give back, and whose they are, as far as the manager can tell.
+    ///
+    /// # Errors
+    /// When it could not look.
+    fn stale(&self, call: &GcRequest) -> Result<Vec<(AttachmentId, IpAddr)>, Error> {
+        let _ = call;
+        Ok(Vec::new())
+    }
 
     /// Says whether an `add` could be served now.
     ///

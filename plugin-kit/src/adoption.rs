@@ -1,0 +1,145 @@
+//! Attachments that the reference made: what it keeps elsewhere counts as ours would, and goes when they go.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use cni_spec::plugin::GcRequest;
+use cni_spec::{AttachmentId, Error};
+use netops::{Address, Answer, Entry, Kernel, LinkState, Place, Plan, Query, Resource, read_links};
+
+use crate::detach::{remove_all, remove_foreign, veth_by_name};
+use crate::error::{self, kernel_error};
+use crate::kernels::{Kernels, Purpose};
+use crate::owner::{MarkedOwner, Owner};
+use crate::reference;
+
+/// How an attachment's entries of nf_tables differ from a plan's, where the reference's rules are as good.
+///
+/// # Errors
+/// As the kernel's.
+pub(crate) fn check(entries: &Plan, owner: &Owner, kernel: &mut dyn Kernel) -> Result<Vec<Error>, Error> {
+    let mut errors = Vec::new();
+    for step in entries.steps() {
+        let plan = entries.only(|other| other == step);
+        let differences = plan.check(kernel).map_err(|e| kernel_error(&e))?;
+        if differences.is_empty() || is_served(&step.resource, owner, kernel)? {
+            continue;
+        }
+        errors
+            .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
+    }
+    Ok(errors)
+}
+
+/// Whether rules of the reference's do what an entry of ours would, as far as it can be known.
+pub(crate) fn is_served(resource: &Resource, owner: &Owner, kernel: &mut dyn Kernel) -> Result<bool, Error> {
+    let Resource::Entry(entry) = resource else { return Ok(false) };
+    is_entry_served(entry, owner, kernel)
+}
+
+fn is_entry_served(entry: &Entry, owner: &Owner, kernel: &mut dyn Kernel) -> Result<bool, Error> {
+    // What the reference has in another form altogether, if at all, is for it to say.
+    let Some(rules) = reference::equivalents(entry, owner) else { return Ok(true) };
+    let queries: Vec<_> = rules.into_iter().map(Query::Foreign).collect();
+    let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+    Ok(answers.contains(&Answer::Foreign(true)))
+}
+
+/// Removes what the reference has made for attachments of the network that are not valid any more. Their leases, and
+/// the comments on its rules, say which those are.
+pub(crate) fn collect(
+    call: &GcRequest,
+    stale: &[(AttachmentId, IpAddr)],
+    kernels: &dyn Kernels,
+) -> Result<(), Error> {
+    let network = call.config.name();
+    let owner = |attachment: &AttachmentId| Owner {
+        network: network.clone(),
+        container: attachment.container_id.clone(),
+        interface: attachment.if_name.clone(),
+    };
+    let containers: HashSet<&str> = call.valid_attachments.iter().map(|v| v.container_id.as_str()).collect();
+    let instances: HashSet<_> =
+        call.valid_attachments.iter().map(|v| reference::instance(&owner(v))).collect();
+
+    let mut kernel = kernels.open(None, Purpose::Detach).map_err(|e| kernel_error(&e))?;
+    let queries: Vec<_> = reference::indices().map(Query::Comments).collect();
+    let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+    let comments: Vec<_> = answers.into_iter().flat_map(comments).collect();
+    let mut rules = reference::stale(
+        network,
+        &comments,
+        |container| containers.contains(container),
+        |instance| instances.contains(instance),
+    );
+    for (attachment, address) in stale {
+        rules.extend(reference::spoof_check(&owner(attachment)));
+        rules.extend(reference::firewall([*address]));
+    }
+    rules.dedup();
+    let mut errors = remove_foreign(&mut *kernel, rules);
+    match foreign_cables(call, stale, &mut *kernel) {
+        Ok(cables) => {
+            let cables: Vec<_> =
+                cables.into_iter().map(|cable| (Place::Host, veth_by_name(cable.name))).collect();
+            errors.extend(remove_all(&mut *kernel, &cables));
+        }
+        Err(error) => errors.push(error),
+    }
+    error::join(errors)
+}
+
+fn comments(answer: Answer) -> Vec<String> {
+    match answer {
+        Answer::Comments(comments) => comments,
+        _ => Vec::new(),
+    }
+}
+
+/// Cables without a mark of ours, where the network's are plugged in, whose other end has one of some leases' addresses
+/// and interface names.
+fn foreign_cables(
+    call: &GcRequest,
+    stale: &[(AttachmentId, IpAddr)],
+    kernel: &mut dyn Kernel,
+) -> Result<Vec<LinkState>, Error> {
+    if stale.is_empty() {
+        return Ok(Vec::new());
+    }
+    let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
+    let master = match bridge_of(call) {
+        Some(name) => match links.iter().find(|link| link.name.as_str() == name) {
+            Some(bridge) => Some(bridge.index),
+            None => return Ok(Vec::new()),
+        },
+        None => None,
+    };
+    let is_ours = |link: &LinkState| link.alias.as_deref().is_some_and(|a| MarkedOwner::parse(a).is_some());
+    // The other end is elsewhere: a pair of which both ends are here is the node's own.
+    let is_cable = |link: &LinkState| link.kind == "veth" && link.peer_namespace.is_some();
+    let candidates = links.into_iter().filter(|l| is_cable(l) && l.master == master && !is_ours(l));
+    let is_stale = |net: &Address| {
+        stale.iter().any(|(attachment, address)| {
+            (attachment.if_name.as_str(), *address) == (net.link.as_str(), net.net.addr())
+        })
+    };
+    let mut found = Vec::new();
+    for cable in candidates {
+        let answers = kernel.read(Place::Host, &[Query::PeerAddresses(cable.name.clone())]);
+        if let Some(Answer::Addresses(nets)) = answers.map_err(|e| kernel_error(&e))?.first()
+            && nets.iter().any(is_stale)
+        {
+            found.push(cable);
+        }
+    }
+    Ok(found)
+}
+
+/// The bridge that a network's cables are plugged into, if it has one.
+fn bridge_of(call: &GcRequest) -> Option<String> {
+    let kind = call.config.get::<String>("type").ok()??;
+    (kind == "bridge").then(|| match call.config.get::<String>("bridge") {
+        Ok(Some(name)) if !name.is_empty() => name,
+        _ => "cni0".to_owned(),
+    })
+}
