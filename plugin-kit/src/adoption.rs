@@ -76,7 +76,8 @@ pub(crate) fn collect(
         rules.extend(reference::spoof_check(&owner(attachment)));
         rules.extend(reference::firewall([*address]));
     }
-    rules.dedup();
+    let mut known = HashSet::new();
+    rules.retain(|rules| known.insert(rules.clone()));
     let mut errors = remove_foreign(&mut *kernel, rules);
     match foreign_cables(call, stale, &mut *kernel) {
         Ok(cables) => {

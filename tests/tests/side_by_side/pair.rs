@@ -108,7 +108,9 @@ impl Side {
             Err(error) if case.filters() && error.contains("Chain 'CNI-") => del()?,
             outcome => outcome?,
         }
-        let left = |state: &State| left(state, before, said, case.filters());
+        // What we keep in nf_tables the reference does not know; it goes with our next GC.
+        let unknown = case.filters() && matches!(self.own, Implementation::Ours(_));
+        let left = |state: &State| left(state, before, said, unknown);
         let state = State::when(&self.node, |state| left(state).is_empty());
         match left(&state) {
             left if left.is_empty() => Ok(()),
