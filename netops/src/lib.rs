@@ -35,7 +35,7 @@ pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_entrie
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use linux::read_as_answers;
-pub use linux::{LinuxKernel, Namespace};
+pub use linux::{LinuxKernel, Namespace, PacketSocket};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};

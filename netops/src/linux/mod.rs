@@ -9,6 +9,7 @@
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
 //!      └── rtnetlink/    links, ports, addresses, routes ┴── netlink/   messages and the socket
 //!
+//! packet.rs: a socket for whole frames, which stands apart
 //! sys.rs: the system calls that need `unsafe`
 //! ```
 
@@ -24,6 +25,7 @@ mod lock;
 mod namespace;
 mod netlink;
 mod nft;
+mod packet;
 mod read;
 mod remove;
 mod rtnetlink;
@@ -36,6 +38,7 @@ use std::collections::HashMap;
 pub use answers::read_as_answers;
 pub use namespace::Namespace;
 use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
+pub use packet::PacketSocket;
 
 use crate::error::{Error, Operation};
 use crate::kernel::{Answer, Created, Kernel, Query, Removed};

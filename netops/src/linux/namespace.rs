@@ -171,8 +171,12 @@ impl Namespace {
         Ok(self.identity()? == other.identity()?)
     }
 
-    /// Device and inode number, which tell namespaces apart (`namespaces(7)`).
-    fn identity(&self) -> Result<(u64, u64), Error> {
+    /// Device and inode number, which tell namespaces apart (`namespaces(7)`); the number of one that is gone may be
+    /// given to another.
+    ///
+    /// # Errors
+    /// [`Error::Namespace`].
+    pub fn identity(&self) -> Result<(u64, u64), Error> {
         let metadata = self.file.metadata().map_err(|error| self.refused(errno_of(&error)))?;
         Ok((metadata.dev(), metadata.ino()))
     }

@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::mem::size_of_val;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -18,6 +19,48 @@ pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
 pub(super) fn lock(file: &impl AsFd, how: c_int) -> Result<(), Errno> {
     // SAFETY: only integers are passed.
     Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), how | libc::LOCK_NB) }).map(drop)
+}
+
+/// A socket for the Ethernet frames of one interface that carry a protocol and pass a filter (`packet(7)`). Until it is
+/// bound it gets none, so that nothing slips past the filter.
+pub(super) fn packet_socket(
+    link: u32,
+    protocol: u16,
+    filter: &[libc::sock_filter],
+) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: only integers are passed.
+    let descriptor = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+    // SAFETY: it was just opened, and nobody else knows of it.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program and the instructions that it points to outlive the call, which copies and only reads them.
+    Errno::result(unsafe {
+        libc::setsockopt(
+            descriptor,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    })?;
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as libc::c_ushort,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: link.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the address is a whole one of its family, and outlives the call.
+    Errno::result(unsafe {
+        libc::bind(descriptor, (&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+    })?;
+    Ok(socket)
 }
 
 /// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
