@@ -1,4 +1,4 @@
-//! The CNI address management plugins `host-local` and `static`, as executables that other plugins delegate to.
+//! The CNI address management plugins `dhcp`, `host-local` and `static`, as executables that other plugins delegate to.
 //!
 //! cnikit's own plugins do not execute these: they ask the same [`Manager`]s in process ([`plugin_kit::ipam`]). They
 //! are for everybody else's: the reference's `bridge`, multus, a script.
@@ -8,8 +8,11 @@ use std::marker::PhantomData;
 
 use cni_spec::plugin::{DelRequest, GcRequest, Plugin, Request, StatusRequest};
 use cni_spec::{AddResult, Error, SpecVersion};
-use plugin_kit::ipam::{HostLocal, Manager, Static};
+use plugin_kit::ipam::{Dhcp, HostLocal, Manager, Static};
 
+/// `dhcp`: addresses from a DHCP server, asked for and kept by the daemon `cnikit dhcp`.
+pub const DHCP: AddressPlugin<Dhcp> =
+    AddressPlugin::new(concat!("cnikit dhcp ", env!("CARGO_PKG_VERSION"), ": addresses from a DHCP server"));
 /// `host-local`: addresses from ranges, leases in files.
 pub const HOST_LOCAL: AddressPlugin<HostLocal> =
     AddressPlugin::new(concat!("cnikit host-local ", env!("CARGO_PKG_VERSION"), ": addresses from ranges"));

@@ -201,13 +201,14 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
-        detach::detach(&self.plugin, call, &Owner::of(call), &self.kernels)?;
-        // Addresses last: as long as something still has one, nobody else may get it. A configuration that cannot be
-        // read has given no address.
-        match self.manager(&call.config) {
-            Ok(Some(manager)) => manager.del(call),
-            Ok(None) | Err(_) => Ok(()),
-        }
+        let owner = Owner::of(call);
+        // A configuration that cannot be read has given no address.
+        let manager = self.manager(&call.config).ok().flatten();
+        end(
+            manager.as_deref(),
+            |manager| manager.del(call),
+            || detach::detach(&self.plugin, call, &owner, &self.kernels),
+        )
     }
 
     fn check(&self, call: &plugin::Request) -> Result<(), Error> {
@@ -236,21 +237,18 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
         let manager = self.manager(&call.config);
-        let stale = match &manager {
-            Ok(Some(manager)) => manager.stale(call).unwrap_or_default(),
-            Ok(None) | Err(_) => Vec::new(),
+        let known = manager.as_ref().map_or(None, Option::as_deref);
+        let stale = known.and_then(|manager| manager.stale(call).ok()).unwrap_or_default();
+        let collect = || {
+            let collected = [
+                detach::collect_garbage(call, &self.kernels),
+                adoption::collect(call, &stale, &self.kernels),
+                self.plugin.collect(call),
+            ];
+            error::join(collected.into_iter().filter_map(Result::err).collect())
         };
-        // Addresses last, as in DEL.
-        let collected = [
-            detach::collect_garbage(call, &self.kernels),
-            adoption::collect(call, &stale, &self.kernels),
-            self.plugin.collect(call),
-        ];
-        error::join(collected.into_iter().filter_map(Result::err).collect())?;
-        match manager? {
-            Some(manager) => manager.gc(call),
-            None => Ok(()),
-        }
+        end(known, |manager| manager.gc(call), collect)?;
+        manager.map(drop)
     }
 
     fn status(&self, call: &StatusRequest) -> Result<(), Error> {
@@ -337,6 +335,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
             // A DHCP client asks through the interface that the answer is for.
             applied = self.kit.plugin.plan(&request, self.kernel)?.plan;
             self.apply(&applied)?;
+            self.await_service(&applied)?;
         }
         let grant = match manager {
             Some(manager) => manager.add(call)?.not_empty()?,
@@ -414,6 +413,22 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
 
 fn previous_result(call: &plugin::Request, why: &str) -> Result<AddResult, Error> {
     call.config.prev_result()?.ok_or_else(|| Error::config(format!("prevResult: missing: {why}")))
+}
+
+/// Gives addresses back and removes what has them. Addresses last: as long as something still has one, nobody else may
+/// get it; unless they must be given back through the interface, which does not then stay for a failure of that.
+fn end(
+    manager: Option<&dyn Manager>,
+    release: impl Fn(&dyn Manager) -> Result<(), Error>,
+    remove: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let Some(manager) = manager else { return remove() };
+    if !manager.releases_through_interface() {
+        remove()?;
+        return release(manager);
+    }
+    let released = release(manager);
+    error::join([remove(), released].into_iter().filter_map(Result::err).collect())
 }
 
 fn apply_error(error: ApplyError) -> Error {

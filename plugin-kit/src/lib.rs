@@ -36,5 +36,5 @@ pub use interface::{
     plan_addresses, plan_masquerade, plan_routes,
 };
 pub use kernels::{Kernels, Linux, Purpose};
-pub use owner::{MarkedOwner, Owner, derived_name, network_prefix};
+pub use owner::{MarkedOwner, Owner, derived_name, derived_number, network_prefix};
 pub use request::{Names, Request, mtu};

@@ -127,6 +127,11 @@ pub fn derived_name(parts: &[&str]) -> LinkName {
     LinkName::new(&name).expect("a name of 15 letters and digits")
 }
 
+/// A number derived from what it is for: 64 bits of hash, the same for ever.
+pub fn derived_number(parts: &[&str]) -> u64 {
+    hash(parts)
+}
+
 /// A locally administered MAC address that no other node is likely to have: for what is shared on this one, and may
 /// meet other nodes' on a segment.
 pub(crate) fn random_mac() -> MacAddr {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_ipam::{HOST_LOCAL, STATIC};
+use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Loopback, Ptp};
 
@@ -41,6 +41,7 @@ impl Entry {
 /// Every plugin, by the name that configurations call it by.
 pub static ALL: &[(&str, Entry)] = &[
     ("bridge", Entry::Interface(&BRIDGE)),
+    ("dhcp", Entry::Addresses(&DHCP)),
     ("dummy", Entry::Interface(&DUMMY)),
     ("host-local", Entry::Addresses(&HOST_LOCAL)),
     ("loopback", Entry::Interface(&LOOPBACK)),

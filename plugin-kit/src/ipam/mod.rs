@@ -3,11 +3,13 @@
 //! [`manager`] reads the `ipam` section of a configuration and chooses; what it returns is asked for addresses
 //! ([`Manager::add`]) and told of their end ([`Manager::del`]).
 
+pub mod dhcp;
 mod foreign;
 mod host_local;
 mod request;
 mod static_addresses;
 
+pub use dhcp::Dhcp;
 pub use host_local::HostLocal;
 pub use static_addresses::Static;
 
@@ -67,6 +69,12 @@ pub trait Manager {
         false
     }
 
+    /// Whether the interface must still be there for addresses to be given back: `del` and `gc` come before it is removed
+    /// then, else after, so that nobody else gets an address that something still has.
+    fn releases_through_interface(&self) -> bool {
+        false
+    }
+
     /// What `add` would give, without taking it.
     ///
     /// # Errors
@@ -81,6 +89,7 @@ pub trait Manager {
 pub fn manager(config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
     let Some(kind) = config.ipam_type()? else { return Ok(None) };
     Ok(Some(match kind.as_str() {
+        Dhcp::TYPE => Box::new(Dhcp),
         HostLocal::TYPE => Box::new(HostLocal::default()),
         Static::TYPE => Box::new(Static),
         _ => Box::new(Foreign::new(kind)),
