@@ -1,0 +1,170 @@
+//! Leases on disk: one file each, written so that a crash at any instant leaves the old one or the new one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ipam::BootId;
+use serde::{Deserialize, Serialize};
+
+use crate::container::Container;
+use crate::key::Key;
+use crate::lease::Lease;
+use crate::wishes::{Family, Wishes};
+
+/// A directory of records.
+#[derive(Debug)]
+pub(crate) struct Store {
+    dir: PathBuf,
+    boot: BootId,
+    /// Locked as long as this process uses the directory.
+    _lock: File,
+}
+
+/// What is known of an attachment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) container: Container,
+    pub(crate) wishes: Wishes,
+    pub(crate) leases: Vec<Kept>,
+}
+
+/// What is known of an attachment's address of one family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Kept {
+    pub(crate) family: Family,
+    /// What the client has.
+    pub(crate) held: Option<Lease>,
+    /// What the interface has. The two differ after a crash in between.
+    pub(crate) configured: Option<Lease>,
+}
+
+/// A record as it is written: its times mean nothing in another boot.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document<R> {
+    boot: String,
+    #[serde(flatten)]
+    record: R,
+}
+
+/// What was found in a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: Vec<Record>,
+    /// What could not be read, and was set aside: what to say about it.
+    pub(crate) complaints: Vec<String>,
+    /// How many were of another boot, and are gone.
+    pub(crate) outlived: usize,
+}
+
+const SUFFIX: &str = ".json";
+/// More than a record can have: one server's answer and one configuration's wishes.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Store {
+    /// Opens a directory, and makes it if need be.
+    ///
+    /// # Errors
+    /// When it cannot be, or another process uses it.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let path = dir.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another daemon uses this directory"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(Self { dir: dir.to_owned(), boot: BootId::current()?, _lock: lock })
+    }
+
+    /// Reads everything. What is of no use stands in nobody's way.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn load(&self) -> io::Result<Found> {
+        let mut found = Found::default();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            if name.starts_with('.') {
+                // What a crash has left half written.
+                let _ = fs::remove_file(&path);
+                continue;
+            }
+            if !name.ends_with(SUFFIX) {
+                continue;
+            }
+            match read(&path) {
+                Ok(document) if document.boot != self.boot.as_str() => {
+                    found.outlived += 1;
+                    let _ = fs::remove_file(&path);
+                }
+                Ok(document) if name == file_name(&document.record.key) => {
+                    found.records.push(document.record)
+                }
+                Ok(_) => found.complaints.push(set_aside(&path, "it is another attachment's")),
+                Err(error) => found.complaints.push(set_aside(&path, &error.to_string())),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes a record; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// As the disk's.
+    pub(crate) fn put(&self, record: &Record) -> io::Result<()> {
+        let name = file_name(&record.key);
+        let temporary = self.dir.join(format!(".{name}"));
+        let document = serde_json::to_vec(&Document { boot: self.boot.to_string(), record })?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&document)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.dir.join(name))?;
+        self.sync()
+    }
+
+    /// Removes a record; fine if there is none.
+    ///
+    /// # Errors
+    /// As the disk's.
+    pub(crate) fn remove(&self, key: &Key) -> io::Result<()> {
+        match fs::remove_file(self.dir.join(file_name(key))) {
+            Ok(()) => self.sync(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Names may be longer than a file's.
+fn file_name(key: &Key) -> String {
+    format!("{}{SUFFIX}", key.digest())
+}
+
+fn read(path: &Path) -> io::Result<Document<Record>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// Takes a file out of the way, for a person to look at.
+fn set_aside(path: &Path, why: &str) -> String {
+    let aside = path.with_extension("corrupt");
+    match fs::rename(path, &aside) {
+        Ok(()) => format!("{} cannot be read: {why}; it is now {}", path.display(), aside.display()),
+        Err(error) => format!("{} cannot be read: {why}; nor can it be set aside: {error}", path.display()),
+    }
+}

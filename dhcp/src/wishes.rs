@@ -1,0 +1,200 @@
+//! What the configuration wants of servers: the section `ipam`.
+
+use std::collections::BTreeMap;
+
+use cni_spec::{CniArgs, Error, NetworkConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::v4::code;
+
+/// What the configuration wants of servers. Kept with the lease: a configuration may change meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wishes {
+    /// The versions of IP to have an address of.
+    families: Vec<Family>,
+    /// Option codes, in the order of the request.
+    request: Vec<u8>,
+    /// What is told to the server, by option code.
+    provide: BTreeMap<u8, Vec<u8>>,
+    /// The metric of routes.
+    priority: Option<u32>,
+}
+
+/// A version of IP, and of DHCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// What is requested unless the configuration says that it need not be.
+const DEFAULT_REQUEST: [u8; 2] = [code::SUBNET_MASK, code::ROUTERS];
+
+/// What the protocol itself is made of: not for a configuration to change.
+const RESERVED: [u8; 9] = [
+    0,
+    code::REQUESTED_ADDRESS,
+    code::LEASE_TIME,
+    code::OVERLOAD,
+    code::MESSAGE_TYPE,
+    code::SERVER_ID,
+    code::REQUESTED_OPTIONS,
+    code::MAX_MESSAGE,
+    255,
+];
+
+/// The section `ipam`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    #[serde(default)]
+    provide: Vec<Provide>,
+    #[serde(default)]
+    request: Vec<Request>,
+    #[serde(default)]
+    priority: Option<u32>,
+    #[serde(default)]
+    ip_versions: Vec<Family>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Provide {
+    option: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    from_arg: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    #[serde(default)]
+    option: String,
+    #[serde(default)]
+    skip_default: bool,
+}
+
+impl Wishes {
+    /// Reads the section, and the arguments that it refers to.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub(crate) fn of(config: &NetworkConfig, args: &CniArgs) -> Result<Self, Error> {
+        let config: Config = config.section("ipam").parse()?.unwrap_or_default();
+        let mut provide = BTreeMap::new();
+        for (number, wish) in config.provide.iter().enumerate() {
+            let at = format!("ipam.provide[{number}]");
+            let code = option(&at, &wish.option)?;
+            if RESERVED.contains(&code) {
+                return Err(Error::config(format!("{at}.option: {code} is the protocol's own")));
+            }
+            let argument = args.get(&wish.from_arg).filter(|_| !wish.from_arg.is_empty());
+            let value = argument.or_else(|| Some(wish.value.as_str()).filter(|value| !value.is_empty()));
+            let Some(value) = value else { continue };
+            if value.len() > 255 {
+                return Err(Error::config(format!("{at}: the value has more than 255 bytes")));
+            }
+            provide.insert(code, value.as_bytes().to_vec());
+        }
+        let mut request = Vec::new();
+        if !config.request.iter().any(|wish| wish.skip_default) {
+            request.extend(DEFAULT_REQUEST);
+        }
+        for (number, wish) in config.request.iter().enumerate() {
+            if wish.option.is_empty() && wish.skip_default {
+                continue;
+            }
+            let code = option(&format!("ipam.request[{number}]"), &wish.option)?;
+            if !request.contains(&code) {
+                request.push(code);
+            }
+        }
+        let mut families = config.ip_versions;
+        families.sort_unstable();
+        families.dedup();
+        if families.is_empty() {
+            families.push(Family::V4);
+        }
+        Ok(Self { families, request, provide, priority: config.priority.filter(|metric| *metric != 0) })
+    }
+
+    pub(crate) fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// The codes of the options to ask for. Classless routes come before routers, so that a server that is short of room
+    /// leaves out the right ones (RFC 3442).
+    pub(crate) fn requested(&self) -> Vec<u8> {
+        let mut codes = self.request.clone();
+        codes.sort_by_key(|code| *code != code::CLASSLESS_ROUTES);
+        codes
+    }
+
+    /// What is told to the server, without the client's identifier.
+    pub(crate) fn all_provided(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let others = self.provide.iter().filter(|(code, _)| **code != code::CLIENT_ID);
+        others.map(|(code, value)| (*code, value.as_slice()))
+    }
+
+    /// What is told to the server under one code.
+    pub(crate) fn provided(&self, code: u8) -> Option<&[u8]> {
+        self.provide.get(&code).map(Vec::as_slice)
+    }
+
+    /// The metric of routes.
+    pub(crate) fn priority(&self) -> Option<u32> {
+        self.priority
+    }
+}
+
+/// An option by number, or by the name that `dhcp-options(5)` has for it.
+fn option(at: &str, text: &str) -> Result<u8, Error> {
+    let known = [
+        ("dhcp-client-identifier", code::CLIENT_ID),
+        ("subnet-mask", code::SUBNET_MASK),
+        ("routers", code::ROUTERS),
+        ("host-name", code::HOST_NAME),
+        ("user-class", code::USER_CLASS),
+        ("vendor-class-identifier", code::VENDOR_CLASS),
+    ];
+    if let Some((_, code)) = known.iter().find(|(name, _)| *name == text) {
+        return Ok(*code);
+    }
+    text.parse().map_err(|_| {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        Error::config(format!(
+            "{at}.option: {text:?} is neither a number up to 255 nor one of {}",
+            names.join(", ")
+        ))
+    })
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IPv{}", u8::from(*self))
+    }
+}
+
+impl From<Family> for u8 {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
+}
+
+impl TryFrom<u8> for Family {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        match number {
+            4 => Ok(Self::V4),
+            6 => Ok(Self::V6),
+            _ => Err(format!("{number} is no version of IP: 4 or 6")),
+        }
+    }
+}
