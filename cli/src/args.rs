@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, check, completions, conf, del, demo, explain, gc, install, ipam, list, man, status, version,
+    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, status, version,
 };
 use crate::exit::Exit;
 
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Conf(conf::Args),
     Install(install::Args),
+    Dhcp(dhcp::Args),
     Completions(completions::Args),
     Man(man::Args),
     Version(version::Args),

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod conf;
 pub(crate) mod del;
 pub(crate) mod demo;
+pub(crate) mod dhcp;
 pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod install;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failur
         Command::Conf(args) => conf::run(args, output),
         Command::Del(args) => del::run(args),
         Command::Demo(args) => demo::run(args, output),
+        Command::Dhcp(args) => dhcp::run(args),
         Command::Explain(args) => explain::run(args, output),
         Command::Gc(args) => gc::run(args, output),
         Command::Install(args) => install::run(args, output),

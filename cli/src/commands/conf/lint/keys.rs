@@ -321,6 +321,7 @@ static PLUGINS: &[Plugin] = &[
             key("provide", Kind::List(&Kind::Any)),
             key("request", Kind::List(&Kind::Any)),
             key("priority", UNSIGNED),
+            key("ipVersions", Kind::List(&UNSIGNED)),
         ],
     ),
 ];
