@@ -1,0 +1,232 @@
+//! A node whose pods' bridge reaches a machine on which a DHCP server runs.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cnikit_tests::{Call, Implementation, Node, Pod, ours};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+/// What takes longer does not happen.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Leases of two minutes, the shortest that dnsmasq gives.
+pub(crate) const RANGE: &str = "--dhcp-range=10.9.0.10,10.9.0.50,2m";
+
+/// A node, its network, a server's machine on it, and what runs there.
+pub(crate) struct Lan {
+    pub(crate) node: Node,
+    pub(crate) plugins: Implementation,
+    server: Pod,
+    programs: Vec<(&'static str, Child)>,
+}
+
+impl Lan {
+    /// A node with our plugins, and no server and daemon yet.
+    pub(crate) fn new() -> Self {
+        Self::of(ours!())
+    }
+
+    /// A node with somebody's plugins and daemon.
+    pub(crate) fn of(plugins: Implementation) -> Self {
+        let node = Node::new(&plugins);
+        let server = node.pod("server");
+        node.shell(
+            "ip link set lo up; ip link add cni0 type bridge; ip link set cni0 up
+             ip link add port type veth peer name lan0 netns server; ip link set port master cni0 up",
+        );
+        node.pod_shell(
+            &server,
+            "ip link set lo up; ip link set lan0 up
+             ip addr add 10.9.0.1/24 dev lan0; ip addr add fd09::1/64 dev lan0 nodad
+             mkdir -p /run/server",
+        );
+        Self { node, plugins, server, programs: Vec::new() }
+    }
+
+    /// The network's configuration, with some more in its `ipam`.
+    pub(crate) fn config(&self, ipam: &Value) -> Value {
+        let mut config = json!({
+            "cniVersion": "1.0.0", "name": "lan", "type": "bridge", "bridge": "cni0", "ipam": {"type": "dhcp"},
+        });
+        for (key, value) in ipam.as_object().unwrap() {
+            config["ipam"][key] = value.clone();
+        }
+        config
+    }
+
+    /// A call of `bridge` about a pod.
+    pub(crate) fn call(&self, command: &str, pod: &Pod, config: &Value) -> Call<'_> {
+        self.node.call(&self.plugins, command, "bridge", config).on(pod).container(pod.name())
+    }
+
+    /// An `ADD` that must succeed; its result.
+    pub(crate) fn add(&self, pod: &Pod, config: &Value) -> Value {
+        self.call("ADD", pod, config).run().result()
+    }
+
+    /// A `DEL`, which must succeed.
+    pub(crate) fn del(&self, pod: &Pod, config: &Value) {
+        let outcome = self.call("DEL", pod, config).run();
+        assert!(outcome.status.success(), "{outcome}");
+    }
+
+    /// Starts dnsmasq, with some more arguments.
+    pub(crate) fn start_server(&mut self, arguments: &[&str]) {
+        let mut program = Command::new("dnsmasq");
+        program.args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=lan0", "--user=root"]);
+        program.args(["--dhcp-leasefile=/run/server/leases", "--log-dhcp", "--pid-file=", "--no-ping"]);
+        program.args(arguments);
+        let child = self.node.inside_pod(&self.server, || {
+            let log = File::options().create(true).append(true).open("/run/server/log").unwrap();
+            program.stderr(log).stdin(Stdio::null()).spawn().expect("dnsmasq, of Debian's dnsmasq-base")
+        });
+        self.programs.push(("server", child));
+        self.await_on("the server", |lan| lan.server_log().contains("DHCP, "));
+    }
+
+    /// What the server has said.
+    pub(crate) fn server_log(&self) -> String {
+        self.read("/run/server/log")
+    }
+
+    /// Starts the daemon, and waits until it serves.
+    pub(crate) fn start_daemon(&mut self) {
+        self.start_daemon_with("8");
+    }
+
+    /// The same; an `ADD` fails after so many seconds without a server.
+    pub(crate) fn start_daemon_with(&mut self, seconds: &str) {
+        let mut program = match &self.plugins {
+            Implementation::Ours(_) => {
+                let mut program = Command::new(env!("CARGO_BIN_EXE_dhcp-under-test"));
+                program.arg(seconds);
+                program
+            }
+            Implementation::Reference(directory) => {
+                let mut program = Command::new(directory.join("dhcp"));
+                program.arg("daemon");
+                program
+            }
+        };
+        let child = self.node.inside(|| {
+            let log = File::options().create(true).append(true).open("/run/daemon.log").unwrap();
+            program.stdin(Stdio::null()).stderr(log).spawn().unwrap()
+        });
+        self.programs.push(("daemon", child));
+        let asks = matches!(self.plugins, Implementation::Ours(_));
+        self.await_on("the daemon", |lan| lan.node.inside(|| serves(asks)));
+    }
+
+    /// What the daemon has said.
+    pub(crate) fn daemon_log(&self) -> String {
+        self.read("/run/daemon.log")
+    }
+
+    /// Ends `server` or `daemon`.
+    pub(crate) fn stop(&mut self, name: &str, signal: Signal) {
+        let at = self.programs.iter().position(|(known, _)| *known == name).unwrap();
+        let (_, mut child) = self.programs.remove(at);
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Ends it, and then does something.
+    pub(crate) fn stop_and(&mut self, name: &str, signal: Signal, then: impl FnOnce(&Self)) {
+        self.stop(name, signal);
+        then(self);
+    }
+
+    /// Gives the server's machine another address of IPv4.
+    pub(crate) fn renumber(&self, address: &str) {
+        self.node
+            .pod_shell(&self.server, &format!("ip -4 addr flush dev lan0; ip addr add {address} dev lan0"));
+    }
+
+    /// The names of a pod's interfaces.
+    pub(crate) fn links(&self, pod: &Pod) -> Vec<String> {
+        let printed = self.node.pod_shell(pod, "ip -json link show");
+        let links: Value = serde_json::from_str(&printed).unwrap();
+        links.as_array().unwrap().iter().map(|link| link["ifname"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Changes the only record that the daemon has on disk.
+    pub(crate) fn edit_record(&self, edit: impl FnOnce(&mut Value) + Send) {
+        let records = self.records();
+        let [path] = &records[..] else { panic!("{records:?}") };
+        self.node.inside(|| {
+            let mut record = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            edit(&mut record);
+            fs::write(path, record.to_string()).unwrap();
+        });
+    }
+
+    /// What was written down for the daemon while it did not run.
+    pub(crate) fn notes(&self) -> Vec<PathBuf> {
+        self.node.inside(|| {
+            let entries = fs::read_dir("/run/cni/dhcp.sock.ended").unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        })
+    }
+
+    /// The addresses of a pod's `eth0`, without those that it gave itself.
+    pub(crate) fn addresses(&self, pod: &Pod) -> Vec<String> {
+        let printed = self.node.pod_shell(pod, "ip -json address show dev eth0 scope global");
+        let links: Value = serde_json::from_str(&printed).unwrap();
+        let addresses = links.as_array().unwrap().iter().flat_map(|link| link["addr_info"].as_array());
+        // Links without such addresses come as empty objects.
+        let text = |address: &Value| Some(format!("{}/{}", address["local"].as_str()?, address["prefixlen"]));
+        addresses.flatten().filter_map(text).collect()
+    }
+
+    /// Waits for something to be so.
+    pub(crate) fn await_on(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not after {PATIENCE:?}\n--- daemon:\n{}\n--- server:\n{}",
+                self.daemon_log(),
+                self.server_log()
+            );
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The records that the daemon has on disk.
+    pub(crate) fn records(&self) -> Vec<PathBuf> {
+        self.node.inside(|| {
+            let Ok(entries) = fs::read_dir("/var/lib/cni/dhcp") else { return Vec::new() };
+            let paths = entries.map(|entry| entry.unwrap().path());
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+        })
+    }
+
+    fn read(&self, path: &str) -> String {
+        self.node.inside(|| fs::read_to_string(Path::new(path)).unwrap_or_default())
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.programs {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Whether a daemon listens, and if it is ours, answers: it has done then what it does first.
+fn serves(asks: bool) -> bool {
+    let Ok(mut stream) = UnixStream::connect("/run/cni/dhcp.sock") else { return false };
+    let mut answer = String::new();
+    !asks
+        || stream.write_all(b"{\"command\":\"STATUS\"}\n").is_ok()
+            && stream.read_to_string(&mut answer).is_ok_and(|length| length > 0)
+}

@@ -1,0 +1,40 @@
+//! The reference's plugins and daemon, and ours: the same server, the same configuration, the same answer.
+
+use cnikit_tests::{Implementation, isolated, ours};
+use serde_json::{Value, json};
+
+use crate::lan::{Lan, RANGE};
+
+/// What an `ADD` says, without what is random, and what the pod has then.
+fn experience(plugins: Implementation, ipam: &Value, options: &[&str]) -> (Value, Vec<String>, String) {
+    let mut lan = Lan::of(plugins);
+    // A fixed address, by the client's identifier: so it is the same one, too.
+    let mut arguments = vec![RANGE, "--dhcp-host=id:00:63:31:2f:6c:61:6e:2f:65:74:68:30,10.9.0.33"];
+    arguments.extend(options);
+    lan.start_server(&arguments);
+    lan.start_daemon();
+    let pod = lan.node.pod("c1");
+    let result = lan.add(&pod, &lan.config(ipam));
+    let said = json!({"ips": result["ips"], "routes": result["routes"], "dns": result["dns"]});
+    (said, lan.addresses(&pod), lan.node.pod_shell(&pod, "ip route"))
+}
+
+#[test]
+fn the_reference_says_the_same_of_the_same_server() {
+    isolated(|| {
+        let Some(reference) = Implementation::reference() else { return };
+        let cases: [(Value, &[&str]); 3] = [
+            (json!({}), &[]),
+            (json!({"request": [{"option": "33"}]}), &["--dhcp-option=33,192.0.2.0,10.9.0.2"]),
+            (
+                json!({"request": [{"option": "121"}], "provide": [{"option": "12", "value": "pod"}]}),
+                &["--dhcp-option=121,198.51.100.0/25,10.9.0.4,0.0.0.0/0,10.9.0.5"],
+            ),
+        ];
+        for (ipam, options) in cases {
+            let theirs = experience(reference.clone(), &ipam, options);
+            assert_eq!(theirs.1, ["10.9.0.33/24"], "the identifier is the reference's");
+            assert_eq!(experience(ours!(), &ipam, options), theirs, "{ipam}");
+        }
+    });
+}
