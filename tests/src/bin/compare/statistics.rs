@@ -37,12 +37,14 @@ impl fmt::Display for Pairs {
     }
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+/// The values in order.
+pub(crate) fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn median(sorted: &[f64]) -> f64 {
+/// The value in the middle.
+pub(crate) fn median(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
 }

@@ -1,0 +1,146 @@
+//! Single plugins: pairs of the same call, one by each implementation.
+//!
+//! Every call is a process that is started, given its configuration, and waited for, on a node with one other pod.
+
+use std::time::Duration;
+
+use cnikit_tests::{Call, Implementation, Node, Pod, peak_memory};
+use serde_json::{Value, json};
+
+use crate::REST;
+use crate::statistics::Pairs;
+
+/// Compares all cases, and prints a line for each command.
+pub(crate) fn compare_calls(implementations: &[Implementation; 2], pairs: usize) {
+    let sides = implementations.each_ref().map(Side::new);
+    for case in cases() {
+        compare(&sides, &case, pairs);
+    }
+}
+
+/// Prints how much memory a call of `bridge` has.
+pub(crate) fn compare_memory(implementations: &[Implementation; 2]) {
+    for (implementation, name) in implementations.iter().zip(["reference", "cnikit"]) {
+        let side = Side::new(implementation);
+        let (add, del) = (peak(&side, "ADD"), peak(&side, "DEL"));
+        println!("peak memory of bridge, {name}: ADD {add:.2} MiB, DEL {del:.2} MiB");
+    }
+}
+
+/// A plugin, its configuration, and the commands that are compared.
+struct Case {
+    name: &'static str,
+    plugin: &'static str,
+    config: Value,
+    commands: &'static [&'static str],
+}
+
+fn cases() -> Vec<Case> {
+    let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]});
+    let config = |plugin: &str, keys: Value| {
+        let mut config = json!({"cniVersion": "1.0.0", "name": "blue", "type": plugin});
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        config
+    };
+    let both = &["ADD", "DEL"];
+    let bridge = |keys: Value| {
+        let mut all = config("bridge", json!({"isGateway": true, "ipam": ipam}));
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+        all
+    };
+    vec![
+        Case {
+            name: "bridge VERSION",
+            plugin: "bridge",
+            config: json!({"cniVersion": "1.0.0"}),
+            commands: &["VERSION"],
+        },
+        Case { name: "loopback", plugin: "loopback", config: config("loopback", json!({})), commands: both },
+        Case { name: "bridge, host-local", plugin: "bridge", config: bridge(json!({})), commands: both },
+        Case {
+            name: "the same with ipMasq",
+            plugin: "bridge",
+            config: bridge(json!({"ipMasq": true})),
+            commands: both,
+        },
+        Case {
+            name: "ptp, host-local",
+            plugin: "ptp",
+            config: config("ptp", json!({"ipam": ipam})),
+            commands: both,
+        },
+    ]
+}
+
+/// One implementation's node, with a pod that stays and one that comes and goes.
+struct Side {
+    node: Node,
+    plugins: Implementation,
+    pod: Pod,
+}
+
+impl Side {
+    fn new(plugins: &Implementation) -> Self {
+        let node = Node::new(plugins);
+        let pod = node.pod("comes-and-goes");
+        let side = Self { node, plugins: plugins.clone(), pod };
+        for (number, case) in cases().iter().enumerate().filter(|(_, case)| case.config["ipam"].is_object()) {
+            let stays = format!("stays-{number}");
+            let pod = side.node.pod(&stays);
+            side.call("ADD", case, None).on(&pod).container(&stays).run().result();
+        }
+        side
+    }
+
+    fn call(&self, command: &str, case: &Case, previous: Option<&Value>) -> Call<'_> {
+        let mut config = case.config.clone();
+        if let Some(previous) = previous {
+            config["prevResult"] = previous.clone();
+        }
+        self.node.call(&self.plugins, command, case.plugin, &config).on(&self.pod)
+    }
+}
+
+/// Compares a case's commands and prints a line for each.
+fn compare(sides: &[Side; 2], case: &Case, count: usize) {
+    let mut times: Vec<Pairs> = case.commands.iter().map(|_| Pairs::default()).collect();
+    let mut previous: [Option<Value>; 2] = [None, None];
+    // The first round is for the caches.
+    for round in 0..=count {
+        for (command, times) in case.commands.iter().zip(&mut times) {
+            let mut took = [Duration::ZERO; 2];
+            for turn in 0..2 {
+                let side = (round + turn) % 2;
+                let last = previous[side].take().filter(|_| *command == "DEL");
+                let (outcome, time) = sides[side].call(command, case, last.as_ref()).timed();
+                assert!(outcome.status.success(), "{outcome}");
+                took[side] = time;
+                if *command == "ADD" {
+                    previous[side] = Some(outcome.result());
+                }
+                std::thread::sleep(REST);
+            }
+            if round > 0 {
+                times.push(took[0], took[1]);
+            }
+        }
+    }
+    for (command, times) in case.commands.iter().zip(&times) {
+        let name =
+            if case.commands.len() > 1 { format!("{} {command}", case.name) } else { case.name.to_owned() };
+        println!("{name:32} {times}");
+    }
+}
+
+/// The most memory that a call of `bridge` has, in MiB.
+fn peak(side: &Side, command: &str) -> f64 {
+    let case = cases().into_iter().nth(2).expect("a case of bridge");
+    if command == "ADD" {
+        side.call("DEL", &case, None).run();
+    }
+    peak_memory(&side.call(command, &case, None))
+}

@@ -1,0 +1,100 @@
+//! The chain that a node uses, by a runtime that executes each of its plugins.
+
+use std::time::{Duration, Instant};
+
+use cni_spec::runtime::{Attachment, Runtime};
+use cni_spec::{Env, NetworkList};
+use cnikit_tests::{Implementation, Node, Pod};
+use serde_json::{Value, json};
+
+use crate::REST;
+use crate::statistics::Pairs;
+
+/// The port that pods serve on; a published port of each leads there.
+pub(crate) const SERVED: u16 = 8000;
+
+/// A node with one implementation's plugins, whose pods get them all: an address and a cable to a bridge that
+/// masquerades and is a gateway, published ports, the firewall's consent, and limits of bandwidth in both directions.
+pub(crate) struct Chained {
+    pub(crate) node: Node,
+    plugins: Implementation,
+    list: NetworkList,
+}
+
+impl Chained {
+    pub(crate) fn new(plugins: &Implementation) -> Self {
+        let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [
+            {"type": "bridge", "isGateway": true, "hairpinMode": true, "ipMasq": true, "ipam": {
+                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
+            }},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+            {"type": "firewall"},
+            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+        ]});
+        let list = NetworkList::from_json(list.to_string().as_bytes()).expect("a network list");
+        Self { node: Node::new(plugins), plugins: plugins.clone(), list }
+    }
+
+    /// A pod's attachment, not made yet: with so many published ports from a number on.
+    pub(crate) fn attachment(&self, pod: &Pod, first_port: u16, ports: u16) -> Attachment {
+        let mapping = |port| json!({"hostPort": port, "containerPort": SERVED, "protocol": "tcp"});
+        let mappings: Vec<Value> = (first_port..first_port + ports).map(mapping).collect();
+        let bits = 1_000_000_000;
+        let bandwidth = json!({
+            "ingressRate": bits, "ingressBurst": bits, "egressRate": bits, "egressBurst": bits
+        });
+        Attachment::new(pod.name().parse().expect("an ID"), "eth0".parse().expect("a name"))
+            .with_netns(pod.path().to_string_lossy())
+            .with_capability("portMappings", Value::Array(mappings))
+            .with_capability("bandwidth", bandwidth)
+    }
+
+    pub(crate) fn add(&self, attachment: &Attachment) -> Duration {
+        self.timed(|runtime| drop(runtime.add(&self.list, attachment).expect("ADD")))
+    }
+
+    pub(crate) fn del(&self, attachment: &Attachment) -> Duration {
+        self.timed(|runtime| runtime.del(&self.list, attachment).expect("DEL"))
+    }
+
+    fn timed(&self, call: impl FnOnce(&Runtime) + Send) -> Duration {
+        self.node.inside(|| {
+            let env = Env::default().with("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            let runtime = Runtime::new(env).with_plugin_dirs([self.plugins.directory()]);
+            let started = Instant::now();
+            call(&runtime);
+            started.elapsed()
+        })
+    }
+}
+
+/// Compares a pod's ADD and DEL, on a node with one other pod, and prints a line for each.
+pub(crate) fn compare(implementations: &[Implementation; 2], pairs: usize) {
+    let sides = implementations.each_ref().map(|plugins| {
+        let side = Chained::new(plugins);
+        side.add(&side.attachment(&side.node.pod("stays"), 20_000, 1));
+        let pod = side.node.pod("comes-and-goes");
+        (side, pod)
+    });
+    let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
+    // The first round is for the caches.
+    for round in 0..=pairs {
+        let mut took = [[Duration::ZERO; 2]; 2];
+        for turn in 0..2 {
+            let at = (round + turn) % 2;
+            let (side, pod) = &sides[at];
+            let attachment = side.attachment(pod, 20_001, 1);
+            took[0][at] = side.add(&attachment);
+            std::thread::sleep(REST);
+            took[1][at] = side.del(&attachment);
+            std::thread::sleep(REST);
+        }
+        if round > 0 {
+            adds.push(took[0][0], took[0][1]);
+            dels.push(took[1][0], took[1][1]);
+        }
+    }
+    println!("bridge, portmap, firewall, bandwidth, through a runtime that executes each:");
+    println!("{:32} {adds}", "the chain ADD");
+    println!("{:32} {dels}", "the chain DEL");
+}
