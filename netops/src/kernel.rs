@@ -39,6 +39,17 @@ pub trait Kernel {
     /// namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
+    /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):
+    /// those that remember an earlier owner of one send to the new one at once.
+    ///
+    /// The kernel does so when an interface comes up; behind a bridge nobody hears that, whose port is enabled later.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn announce(&mut self, _place: Place, _link: &LinkState) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Announces that shared resources are about to be looked up and relied upon, until this value is dropped: as
     /// many as wish may do so at once.
     ///

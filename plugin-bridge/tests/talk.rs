@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // tests
 
+use std::process::Command;
+
 use netops::{
     EntryKind, Link, LinkKind, LinkName, LinuxKernel, Place, Plan, Resource, read_entries, read_link,
     read_links,
@@ -48,6 +50,31 @@ fn pods_reach_one_another_and_their_gateway_over_ipv4_and_ipv6_at_once() {
         read_links(&mut kernel, Place::Host).unwrap().into_iter().map(|link| link.name.to_string()).collect()
     });
     assert_eq!(names, ["lo", "cni0"]);
+}
+
+#[test]
+fn who_remembers_an_earlier_owner_of_an_address_learns_the_new_one_at_once() {
+    let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
+    let add = |container: &str| {
+        let call = TestCall::new(json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isGateway": true,
+            "ipam": {"type": "host-local", "dataDir": leases.path(), "subnet": "10.22.0.0/16"},
+        }));
+        node.add(&plugin, &call.container(container)).unwrap()
+    };
+    let neighbour = |arguments: &str| {
+        node.on_host(|| {
+            let words = format!("neighbour {arguments}");
+            let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+            assert!(output.status.success(), "{arguments}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    add("a");
+    neighbour("add 10.22.0.3 dev cni0 lladdr 02:00:00:00:00:99 nud reachable");
+    let b = add("b");
+    let said = neighbour("show 10.22.0.3 dev cni0");
+    assert!(said.contains(b.interfaces[2].mac.as_deref().unwrap()), "{said}");
 }
 
 #[test]

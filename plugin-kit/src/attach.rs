@@ -2,7 +2,7 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{Applied, ApplyError, Errno, ForeignRules, Kernel, Place, Plan, Query, Resource};
+use netops::{Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, Place, Plan, Query, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::adoption;
@@ -378,14 +378,25 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
 
     /// Sees to it that what was made carries packets now. The kernel enables a bridge's port, and an interface's queue,
     /// some time after the cable's ends are up: within a second, or at once for who asks for the interface
-    /// (`linkwatch_sync_dev()`). Until then packets are dropped.
+    /// (`linkwatch_sync_dev()`). Until then packets are dropped, those among them with which the container's interface
+    /// has announced its addresses.
     fn await_service(&mut self, plan: &Plan) -> Result<(), Error> {
+        let mut container = Vec::new();
         for place in [Place::Container, Place::Host] {
             let links = plan.steps().iter().flat_map(|step| step.links());
             let here = links.filter(|(at, _)| *at == place).map(|(_, link)| Query::Link(link.clone()));
             let queries: Vec<_> = here.collect();
             if !queries.is_empty() {
-                self.kernel.read(place, &queries).map_err(|e| kernel_error(&e))?;
+                let answers = self.kernel.read(place, &queries).map_err(|e| kernel_error(&e))?;
+                if place == Place::Container {
+                    container = answers;
+                }
+            }
+        }
+        for answer in &container {
+            let Answer::Links(links) = answer else { continue };
+            for link in links.iter().filter(|link| link.up && link.kind == "veth") {
+                self.kernel.announce(Place::Container, link).map_err(|e| kernel_error(&e))?;
             }
         }
         Ok(())

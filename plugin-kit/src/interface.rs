@@ -48,8 +48,7 @@ pub fn plan_addresses(
             set(SysctlKey::ipv6(link, "accept_dad"), 1);
         }
     }
-    // The kernel announces the addresses when the interface comes up: neighbours that remember an earlier owner of an
-    // address learn the new one at once.
+    // The kernel announces the addresses: neighbours that remember an earlier owner of one learn the new one at once.
     set(SysctlKey::ipv4(link, "arp_notify"), 1);
     let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
     if has_ipv6 {

@@ -41,7 +41,7 @@ use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 pub use packet::PacketSocket;
 
 use crate::error::{Error, Operation};
-use crate::kernel::{Answer, Created, Kernel, Query, Removed};
+use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::Resource;
@@ -144,6 +144,17 @@ impl Kernel for LinuxKernel {
 
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
         remove::remove(self, place, resources)
+    }
+
+    /// Telling an interface the MAC address that it has is a change of it, and announced (`NETDEV_CHANGEADDR`).
+    fn announce(&mut self, place: Place, link: &LinkState) -> Result<(), Error> {
+        let Some(mac) = link.mac else { return Ok(()) };
+        let mut datagram = Datagram::default();
+        rtnetlink::link::set_mac(&mut datagram, link.index, mac);
+        let object = format!("MAC address of \"{}\"", link.name);
+        let replies = self.exchange(place, &mut datagram, Operation::Create, &object)?;
+        let refusal = replies.into_iter().find_map(|reply| reply.accepted().err());
+        refusal.map_or(Ok(()), |refusal| Err(refused(Operation::Create, place, &object, refusal)))
     }
 
     fn share(&mut self) -> Result<(), Error> {
