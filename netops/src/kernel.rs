@@ -5,6 +5,7 @@
 //! (feature `testing`), and [`crate::Script`], which prints the commands that a person would type.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::Error;
@@ -83,6 +84,9 @@ pub enum Query {
     PeerAddresses(LinkName),
     /// The routes of the `main` table and any others, out of one interface.
     Routes(LinkName),
+    /// The interface that packets to an address leave by, if the address is on its link, with no router between. Answer:
+    /// [`Answer::Links`] of none or one.
+    LinkTo(IpAddr),
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
     /// The entry of a key in cnikit's tables. Answer: [`Answer::Entries`] of none or one.
@@ -105,6 +109,7 @@ impl fmt::Display for Query {
             Self::Addresses(link) => write!(f, "addresses of \"{link}\""),
             Self::PeerAddresses(link) => write!(f, "addresses of the other end of \"{link}\""),
             Self::Routes(link) => write!(f, "routes of \"{link}\""),
+            Self::LinkTo(address) => write!(f, "interface that leads to {address}"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Entry(key) => key.fmt(f),
             Self::Entries(kind) => kind.fmt(f),

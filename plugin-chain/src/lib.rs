@@ -2,3 +2,7 @@
 //!
 //! A plugin says what must exist ([`plugin_kit::Attach`], with [`plugin_kit::Addressing::Inherited`]); the kit makes it,
 //! undoes it, checks it and removes it.
+
+mod portmap;
+
+pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};

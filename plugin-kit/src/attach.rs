@@ -271,7 +271,7 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
             request.addresses = manager.preview(call)?;
         }
         let mut attachment = self.plugin.plan(&request, kernel)?;
-        override_dns(call.config.dns()?, &mut attachment.result);
+        override_dns::<P>(call.config.dns()?, &mut attachment.result);
         Ok(attachment)
     }
 }
@@ -358,7 +358,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
         self.await_service(&plan)?;
         self.kit.plugin.complete(request, self.kernel, &mut result)?;
         self.record_shared_macs(&mut result);
-        override_dns(dns, &mut result);
+        override_dns::<P>(dns, &mut result);
         Ok(result)
     }
 
@@ -465,9 +465,9 @@ fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
     }
 }
 
-/// The configuration's `dns` stands before the IPAM plugin's.
-fn override_dns(configured: Dns, result: &mut AddResult) {
-    if !configured.is_empty() {
+/// The configuration's `dns` stands before the IPAM plugin's; what others have made is passed on as it is.
+fn override_dns<P: Attach>(configured: Dns, result: &mut AddResult) {
+    if !configured.is_empty() && P::ADDRESSING != Addressing::Inherited {
         result.dns = configured;
     }
 }

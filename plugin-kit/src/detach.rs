@@ -238,12 +238,20 @@ pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<b
         let ours = entries().any(|entry| entry.mark() == mark);
         let text = match ours {
             true => format!("{entry} is this attachment's already: a second ADD needs a DEL before it"),
-            false => format!("{entry} is another attachment's: do two networks share a subnet?"),
+            false => format!("{entry} is another attachment's: {}", hint(entry)),
         };
         return Err(Error::new(error::CONFLICT, text).with_details(mark.to_string()));
     }
     error::join(remove_all(kernel, &found))?;
     Ok(true)
+}
+
+/// What may be wrong when something is another attachment's.
+fn hint(entry: &Resource) -> &'static str {
+    match entry_of(entry).map(|entry| entry.key().kind()) {
+        Some(EntryKind::PortMapping) => "a port of the node can lead to one container only",
+        _ => "do two networks share a subnet?",
+    }
 }
 
 /// Whether an attachment has its interface on the host: by its mark, or, should someone have changed that, by its name.

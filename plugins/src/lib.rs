@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
+use plugin_chain::Portmap;
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Loopback, Ptp};
@@ -16,6 +17,7 @@ use plugin_link::{Dummy, Loopback, Ptp};
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
+static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
 
 /// A plugin that can say what it would do, or one that has nothing of its own in the kernel.
@@ -45,6 +47,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("dummy", Entry::Interface(&DUMMY)),
     ("host-local", Entry::Addresses(&HOST_LOCAL)),
     ("loopback", Entry::Interface(&LOOPBACK)),
+    ("portmap", Entry::Interface(&PORTMAP)),
     ("ptp", Entry::Interface(&PTP)),
     ("static", Entry::Addresses(&STATIC)),
 ];

@@ -30,6 +30,7 @@ fn read_body(body: &[u8]) {
     let _ = address::parse(body, 1, &name);
     let _ = address::detection(body, 1);
     let _ = route::parse(body, 1, &name);
+    let _ = route::parse_direct(body);
     nft::read_as_elements(body);
     let _ = nft::foreign::parse(body);
 }

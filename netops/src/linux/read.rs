@@ -2,6 +2,7 @@
 //! by the kernel.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
 
@@ -41,6 +42,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 Some(link) => routes(kernel, place, link.index, name)?,
                 None => Vec::new(),
             }),
+            Query::LinkTo(address) => Answer::Links(link_to(kernel, place, *address)?.into_iter().collect()),
             Query::Sysctl(key) => {
                 let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
@@ -158,6 +160,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::PeerAddresses(name)
         | Query::Routes(name) => Some(name),
         Query::Links
+        | Query::LinkTo(_)
         | Query::Sysctl(_)
         | Query::Entry(_)
         | Query::Entries(_)
@@ -231,6 +234,29 @@ fn routes(kernel: &mut LinuxKernel, place: Place, index: u32, name: &LinkName) -
         found.extend(list.iter().flat_map(|body| route::parse(body, index, name)));
     }
     Ok(found)
+}
+
+/// The link that an address is on, as the routes have it.
+fn link_to(kernel: &mut LinuxKernel, place: Place, address: IpAddr) -> Result<Option<LinkState>, Error> {
+    let object = Query::LinkTo(address).to_string();
+    let mut ask = |write: &dyn Fn(&mut Datagram)| {
+        let mut request = Datagram::default();
+        write(&mut request);
+        let reply = kernel.exchange(place, &mut request, Operation::Read, &object)?.pop().unwrap_or_default();
+        match reply.accepted() {
+            Ok(answers) => Ok(answers.into_iter().next()),
+            // There is no way there, or it was there a moment ago.
+            Err(refusal)
+                if matches!(refusal.errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENODEV) =>
+            {
+                Ok(None)
+            }
+            Err(refusal) => Err(refused(Operation::Read, place, &object, refusal)),
+        }
+    };
+    let route = ask(&|request| route::get_to(request, address))?;
+    let Some(index) = route.and_then(|body| route::parse_direct(&body)) else { return Ok(None) };
+    Ok(ask(&|request| link::get_by_index(request, index))?.and_then(|body| link::parse(&body)))
 }
 
 /// A link that went away between two questions has nothing.

@@ -247,6 +247,10 @@ impl Machine {
                 Answer::Addresses(links::peer(self, id, name).map_or_else(Vec::new, addresses::list))
             }
             Query::Routes(name) => Answer::Routes(routes::list(namespace, name)),
+            Query::LinkTo(address) => {
+                let link = routes::link_to(namespace, *address).and_then(|index| namespace.links.get(&index));
+                Answer::Links(link.map(state).into_iter().collect())
+            }
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
             Query::Entry(key) => Answer::Entries(namespace.entries.get(key).cloned().into_iter().collect()),
             Query::Entries(kind) => {

@@ -270,6 +270,21 @@ fn is_elsewhere_v6(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
     best.peek().is_some() && best.all(|entry| entry.link != index)
 }
 
+/// The link that an address is on: that of the best route, if it needs no gateway, and the address is nobody's here.
+pub(super) fn link_to(namespace: &Namespace, address: IpAddr) -> Option<u32> {
+    let local = namespace
+        .links
+        .values()
+        .any(|link| link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, address)));
+    let reaches = |entry: &&Entry| table(&entry.route) == MAIN && entry.route.destination.contains(&address);
+    let rank = |entry: &&Entry| {
+        let metric = std::cmp::Reverse(entry.route.metric.unwrap_or_default());
+        (entry.route.destination.prefix_len(), metric)
+    };
+    let best = namespace.routes.iter().filter(reaches).max_by_key(rank).filter(|_| !local)?;
+    best.route.gateway.is_none().then_some(best.link)
+}
+
 /// A route with what the kernel fills in.
 fn normal(route: &Route) -> Route {
     let (metric, scope) = match (route.destination, route.gateway) {

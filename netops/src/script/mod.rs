@@ -36,9 +36,13 @@ mod port_mapping;
 mod shell;
 
 use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use crate::error::Error;
-use crate::kernel::{Answer, Created, Kernel, Query, Removed};
+use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
+use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::{Address, Resource, Route, Sysctl};
 
@@ -50,6 +54,8 @@ pub struct Script {
     commands: Vec<Command>,
     /// The routes so far, by namespace.
     routes: Vec<(Option<String>, Route)>,
+    /// The prefixes that are on the node's links, by those.
+    on_links: Vec<(IpNet, LinkName)>,
 }
 
 /// A command, and what it is for.
@@ -73,12 +79,31 @@ impl Script {
 
     /// A script for a node only ([`Error::NoContainer`]).
     pub fn host_only() -> Self {
-        Self { container: None, commands: Vec::new(), routes: Vec::new() }
+        Self { container: None, commands: Vec::new(), routes: Vec::new(), on_links: Vec::new() }
     }
 
     /// The commands, in order.
     pub fn commands(&self) -> &[Command] {
         &self.commands
+    }
+
+    /// The interface that leads to an address of its link.
+    fn link_to(&self, address: IpAddr) -> Option<LinkState> {
+        let reaches = |(net, _): &&(IpNet, LinkName)| net.contains(&address);
+        let (_, link) = self.on_links.iter().filter(reaches).max_by_key(|(net, _)| net.prefix_len())?;
+        Some(LinkState::new(0, link.clone(), ""))
+    }
+
+    fn remember(&mut self, place: Place, resource: &Resource) {
+        match resource {
+            Resource::Address(address) if place == Place::Host && address.prefix_route => {
+                self.on_links.push((address.net, address.link.clone()));
+            }
+            Resource::Route(route) if place == Place::Host && route.gateway.is_none() => {
+                self.on_links.push((route.destination, route.link.clone()));
+            }
+            _ => {}
+        }
     }
 
     fn create_one(&mut self, place: Place, resource: &Resource) -> Result<(), Error> {
@@ -97,6 +122,7 @@ impl Script {
             Resource::Entry(entry) => step.add_entry(entry)?,
             Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
         }
+        self.remember(place, resource);
         Ok(())
     }
 
@@ -119,9 +145,10 @@ impl Script {
 }
 
 impl Kernel for Script {
-    /// Nothing is there. (A sysctl has no value: unlike any that is wanted.)
+    /// Nothing is there, but for what the script itself leads to. (A sysctl has no value: unlike any that is wanted.)
     fn read(&mut self, _: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
         let nothing = |query: &Query| match query {
+            Query::LinkTo(address) => Answer::Links(self.link_to(*address).into_iter().collect()),
             Query::Link(_) | Query::Links => Answer::Links(Vec::new()),
             Query::Port(_) => Answer::Port(None),
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),

@@ -89,6 +89,25 @@ pub(in crate::linux) fn get(datagram: &mut Datagram, family: AddressFamily, inde
     datagram.request(0, &GetRoute(message));
 }
 
+/// Asks for the way to an address.
+pub(in crate::linux) fn get_to(datagram: &mut Datagram, address: IpAddr) {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+    message.attributes = vec![RouteAttribute::Destination(address.into())];
+    datagram.request(0, &GetRoute(message));
+}
+
+/// The index of the interface that the way to an address leads out of, if it leads to no gateway.
+pub(in crate::linux) fn parse_direct(body: &[u8]) -> Option<u32> {
+    let header = RouteHeader::parse(body).ok()?;
+    let details = body.get(HEADER..)?;
+    if header.kind != RouteType::Unicast || gateway(details).is_some() {
+        return None;
+    }
+    get_u32(attribute(details, libc::RTA_OIF)?, 0)
+}
+
 /// The routes out of an interface that a message tells of: none if it is not about unicast, or about the table of
 /// local addresses; several if there are several next hops.
 pub(in crate::linux) fn parse(body: &[u8], index: u32, link: &LinkName) -> Vec<Route> {
