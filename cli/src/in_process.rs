@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn other_plugins_are_looked_for_in_the_path() {
-        let missing = exec().find(&"portmap".parse().unwrap(), &["/nonexistent".into()]);
+        let missing = exec().find(&"cilium-cni".parse().unwrap(), &["/nonexistent".into()]);
         assert!(matches!(missing, Err(ExecError::NotFound { .. })));
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("bridge (built in)");
