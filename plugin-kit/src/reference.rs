@@ -79,6 +79,10 @@ pub(crate) fn equivalents(entry: &Entry, owner: &Owner) -> Option<Vec<ForeignRul
             let rules = masquerades(owner).into_iter();
             Some(rules.filter(|rules| rules.chain.family != other).collect())
         }
+        Entry::PortMapping(mapping) => {
+            let other = if mapping.to.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+            Some(port_mappings(owner).into_iter().filter(|rules| rules.chain.family != other).collect())
+        }
         Entry::SpoofCheck(_) => Some(spoof_check(owner).into_iter().take(1).collect()),
         _ => None,
     }

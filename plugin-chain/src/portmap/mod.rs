@@ -17,11 +17,11 @@ use cni_spec::plugin::DelRequest;
 use cni_spec::{Error, ErrorCode, NetworkConfig, Protocol};
 use ipnet::IpNet;
 use netops::{
-    Answer, Entry, EntryKey, EntryKind, HostPort, Kernel, Place, Plan, PortMapping, PortMasquerade, Query,
-    Resource, Sysctl, SysctlKey, Transport,
+    Answer, Entry, EntryKey, EntryKind, ForeignRules, HostPort, Kernel, Place, Plan, PortMapping,
+    PortMasquerade, Query, Resource, Sysctl, SysctlKey, Transport,
 };
 use plugin_kit::{
-    Addressing, Attach, Attachment, MarkedOwner, Owner, Remains, Request, Traces, kernel_error,
+    Addressing, Attach, Attachment, MarkedOwner, Owner, Remains, Request, Traces, kernel_error, reference,
 };
 
 /// The plugin `portmap`.
@@ -82,6 +82,13 @@ impl Attach for Portmap {
             }
             // What was published is not known.
             _ => Traces { kinds: KINDS, keys: None, at_least: 0 },
+        }
+    }
+
+    fn references_rules(&self, call: &DelRequest, owner: &Owner) -> Vec<ForeignRules> {
+        match self.traces(call, owner).kinds {
+            [] => Vec::new(),
+            _ => reference::port_mappings(owner),
         }
     }
 
