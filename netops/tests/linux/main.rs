@@ -9,6 +9,7 @@ mod links;
 mod memory;
 mod namespaces;
 mod nft;
+mod packets;
 mod plans;
 mod port_mappings;
 mod ports;
