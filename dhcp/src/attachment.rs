@@ -180,7 +180,7 @@ impl Attachment {
             let Some(session) = self.sessions.get_mut(&family) else { continue };
             if session.client.next_timeout() <= now {
                 let events = session.client.on_time(now, random);
-                self.follow(family, events, &mut progress);
+                self.follow(family, events, now, &mut progress);
             }
             self.close_idle(family, now);
         }
@@ -197,7 +197,7 @@ impl Attachment {
             match socket.receive(&mut buffer) {
                 Ok(length) => {
                     let events = session.client.on_datagram(&buffer[..length], now, random);
-                    self.follow(family, events, &mut progress);
+                    self.follow(family, events, now, &mut progress);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -280,14 +280,18 @@ impl Attachment {
     }
 
     /// Does what a client wants.
-    fn follow(&mut self, family: Family, events: Vec<Event>, progress: &mut Progress) {
+    fn follow(&mut self, family: Family, events: Vec<Event>, now: Time, progress: &mut Progress) {
         for event in events {
             match event {
                 Event::Send(message) => match self.send(family, &message) {
                     Ok(true) => {}
                     Ok(false) => progress.gone = true,
-                    // It is sent again later; that it could not be is worth a word only where nothing else is said.
-                    Err(error) => progress.news.push(format!("{family}: send: {error}")),
+                    Err(error) => {
+                        let client = self.sessions.get_mut(&family).map(|session| &mut session.client);
+                        if !client.is_some_and(|client| client.not_sent(now)) {
+                            progress.news.push(format!("{family}: send: {error}"));
+                        }
+                    }
                 },
                 Event::Held(lease) => {
                     progress.changed = true;

@@ -12,6 +12,7 @@ use crate::time::Time;
 
 /// An address for a while, and what the server said beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Lease {
     /// The address. DHCPv6 gives no prefix length: 128.
     pub address: IpNet,

@@ -18,6 +18,8 @@ mod client;
 mod connection;
 mod container;
 mod daemon;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod key;
 mod lease;
 mod listen;
@@ -30,3 +32,12 @@ mod wishes;
 
 pub use daemon::{DEFAULT_STATE_DIR, Daemon, DaemonError, Settings};
 pub use plugin_kit::ipam::dhcp::protocol::DEFAULT_SOCKET;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use fuzzing::{read_as_answer, read_as_document};
+
+/// The README's examples are no Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -47,7 +47,6 @@ pub(crate) struct Kept {
 #[derive(Debug, Serialize, Deserialize)]
 struct Document<R> {
     boot: String,
-    #[serde(flatten)]
     record: R,
 }
 
@@ -160,11 +159,87 @@ fn read(path: &Path) -> io::Result<Document<Record>> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+/// Reads bytes as a record; one that is read is written so that it is read again.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_as_record(data: &[u8]) {
+    if let Ok(document) = serde_json::from_slice::<Document<Record>>(data) {
+        let text = serde_json::to_vec(&document).unwrap_or_default();
+        let again = serde_json::from_slice::<Document<Record>>(&text).ok();
+        assert_eq!(again.map(|again| again.record), Some(document.record));
+    }
+}
+
 /// Takes a file out of the way, for a person to look at.
 fn set_aside(path: &Path, why: &str) -> String {
     let aside = path.with_extension("corrupt");
     match fs::rename(path, &aside) {
         Ok(()) => format!("{} cannot be read: {why}; it is now {}", path.display(), aside.display()),
         Err(error) => format!("{} cannot be read: {why}; nor can it be set aside: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(container: &str) -> Record {
+        let key = format!(r#"{{"network": "lan", "container": "{container}", "interface": "eth0"}}"#);
+        let container = r#"{"netns": "/run/netns/c", "namespace": [4, 5], "interface": "eth0", "index": 2}"#;
+        Record {
+            key: serde_json::from_str(&key).unwrap(),
+            container: serde_json::from_str(container).unwrap(),
+            wishes: serde_json::from_str(
+                r#"{"families": [4], "request": [1], "provide": {"12": [97]}, "priority": null}"#,
+            )
+            .unwrap(),
+            leases: vec![Kept { family: Family::V4, held: None, configured: None }],
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_found_until_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put(&record("a")).unwrap();
+        store.put(&record("a")).unwrap();
+        store.put(&record("b")).unwrap();
+        assert_eq!(store.load().unwrap().records.len(), 2);
+        store.remove(&record("b").key).unwrap();
+        store.remove(&record("b").key).unwrap();
+        assert_eq!(store.load().unwrap().records, [record("a")]);
+    }
+
+    #[test]
+    fn a_directory_has_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(Store::open(dir.path()).unwrap_err().to_string().contains("another daemon"));
+        drop(store);
+        Store::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put(&record("a")).unwrap();
+        let file = |record: &Record| dir.path().join(file_name(&record.key));
+        let text = fs::read_to_string(file(&record("a"))).unwrap();
+        // Of another boot; of another attachment; of no sense; half written.
+        fs::write(file(&record("b")), text.replace(store.boot.as_str(), "another")).unwrap();
+        fs::write(file(&record("c")), &text).unwrap();
+        fs::write(file(&record("d")), &text[..text.len() / 2]).unwrap();
+        fs::write(dir.path().join(".e.json"), "").unwrap();
+        fs::write(dir.path().join("README"), "").unwrap();
+        let found = store.load().unwrap();
+        assert_eq!((found.records.len(), found.outlived, found.complaints.len()), (1, 1, 2));
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path().extension().map(ToOwned::to_owned))
+            .collect();
+        left.sort();
+        let kinds: Vec<_> = left.iter().flatten().map(|kind| kind.to_str().unwrap()).collect();
+        assert_eq!(kinds, ["corrupt", "corrupt", "json"]);
+        assert!(store.load().unwrap().complaints.is_empty());
     }
 }

@@ -198,3 +198,60 @@ impl TryFrom<u8> for Family {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes(ipam: &str, args: &str) -> Result<Wishes, Error> {
+        let config = format!(r#"{{"cniVersion": "1.0.0", "name": "lan", "ipam": {ipam}}}"#);
+        Wishes::of(&NetworkConfig::from_json(config.as_bytes()).unwrap(), &CniArgs::parse(args))
+    }
+
+    #[test]
+    fn mask_and_routers_are_requested_unless_they_need_not_be() {
+        let requested =
+            |request: &str| wishes(&format!(r#"{{"request": {request}}}"#), "").unwrap().requested();
+        assert_eq!(requested("[]"), [1, 3]);
+        assert_eq!(
+            requested(r#"[{"option": "6"}, {"option": "121"}, {"option": "routers"}]"#),
+            [121, 1, 3, 6]
+        );
+        assert_eq!(requested(r#"[{"skipDefault": true, "option": "6"}]"#), [6]);
+        assert_eq!(requested(r#"[{"skipDefault": true}]"#), [0_u8; 0]);
+    }
+
+    #[test]
+    fn an_argument_of_the_runtime_stands_before_the_configured_value() {
+        let provide = r#"{"provide": [{"option": "host-name", "value": "a", "fromArg": "NAME"}]}"#;
+        assert_eq!(wishes(provide, "").unwrap().provided(12), Some(&b"a"[..]));
+        assert_eq!(wishes(provide, "NAME=b").unwrap().provided(12), Some(&b"b"[..]));
+        let nothing = r#"{"provide": [{"option": "12", "fromArg": "NAME"}]}"#;
+        assert_eq!(wishes(nothing, "").unwrap().provided(12), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (ipam, named) in [
+            (r#"{"provide": [{"option": "53", "value": "x"}]}"#, "ipam.provide[0].option: 53"),
+            (r#"{"provide": [{"option": "256", "value": "x"}]}"#, "\"256\""),
+            (r#"{"request": [{"option": "1"}, {"option": "router"}]}"#, "ipam.request[1].option"),
+            (r#"{"ipVersions": [5]}"#, "ipam.ipVersions[0]"),
+            (r#"{"priority": -1}"#, "ipam.priority"),
+        ] {
+            let error = wishes(ipam, "").unwrap_err();
+            assert!(error.msg().contains(named), "{error}");
+        }
+        let long = format!(r#"{{"provide": [{{"option": "12", "value": "{}"}}]}}"#, "x".repeat(256));
+        assert!(wishes(&long, "").is_err());
+    }
+
+    #[test]
+    fn wishes_are_written_down_as_they_are() {
+        let wishes =
+            wishes(r#"{"ipVersions": [6, 4, 6], "priority": 3, "request": [{"option": "6"}]}"#, "").unwrap();
+        assert_eq!(wishes.families(), [Family::V4, Family::V6]);
+        let text = serde_json::to_string(&wishes).unwrap();
+        assert_eq!(serde_json::from_str::<Wishes>(&text).unwrap(), wishes);
+    }
+}

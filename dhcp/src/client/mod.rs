@@ -154,6 +154,9 @@ enum Phase {
 /// A request that nobody answers is given up after so many messages (RFC 8415: 10; RFC 2131 leaves it open).
 const REQUESTS: u32 = 4;
 
+/// How long an interface may take until it can be sent through.
+const SETTLING: Duration = Duration::from_secs(5);
+
 impl Client {
     pub(crate) fn new(dialect: Box<dyn Dialect>, timeout: Duration, now: Time, random: Random<'_>) -> Self {
         Self {
@@ -277,6 +280,18 @@ impl Client {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The last message could not be sent: it counts as not said. An interface that was just made may not be ready (IPv6
+    /// addresses are looked for duplicates first), so that it is soon tried again; later on, as if it had been lost.
+    /// Returns whether it is too early to speak of it.
+    pub(crate) fn not_sent(&mut self, now: Time) -> bool {
+        let settling = now.since(self.began) < SETTLING;
+        if settling {
+            self.sent = self.sent.saturating_sub(1);
+            self.due = self.due.min(now + SETTLING / 50);
+        }
+        settling
     }
 
     /// The message that ends the lease, if there is one. The client is of no more use then.

@@ -226,3 +226,6 @@ impl Dialect for V4 {
 /// A server's half of the frames, for tests.
 #[cfg(test)]
 pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,20 @@ impl V6 {
         Self { duid: [&[0, 4][..], &uuid].concat(), association: (hash("IAID") >> 32) as u32, wishes }
     }
 
+    /// The client that an answer is for, as far as it says so, and the transaction.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn addressee_of(datagram: &[u8]) -> (Self, u32) {
+        let message = Message::read(datagram);
+        let options = message.as_ref().map(|message| message.options.clone()).unwrap_or_default();
+        let association = options.first(code::ASSOCIATION).and_then(|value| value.first_chunk::<4>());
+        let client = Self {
+            duid: options.first(code::CLIENT_ID).unwrap_or_default().to_vec(),
+            association: association.copied().map(u32::from_be_bytes).unwrap_or_default(),
+            wishes: Wishes::default(),
+        };
+        (client, message.map_or(0, |message| message.transaction))
+    }
+
     /// What to ask for beside the address: version 4's options by their names here.
     fn requested(&self) -> Vec<u8> {
         let wanted = self.wishes.requested();
@@ -244,3 +258,6 @@ impl Dialect for V6 {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,16 @@ pub(crate) fn netlink(data: &[u8]) {
     netops::read_as_answers(data);
 }
 
+/// Answers of DHCP servers, of both versions.
+pub(crate) fn dhcp_answer(data: &[u8]) {
+    dhcp::read_as_answer(data);
+}
+
+/// What the DHCP daemon is asked for, and what it has on disk.
+pub(crate) fn dhcp_document(data: &[u8]) {
+    dhcp::read_as_document(data);
+}
+
 /// The text in bytes; nothing is lost where they are UTF-8.
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(data)

@@ -46,6 +46,8 @@ replay! {
     pool: 3000,
     leases: 1000,
     netlink: 4000,
+    dhcp_answer: 4000,
+    dhcp_document: 4000,
 }
 
 fn replay(name: &str, mutations: usize) {
