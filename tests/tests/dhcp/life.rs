@@ -62,8 +62,8 @@ fn a_lease_that_expires_is_taken_from_the_pod_and_given_back_by_the_next_server(
         lan.stop("daemon", Signal::SIGTERM);
         lan.edit_record(|record| {
             // dnsmasq gives no lease shorter than two minutes: this one has three seconds left.
-            let lease = &mut record["leases"][0]["held"];
-            lease["expires_at"] = json!(lan_time() + 3000);
+            let lease = &mut record["record"]["leases"][0]["held"];
+            lease["expiresAt"] = json!(lan_time() + 3000);
         });
         lan.start_daemon();
         assert_eq!(lan.addresses(&pod), addresses);
