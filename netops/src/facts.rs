@@ -10,7 +10,7 @@ use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
-use crate::resource::{Address, OtherAddresses, PortVlan, Resource};
+use crate::resource::{Address, Discipline, OtherAddresses, PortVlan, Qdisc, Resource, TokenBucket};
 
 /// Answers, by place and question.
 #[derive(Debug, Clone, Default)]
@@ -204,6 +204,23 @@ impl Facts {
                 }
                 _ => wanted.optional.then(Vec::new),
             },
+            Resource::Qdisc(wanted) => {
+                let Some(Answer::Qdiscs(list)) =
+                    self.answers.get(&(place, Query::Qdiscs(wanted.link.clone())))
+                else {
+                    return None;
+                };
+                list.iter().find_map(|actual| compare_qdiscs(wanted, actual))
+            }
+            Resource::Redirect(wanted) => {
+                let Some(Answer::Redirects(list)) =
+                    self.answers.get(&(place, Query::Redirects(wanted.from.clone())))
+                else {
+                    return None;
+                };
+                // Nothing gets past the first.
+                Some(vec![("target", wanted.to.to_string(), list.first()?.to.to_string())])
+            }
             Resource::Entry(wanted) => {
                 let Some(Answer::Entries(list)) = self.answers.get(&(place, Query::Entry(wanted.key())))
                 else {
@@ -230,6 +247,24 @@ impl Facts {
     }
 }
 
+/// Wanted and actual values of one kind of queueing discipline.
+fn compare_qdiscs(wanted: &Qdisc, actual: &Qdisc) -> Option<Vec<(&'static str, String, String)>> {
+    let bytes = |bucket: &TokenBucket| format!("{} bytes", bucket.burst);
+    match (&wanted.discipline, &actual.discipline) {
+        (Discipline::TokenBucket(wanted), Discipline::TokenBucket(actual)) => {
+            // The kernel shows it less precisely than it is told.
+            let burst = if wanted.may_have_burst_of(actual) { bytes(wanted) } else { bytes(actual) };
+            Some(vec![
+                ("rate", format!("{} bytes/s", wanted.rate), format!("{} bytes/s", actual.rate)),
+                ("burst", bytes(wanted), burst),
+                ("limit", format!("{} bytes", wanted.limit), format!("{} bytes", actual.limit)),
+            ])
+        }
+        (Discipline::Ingress, Discipline::Ingress) => Some(Vec::new()),
+        _ => None,
+    }
+}
+
 fn up_or_down(up: bool) -> String {
     if up { "up" } else { "down" }.to_owned()
 }
@@ -249,6 +284,8 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::Settled(_) => Vec::new(),
         Resource::Route(route) => vec![Query::Routes(route.link.clone())],
         Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
+        Resource::Qdisc(qdisc) => vec![Query::Qdiscs(qdisc.link.clone())],
+        Resource::Redirect(redirect) => vec![Query::Redirects(redirect.from.clone())],
         Resource::Entry(entry) => vec![Query::Entry(entry.key())],
         Resource::Foreign(rules) => vec![Query::Foreign(rules.clone())],
     }

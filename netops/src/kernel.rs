@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::foreign::{ForeignChain, ForeignRules};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Address, Port, Resource, Route};
+use crate::resource::{Address, Port, Qdisc, Redirect, Resource, Route};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
 pub trait Kernel {
@@ -27,8 +27,9 @@ pub trait Kernel {
     /// `resources`, and what follows a failure in it may have succeeded (the kernel goes on with the messages of a
     /// datagram after one of them failed).
     ///
-    /// That a [`Resource::Link`], [`Resource::Address`], [`Resource::Route`] or [`Resource::Entry`] exists already is
-    /// `EEXIST`; settings (the others) are just set.
+    /// That a [`Resource::Link`], [`Resource::Address`], [`Resource::Route`], [`Resource::Qdisc`] or [`Resource::Entry`]
+    /// exists already is `EEXIST`; a second [`Resource::Redirect`] stands behind the first; settings (the others) are
+    /// just set.
     fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>>;
 
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
@@ -36,8 +37,9 @@ pub trait Kernel {
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
     /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Entry`] is removed only
-    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). Where no container's
-    /// namespace was given, all that was in it is gone.
+    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). With one
+    /// [`Resource::Redirect`] of an interface go all of them. Where no container's namespace was given, all that was in it
+    /// is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):
@@ -89,6 +91,10 @@ pub enum Query {
     LinkTo(IpAddr),
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
+    /// The queueing disciplines of one interface, as far as they are of a [`Discipline`](crate::Discipline).
+    Qdiscs(LinkName),
+    /// Where packets go that come in by one interface, in order. Answer: [`Answer::Redirects`].
+    Redirects(LinkName),
     /// The entry of a key in cnikit's tables. Answer: [`Answer::Entries`] of none or one.
     Entry(EntryKey),
     /// Every entry of a kind.
@@ -111,6 +117,8 @@ impl fmt::Display for Query {
             Self::Routes(link) => write!(f, "routes of \"{link}\""),
             Self::LinkTo(address) => write!(f, "interface that leads to {address}"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
+            Self::Qdiscs(link) => write!(f, "queueing disciplines of \"{link}\""),
+            Self::Redirects(link) => write!(f, "redirections of \"{link}\""),
             Self::Entry(key) => key.fmt(f),
             Self::Entries(kind) => kind.fmt(f),
             Self::Foreign(rules) => rules.fmt(f),
@@ -133,6 +141,10 @@ pub enum Answer {
     Routes(Vec<Route>),
     /// A setting's value; `None` if there is no such setting.
     Sysctl(Option<String>),
+    /// Queueing disciplines.
+    Qdiscs(Vec<Qdisc>),
+    /// Redirections.
+    Redirects(Vec<Redirect>),
     /// Entries of cnikit's tables.
     Entries(Vec<Entry>),
     /// Whether any of some rules are in force: a chain, that something jumps to it.

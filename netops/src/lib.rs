@@ -43,7 +43,8 @@ pub use place::Place;
 pub use plan::{Ownership, Plan, Step};
 pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
-    Address, Link, LinkKind, OtherAddresses, Port, PortVlan, Resource, Route, Sysctl, VethPeer,
+    Address, Discipline, Link, LinkKind, OtherAddresses, Port, PortVlan, Qdisc, Redirect, Resource, Route,
+    Sysctl, TokenBucket, VethPeer,
 };
 pub use script::{Command, Script};
 

@@ -271,7 +271,7 @@ fn a_kernel_may_lack_what_others_have() {
     assert_eq!(
         refusal(&mut kernel, Host, &bridge("br")),
         "create bridge \"br\" in the host's namespace: Operation not supported on transport endpoint (EOPNOTSUPP): \
-         Unknown device type; this kernel lacks the feature: load or build its module"
+         Unknown device type; it takes CONFIG_BRIDGE (module bridge); this kernel lacks the feature: load or build its module"
     );
     make(&mut kernel, Container, &[up("lo")]);
     assert_eq!(nets(&mut kernel, Container, "lo"), ["127.0.0.1/8"]);

@@ -3,6 +3,8 @@
 //! A plugin says what must exist ([`plugin_kit::Attach`], with [`plugin_kit::Addressing::Inherited`]); the kit makes it,
 //! undoes it, checks it and removes it.
 
+mod bandwidth;
 mod portmap;
 
+pub use bandwidth::{Bandwidth, BandwidthConfig};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};

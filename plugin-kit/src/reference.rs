@@ -1,5 +1,6 @@
-//! What the reference's plugins (`containernetworking/plugins`, up to 1.9) leave in netfilter for an attachment, and how
-//! it is told from what they leave for others. Its names are hashes of the owner's, so nothing has to be remembered.
+//! What the reference's plugins (`containernetworking/plugins`, up to 1.9) leave for an attachment, most of it in
+//! netfilter, and how it is told from what they leave for others. Its names are hashes of the owner's, so nothing has to
+//! be remembered.
 //!
 //! | plugin | through `iptables` | through `nft` |
 //! | --- | --- | --- |
@@ -13,7 +14,7 @@
 use std::net::IpAddr;
 
 use cni_spec::NetworkName;
-use netops::{Entry, Family, ForeignChain, ForeignRules};
+use netops::{Entry, Family, ForeignChain, ForeignRules, LinkName};
 use sha2::{Digest, Sha512};
 
 use crate::owner::Owner;
@@ -26,6 +27,17 @@ const MASQUERADES: (&str, &str) = ("cni_plugins_masquerade", "masq_checks");
 const HOST_PORTS: [&str; 4] = ["hostports", "hostip_hostports", "hostports_all", "masquerading"];
 /// How many digits of a hash a name of `iptables` has room for, beside `CNI-` and 3 letters: 28 bytes.
 const DIGITS: usize = 24;
+
+/// The name of the interface (`ifb`) that `bandwidth` lets what a container sends wait in: either implementation removes
+/// what the other has made.
+///
+/// # Panics
+/// Never: it is 15 letters and digits.
+pub fn waiting_room(owner: &Owner) -> LinkName {
+    let name = format!("bwp{}", hash_of(&owner.network, owner.container.as_str(), 12));
+    #[allow(clippy::expect_used)] // invariant: 15 letters and digits
+    LinkName::new(&name).expect("a name of 15 letters and digits")
+}
 
 /// Masquerades, of all addresses that the attachment may have. The interface is no part of the chain's name: two
 /// interfaces that a container has in one network share it, and the first `DEL` is both's, as with the reference.
@@ -142,7 +154,13 @@ fn of_nat(family: Family, chain: &str) -> ForeignChain {
 }
 
 fn chain_name(network: &NetworkName, container: &str, kind: &str) -> String {
-    format!("CNI-{kind}{}", hash(&format!("{network}{container}"), DIGITS - kind.len()))
+    format!("CNI-{kind}{}", hash_of(network, container, DIGITS - kind.len()))
+}
+
+/// The first digits of the hash by which the reference calls what a container has on a network, whichever the
+/// interface.
+fn hash_of(network: &NetworkName, container: &str, digits: usize) -> String {
+    hash(&format!("{network}{container}"), digits)
 }
 
 /// The first hexadecimal digits of a text's SHA-512.

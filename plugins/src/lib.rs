@@ -9,11 +9,12 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_chain::Portmap;
+use plugin_chain::{Bandwidth, Portmap};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Loopback, Ptp};
 
+static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
@@ -42,6 +43,7 @@ impl Entry {
 
 /// Every plugin, by the name that configurations call it by.
 pub static ALL: &[(&str, Entry)] = &[
+    ("bandwidth", Entry::Interface(&BANDWIDTH)),
     ("bridge", Entry::Interface(&BRIDGE)),
     ("dhcp", Entry::Addresses(&DHCP)),
     ("dummy", Entry::Interface(&DUMMY)),

@@ -96,6 +96,24 @@ pub const ALL: &[Deliberate] = &[
               packets experience is the same, and is compared instead",
         erase: |scene| scene["nftables"] = Value::Null,
     },
+    Deliberate {
+        what: "bandwidth redirects with one action, and names no class",
+        why: "a second action of the same kind is done to nothing: the first has taken the packet away; a class means \
+              nothing to what comes in",
+        erase: |scene| {
+            each_filter(scene, |options| {
+                remove(options, &["flowid", "terminal"]);
+                if let Some(Value::Array(actions)) = options.get_mut("actions") {
+                    actions.truncate(1);
+                }
+            });
+        },
+    },
+    Deliberate {
+        what: "bandwidth's ifb has the kernel's transmit queue length",
+        why: "as a cable's ends have it; its own discipline decides how many packets wait",
+        erase: |scene| each_link(scene, |link| remove(link, &["txqlen"])),
+    },
 ];
 
 /// A scene without what is meant to be different.
@@ -117,6 +135,17 @@ fn each_link(scene: &mut Value, edit: impl Fn(&mut Object)) {
     for place in scene.as_object_mut().into_iter().flat_map(Map::values_mut) {
         if let Some(links) = place.get_mut("links") {
             each(links, &edit);
+        }
+    }
+}
+
+/// Does something with the options of each filter of each place.
+fn each_filter(scene: &mut Value, edit: impl Fn(&mut Object)) {
+    for place in scene.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        let filters = place.pointer_mut("/shaping/filters").and_then(Value::as_object_mut);
+        for filter in filters.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut).flatten()
+        {
+            filter.get_mut("options").and_then(Value::as_object_mut).into_iter().for_each(&edit);
         }
     }
 }

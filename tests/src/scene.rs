@@ -30,6 +30,11 @@ const COUNTED: &[&str] = &[
     "root_id",
     "expires",
     "handle",
+    "installed",
+    "last_used",
+    "index",
+    "ref",
+    "bind",
 ];
 
 impl Scene {

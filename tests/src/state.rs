@@ -12,8 +12,8 @@ use crate::node::Node;
 
 /// Everything that the kernel holds for a node and its pods, and the leases on its disk.
 ///
-/// An object: `host` and each pod by its name have `links` (with addresses), `routes`, `rules` and `sysctls`; `nftables`
-/// and `files` are the node's.
+/// An object: `host` and each pod by its name have `links` (with addresses), `routes`, `rules`, `sysctls` and `shaping`;
+/// `nftables` and `files` are the node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State(pub(crate) Value);
 
@@ -76,7 +76,26 @@ fn namespace() -> Value {
         "routes": [routes4, routes6],
         "rules": [rules4, rules6],
         "sysctls": sysctls(&names),
+        "shaping": shaping(),
     })
+}
+
+/// Queueing disciplines, and filters for what comes in.
+fn shaping() -> Value {
+    let tc = |question: &str| -> Value {
+        serde_json::from_str(&output("tc", &format!("-j -d {question}"), "")).unwrap()
+    };
+    let mut qdiscs = tc("qdisc show");
+    let mut filters = Map::new();
+    for qdisc in qdiscs.as_array_mut().unwrap() {
+        // How many queues there are: a cable's queues are compared as the link's.
+        qdisc.as_object_mut().unwrap().remove("refcnt");
+        if qdisc["kind"] == "ingress" {
+            let device = qdisc["dev"].as_str().unwrap();
+            filters.insert(device.to_owned(), tc(&format!("filter show dev {device} parent ffff:")));
+        }
+    }
+    json!({"qdiscs": qdiscs, "filters": filters})
 }
 
 fn by_name(links: Value) -> Map<String, Value> {

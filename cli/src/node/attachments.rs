@@ -13,7 +13,8 @@ use cni_spec::{AttachmentId, Interface};
 use ipam::{Holder, Lease};
 use ipnet::IpNet;
 use netops::{
-    Answer, Entry, EntryKind, Error, Kernel, LinkName, LinkState, Masquerade, Namespace, Place, Query,
+    Answer, Entry, EntryKind, Error, Kernel, LinkKind, LinkName, LinkState, Masquerade, Namespace, Place,
+    Query,
 };
 use plugin_kit::{MarkedOwner, Owner, network_prefix};
 use serde::{Serialize, Serializer};
@@ -144,7 +145,9 @@ pub(crate) fn attachments(kernel: &mut dyn Kernel, sources: Sources<'_>) -> Resu
     let masquerades = masquerades(kernel);
     let mut survey = Survey { kernel, links: &links, masquerades: masquerades.as_deref(), sources };
     let mut found = Vec::new();
-    for link in &links {
+    // What an attachment's traffic waits in bears its mark too, and is no end of a cable.
+    let ends = links.iter().filter(|link| link.kind != LinkKind::Ifb.name());
+    for link in ends {
         let Some(alias) = &link.alias else { continue };
         let Some(marked) = MarkedOwner::parse(alias) else { continue };
         found.push(survey.marked(link, alias, marked, cached.remove(alias)));

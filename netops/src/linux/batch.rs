@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::create::write_sysctls;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::{Creation, Flag};
-use super::rtnetlink::{address, link, port, route};
+use super::rtnetlink::{address, link, port, route, tc};
 use super::{Known, LinuxKernel, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
@@ -103,6 +103,19 @@ impl<'a> Batch<'a> {
             Resource::Route(route) => {
                 let index = self.index(&route.link, resource)?;
                 route::create(&mut self.datagram, index, route);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
+            Resource::Qdisc(qdisc) => {
+                let index = self.index(&qdisc.link, resource)?;
+                tc::create(&mut self.datagram, index, &qdisc.discipline);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
+            Resource::Redirect(redirect) => {
+                let index = self.index(&redirect.from, resource)?;
+                let target = self.index(&redirect.to, resource)?;
+                tc::redirect(&mut self.datagram, index, target);
                 self.expect(Purpose::Make, Created::New);
                 Ok(())
             }
@@ -342,15 +355,18 @@ impl LinuxKernel {
 fn peer(link: &Link) -> Option<&VethPeer> {
     match &link.kind {
         LinkKind::Veth { peer } => Some(peer),
-        LinkKind::Bridge { .. } | LinkKind::Dummy => None,
+        LinkKind::Bridge { .. } | LinkKind::Dummy | LinkKind::Ifb => None,
     }
 }
 
 /// "File exists" about a veth does not say which of its two names is taken. The look for it that followed does: if
 /// nothing has the first name, it is the second.
 fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refusal {
-    let Resource::Link(link) = resource else { return refusal };
-    match (peer(link), next) {
+    let peer = match resource {
+        Resource::Link(link) => peer(link),
+        _ => None,
+    };
+    match (peer, next) {
         (Some(peer), Some(look)) if refusal.errno == Errno::EEXIST && look.refusal.is_some() => Refusal {
             errno: refusal.errno,
             detail: Some(format!(
@@ -358,6 +374,6 @@ fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refus
                 peer.name, peer.place
             )),
         },
-        _ => refusal,
+        _ => Refusal { errno: refusal.errno, detail: resource.explain(refusal.errno, refusal.detail) },
     }
 }

@@ -58,7 +58,9 @@ impl Means {
             | Resource::FixedMac(_)
             | Resource::Port(_)
             | Resource::Address(_)
-            | Resource::Route(_) => Self::Rtnetlink,
+            | Resource::Route(_)
+            | Resource::Qdisc(_)
+            | Resource::Redirect(_) => Self::Rtnetlink,
         }
     }
 }

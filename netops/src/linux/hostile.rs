@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use super::answers::read_as_answers;
 use super::netlink::{Datagram, attributes, messages};
 use super::nft::hostile as nft;
-use super::rtnetlink::{address, link, port, route};
+use super::rtnetlink::{address, link, port, route, tc};
 use crate::entry::{Masquerade, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{Address, Link, LinkKind, Port, PortVlan, Route, VethPeer};
+use crate::resource::{Address, Discipline, Link, LinkKind, Port, PortVlan, Route, TokenBucket, VethPeer};
 
 fn name() -> LinkName {
     LinkName::new("eth0").unwrap()
@@ -40,6 +40,9 @@ fn genuine() -> Vec<u8> {
         let wanted = Route { mtu: Some(1), table: Some(1000), ..Route::new(net, Some(net.addr()), name()) };
         route::create(&mut datagram, 1, &wanted);
     }
+    let bucket = TokenBucket { rate: 1 << 33, burst: 1, limit: 1 };
+    tc::create(&mut datagram, 1, &Discipline::TokenBucket(bucket));
+    tc::redirect(&mut datagram, 1, 2);
     let mut bytes = datagram.bytes(0..datagram.len()).unwrap().to_vec();
     let mark = Mark::new("mark").unwrap();
     let source = IpAddr::from([10, 22, 0, 5]);

@@ -7,7 +7,7 @@
 //!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
 //!      ├── nft/          masquerades, spoof checks ──────┐
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
-//!      └── rtnetlink/    links, ports, addresses, routes ┴── netlink/   messages and the socket
+//!      └── rtnetlink/    links, addresses, routes, tc ───┴── netlink/   messages and the socket
 //!
 //! packet.rs: a socket for whole frames, which stands apart
 //! sys.rs: the system calls that need `unsafe`

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
 
-use super::netlink::Datagram;
+use super::netlink::{Datagram, Refusal};
 use super::rtnetlink::address::Detection;
-use super::rtnetlink::{address, link, port, route};
+use super::rtnetlink::{address, link, port, route, tc};
 use super::{Known, LinuxKernel, refused, sysctl};
 use super::{foreign, nft};
 use crate::entry::EntryKey;
@@ -16,7 +16,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Address, Port, Route};
+use crate::resource::{Address, Port, Qdisc, Redirect, Route};
 
 pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
     let found = Found::look_up(kernel, place, queries)?;
@@ -49,6 +49,14 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                     value.map_err(|refusal| refused(Operation::Read, place, &query.to_string(), refusal))?;
                 Answer::Sysctl(value)
             }
+            Query::Qdiscs(name) => Answer::Qdiscs(match found.link(name) {
+                Some(link) => qdiscs(kernel, place, link.index, name)?,
+                None => Vec::new(),
+            }),
+            Query::Redirects(name) => Answer::Redirects(match found.link(name) {
+                Some(link) => redirects(kernel, place, link.index, name)?,
+                None => Vec::new(),
+            }),
             Query::Entry(key) => Answer::Entries(entries.remove(key).into_iter().collect()),
             Query::Entries(kind) => Answer::Entries(nft::all(kernel, place, *kind)?),
             Query::Foreign(rules) => Answer::Foreign(foreign::is_in_force(kernel, place, rules)?),
@@ -158,7 +166,9 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Port(name)
         | Query::Addresses(name)
         | Query::PeerAddresses(name)
-        | Query::Routes(name) => Some(name),
+        | Query::Routes(name)
+        | Query::Qdiscs(name)
+        | Query::Redirects(name) => Some(name),
         Query::Links
         | Query::LinkTo(_)
         | Query::Sysctl(_)
@@ -257,6 +267,46 @@ fn link_to(kernel: &mut LinuxKernel, place: Place, address: IpAddr) -> Result<Op
     let route = ask(&|request| route::get_to(request, address))?;
     let Some(index) = route.and_then(|body| route::parse_direct(&body)) else { return Ok(None) };
     Ok(ask(&|request| link::get_by_index(request, index))?.and_then(|body| link::parse(&body)))
+}
+
+fn qdiscs(kernel: &mut LinuxKernel, place: Place, index: u32, name: &LinkName) -> Result<Vec<Qdisc>, Error> {
+    let mut request = Datagram::default();
+    tc::get(&mut request, index);
+    let object = Query::Qdiscs(name.clone()).to_string();
+    let mut found = Vec::new();
+    for reply in kernel.exchange(place, &mut request, Operation::Read, &object)? {
+        match reply.accepted() {
+            Ok(answers) => found.extend(answers.iter().find_map(|body| tc::parse(body))),
+            Err(refusal) if is_absence_of_qdisc(&refusal) => {}
+            Err(refusal) => return Err(refused(Operation::Read, place, &object, refusal)),
+        }
+    }
+    Ok(found.into_iter().map(|discipline| Qdisc { link: name.clone(), discipline }).collect())
+}
+
+/// Whether the kernel refused to show a discipline because there is none: `EINVAL` for one that it shows to nobody, as
+/// a veth's, `EOPNOTSUPP` without `CONFIG_NET_SCHED`.
+fn is_absence_of_qdisc(refusal: &Refusal) -> bool {
+    matches!(refusal.errno, Errno::ENOENT | Errno::EINVAL | Errno::ENODEV | Errno::EOPNOTSUPP)
+}
+
+fn redirects(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    index: u32,
+    name: &LinkName,
+) -> Result<Vec<Redirect>, Error> {
+    let mut request = Datagram::default();
+    tc::get_redirects(&mut request, index);
+    let object = Query::Redirects(name.clone()).to_string();
+    let list = absent_is_empty(kernel.dump(place, &mut request, &object))?;
+    let targets: Vec<_> = list.iter().filter_map(|body| tc::parse_redirect(body)).collect();
+    let mut request = Datagram::default();
+    targets.iter().for_each(|index| link::get_by_index(&mut request, *index));
+    let replies = kernel.exchange(place, &mut request, Operation::Read, &object)?;
+    // A target that is gone is none.
+    let links = replies.into_iter().filter_map(|reply| link::parse(reply.accepted().ok()?.first()?));
+    Ok(links.map(|link| Redirect { from: name.clone(), to: link.name }).collect())
 }
 
 /// A link that went away between two questions has nothing.

@@ -3,7 +3,7 @@
 use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
-use super::rtnetlink::{address, link, route};
+use super::rtnetlink::{address, link, route, tc};
 use super::{LinuxKernel, detached, foreign, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
@@ -118,6 +118,14 @@ fn write_request(
             Some(index) => route::delete(datagram, index, route),
             None => return Ok(None),
         },
+        Resource::Qdisc(qdisc) => match index(kernel, place, &qdisc.link)? {
+            Some(index) => tc::delete(datagram, index, &qdisc.discipline),
+            None => return Ok(None),
+        },
+        Resource::Redirect(redirect) => match index(kernel, place, &redirect.from)? {
+            Some(index) => tc::delete_redirects(datagram, index),
+            None => return Ok(None),
+        },
         // These have no opposite.
         Resource::FixedMac(_)
         | Resource::Port(_)
@@ -144,6 +152,11 @@ fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
         Resource::Address(_) => matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
         // `ENOENT`: the IPv6 default route that stands for there being none, out of loopback (`fib6_null_entry`).
         Resource::Route(_) => matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT),
+        // `EINVAL`: another discipline is in the place, one of the kernel's own for instance; nothing that a filter
+        // could hang from.
+        Resource::Qdisc(_) | Resource::Redirect(_) => {
+            matches!(refusal.errno, Errno::EINVAL | Errno::ENODEV | Errno::ENOENT)
+        }
         _ => refusal.errno == Errno::ENODEV,
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn create(
             add(machine, here, &wanted.name, Kind::Bridge { had_ports: false }, wanted.mac, wanted.mtu)
         }
         LinkKind::Dummy => add(machine, here, &wanted.name, Kind::Dummy, wanted.mac, wanted.mtu),
+        LinkKind::Ifb => add(machine, here, &wanted.name, Kind::Ifb, wanted.mac, wanted.mtu),
         LinkKind::Veth { peer } => {
             let there = view.of(peer.place)?;
             // The kernel registers the peer first, so that its index is the lower one.
@@ -135,7 +136,7 @@ pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool
     let Some(namespace) = machine.namespaces.get(&place) else { return false };
     let Some(link) = namespace.links.get(&index).filter(|link| link.up) else { return false };
     match link.kind {
-        Kind::Loopback | Kind::Dummy | Kind::Bridge { had_ports: false } => true,
+        Kind::Loopback | Kind::Dummy | Kind::Ifb | Kind::Bridge { had_ports: false } => true,
         Kind::Bridge { had_ports: true } => {
             namespace.ports(index).any(|port| carrier(machine, place, port.index))
         }
@@ -205,6 +206,7 @@ fn can_be_made(
         LinkKind::Bridge { .. } => Feature::Bridge,
         LinkKind::Veth { .. } => Feature::Veth,
         LinkKind::Dummy => Feature::Dummy,
+        LinkKind::Ifb => Feature::Ifb,
     };
     if machine.has(feature) {
         is_valid(&wanted.kind, wanted.mtu, wanted.mac)?;
@@ -230,8 +232,8 @@ fn can_be_made(
                 return Err(Problem::Refused(Errno::EEXIST, None));
             }
         }
-        // Its MTU has no limits.
-        LinkKind::Dummy => {}
+        // Their MTU has no limits.
+        LinkKind::Dummy | LinkKind::Ifb => {}
     }
     if let Some(master) = master {
         takes_ports(machine, here, master, &wanted.kind)?;

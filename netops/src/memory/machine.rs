@@ -11,7 +11,7 @@ use crate::resource::Resource;
 
 use super::links;
 use super::namespace::Namespace;
-use super::{addresses, routes, sysctls};
+use super::{addresses, routes, shaping, sysctls};
 
 /// A machine with its network namespaces.
 #[derive(Default)]
@@ -49,6 +49,14 @@ pub enum Feature {
     Veth,
     /// `CONFIG_DUMMY`.
     Dummy,
+    /// `CONFIG_IFB`.
+    Ifb,
+    /// `CONFIG_NET_SCH_TBF`.
+    TokenBucket,
+    /// `CONFIG_NET_SCH_INGRESS`.
+    Ingress,
+    /// `CONFIG_NET_CLS_U32` and `CONFIG_NET_ACT_MIRRED`.
+    Redirect,
     /// `CONFIG_NF_TABLES`.
     NfTables,
     /// `CONFIG_IPV6`.
@@ -179,6 +187,8 @@ impl Machine {
             }
             Resource::Route(route) => routes::add(namespace, route),
             Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
+            Resource::Qdisc(qdisc) => shaping::add_qdisc(self, view.of(place)?, qdisc),
+            Resource::Redirect(redirect) => shaping::add_redirect(self, view.of(place)?, redirect),
             Resource::Entry(wanted) if wanted.contradiction().is_some() => {
                 Err(Problem::Refused(Errno::EINVAL, wanted.contradiction()))
             }
@@ -216,6 +226,8 @@ impl Machine {
             }
             Resource::Address(address) => addresses::remove(namespace, address),
             Resource::Route(route) => routes::remove(namespace, route),
+            Resource::Qdisc(qdisc) => shaping::remove_qdisc(namespace, qdisc),
+            Resource::Redirect(redirect) => shaping::remove_redirects(namespace, &redirect.from),
             Resource::Entry(entry) => {
                 let found = namespace.entries.get(&entry.key());
                 let own = found.is_some_and(|found| found.mark() == entry.mark());
@@ -252,6 +264,8 @@ impl Machine {
                 Answer::Links(link.map(state).into_iter().collect())
             }
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
+            Query::Qdiscs(name) => Answer::Qdiscs(shaping::qdiscs(namespace, name)),
+            Query::Redirects(name) => Answer::Redirects(shaping::redirects(namespace, name)),
             Query::Entry(key) => Answer::Entries(namespace.entries.get(key).cloned().into_iter().collect()),
             Query::Entries(kind) => {
                 let entries = namespace.entries.iter().filter(|(key, _)| key.kind() == *kind);

@@ -26,7 +26,7 @@
 //! # What it knows
 //! Namespaces with their `lo`; links by name and index, veth pairs, bridges and their ports; IPv4 and IPv6 addresses,
 //! primary and secondary; routes, those that come and go with addresses too; sysctls with Linux's defaults and, for
-//! forwarding and `disable_ipv6`, their effects; cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
+//! forwarding and `disable_ipv6`, their effects; queueing disciplines and redirections; cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
 //! trying, and `tests/linux/memory.rs` compares the two, request by request.
 //!
 //! # What it does not know
@@ -39,6 +39,7 @@ mod links;
 mod machine;
 mod namespace;
 mod routes;
+mod shaping;
 mod snapshot;
 mod sysctls;
 
@@ -298,6 +299,13 @@ impl Kernel for MemoryKernel {
                     resource,
                     |machine, view| machine.create(view, place, resource),
                 );
+                let result = result.map_err(|error| match error {
+                    Error::Refused { operation, object, place, errno, detail } => {
+                        let detail = resource.explain(errno, detail);
+                        Error::Refused { operation, object, place, errno, detail }
+                    }
+                    other => other,
+                });
                 // What comes after a lost answer is done, and nothing is told of it.
                 if !matches!(results.last(), Some(Err(Error::TimedOut { .. }))) {
                     results.push(result);

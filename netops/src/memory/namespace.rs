@@ -12,6 +12,7 @@ use crate::resource::{LinkKind, Port};
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
 use super::routes;
+use super::shaping::Shaping;
 use super::sysctls;
 
 /// A network namespace.
@@ -44,6 +45,7 @@ pub(super) struct Interface {
     pub(super) promiscuous: bool,
     pub(super) alias: Option<String>,
     pub(super) membership: Option<Membership>,
+    pub(super) shaping: Shaping,
     pub(super) addresses: Vec<Held>,
     /// It has been up with a carrier since it last went up (`IF_READY`): IPv6 has begun on it.
     pub(super) ready: bool,
@@ -53,6 +55,7 @@ pub(super) struct Interface {
 pub(super) enum Kind {
     Loopback,
     Dummy,
+    Ifb,
     Bridge {
         /// A bridge has a carrier until its first port comes; from then on it has its ports'.
         had_ports: bool,
@@ -140,6 +143,7 @@ impl Interface {
             promiscuous: false,
             alias: None,
             membership: None,
+            shaping: Shaping::default(),
             addresses: Vec::new(),
             ready: false,
         }
@@ -163,7 +167,7 @@ impl Interface {
             carrier,
             operational: self.up
                 && carrier
-                && !matches!(self.kind, Kind::Loopback | Kind::Bridge { had_ports: false }),
+                && !matches!(self.kind, Kind::Loopback | Kind::Ifb | Kind::Bridge { had_ports: false }),
             promiscuous: self.promiscuous,
             master: self.bridge(),
             alias: self.alias.clone(),
@@ -180,6 +184,7 @@ impl Kind {
         match self {
             Self::Loopback => "",
             Self::Dummy => LinkKind::Dummy.name(),
+            Self::Ifb => LinkKind::Ifb.name(),
             Self::Bridge { .. } => "bridge",
             Self::Veth { .. } => "veth",
         }

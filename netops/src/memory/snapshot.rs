@@ -5,7 +5,7 @@ use std::fmt;
 use super::addresses::Held;
 use super::machine::{Machine, NamespaceId};
 use super::namespace::{Interface, Kind, Namespace};
-use super::{links, sysctls};
+use super::{links, shaping, sysctls};
 
 /// Everything on a machine at one time, a line for each thing: what `==` compares and what an assertion prints.
 ///
@@ -157,6 +157,7 @@ fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link
         line.push_str(if port.isolated { " isolated" } else { "" });
         line.extend(vlans);
     }
+    shaping::describe(namespace, link, &mut line);
     if let Some(alias) = &link.alias {
         line.push_str(&format!(" # {alias}"));
     }

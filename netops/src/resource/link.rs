@@ -71,6 +71,9 @@ pub enum LinkKind {
     },
     /// An interface that drops what is sent to it.
     Dummy,
+    /// An intermediate functional block: what is redirected to it ([`crate::Redirect`]) goes through its queueing
+    /// discipline and then on its way, as if it had come in a moment later.
+    Ifb,
 }
 
 impl LinkKind {
@@ -80,6 +83,7 @@ impl LinkKind {
             Self::Bridge { .. } => "bridge",
             Self::Veth { .. } => "veth",
             Self::Dummy => "dummy",
+            Self::Ifb => "ifb",
         }
     }
 }

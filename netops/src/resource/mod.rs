@@ -2,16 +2,19 @@
 
 mod link;
 mod route;
+mod shaping;
 mod sysctl;
 
 use std::fmt;
 
 use crate::entry::Entry;
+use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::name::LinkName;
 
 pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
 pub use route::{Address, OtherAddresses, Route};
+pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;
 
 /// One thing that the kernel can be asked for.
@@ -40,6 +43,10 @@ pub enum Resource {
     Route(Route),
     /// A kernel setting.
     Sysctl(Sysctl),
+    /// How packets queue that leave an interface, or that they can be told where to go as they come in.
+    Qdisc(Qdisc),
+    /// Where packets go that come in by an interface.
+    Redirect(Redirect),
     /// Something in cnikit's own tables of nf_tables.
     Entry(Entry),
     /// Netfilter rules of another program's, which can be looked for and removed. Making them is `EOPNOTSUPP`.
@@ -58,7 +65,37 @@ impl Resource {
             Self::Address(address) => Some(address.link.as_str()),
             Self::Route(route) => Some(route.link.as_str()),
             Self::Sysctl(sysctl) => sysctl.key.link(),
+            Self::Qdisc(qdisc) => Some(qdisc.link.as_str()),
+            Self::Redirect(redirect) => Some(redirect.from.as_str()),
         }
+    }
+}
+
+impl Resource {
+    /// What the kernel says of a refusal, and what it lacks if that is why.
+    pub(crate) fn explain(&self, errno: Errno, detail: Option<String>) -> Option<String> {
+        let option = match (self, errno) {
+            // Without these words it is something about the link, and not its kind.
+            (Self::Link(link), Errno::EOPNOTSUPP) if detail.as_deref() == Some("Unknown device type") => {
+                match &link.kind {
+                    LinkKind::Bridge { .. } => "CONFIG_BRIDGE (module bridge)",
+                    LinkKind::Veth { .. } => "CONFIG_VETH (module veth)",
+                    LinkKind::Dummy => "CONFIG_DUMMY (module dummy)",
+                    LinkKind::Ifb => "CONFIG_IFB (module ifb)",
+                }
+            }
+            (Self::Qdisc(qdisc), Errno::ENOENT) => match qdisc.discipline {
+                Discipline::TokenBucket(_) => "CONFIG_NET_SCH_TBF (module sch_tbf)",
+                Discipline::Ingress => "CONFIG_NET_SCH_INGRESS (module sch_ingress)",
+            },
+            (Self::Redirect(_), Errno::ENOENT) => {
+                "CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED (modules cls_u32, act_mirred)"
+            }
+            (Self::Qdisc(_) | Self::Redirect(_), Errno::EOPNOTSUPP) => "CONFIG_NET_SCHED",
+            _ => return detail,
+        };
+        let said = detail.map(|detail| format!("{detail}; ")).unwrap_or_default();
+        Some(format!("{said}it takes {option}"))
     }
 }
 
@@ -81,6 +118,15 @@ impl fmt::Display for Resource {
                 write!(f, " dev \"{}\"", route.link)
             }
             Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),
+            Self::Qdisc(Qdisc { link, discipline: Discipline::TokenBucket(_) }) => {
+                write!(f, "token bucket on \"{link}\"")
+            }
+            Self::Qdisc(Qdisc { link, discipline: Discipline::Ingress }) => {
+                write!(f, "ingress of \"{link}\"")
+            }
+            Self::Redirect(redirect) => {
+                write!(f, "redirection of \"{}\" to \"{}\"", redirect.from, redirect.to)
+            }
             Self::Entry(entry) => entry.fmt(f),
             Self::Foreign(rules) => rules.fmt(f),
         }

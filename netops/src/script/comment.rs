@@ -2,7 +2,7 @@
 
 use crate::entry::Entry;
 use crate::place::Place;
-use crate::resource::{LinkKind, Resource};
+use crate::resource::{Discipline, LinkKind, Qdisc, Resource};
 
 /// What making something is for.
 pub(super) fn of(place: Place, resource: &Resource) -> String {
@@ -17,6 +17,9 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             ),
             LinkKind::Dummy => {
                 format!("Dummy \"{}\": an interface that drops what is sent to it.", link.name)
+            }
+            LinkKind::Ifb => {
+                format!("Ifb \"{}\": where packets queue that have come in by another interface.", link.name)
             }
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
@@ -33,8 +36,23 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         },
         Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
             .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
+        Resource::Qdisc(qdisc) => qdisc_purpose(qdisc),
+        Resource::Redirect(redirect) => {
+            format!("What comes in by \"{}\" goes through \"{}\" first.", redirect.from, redirect.to)
+        }
         Resource::Entry(entry) => entry_purpose(entry),
         Resource::Foreign(rules) => format!("Another program's {rules}."),
+    }
+}
+
+fn qdisc_purpose(qdisc: &Qdisc) -> String {
+    let link = &qdisc.link;
+    match qdisc.discipline {
+        Discipline::TokenBucket(bucket) => format!(
+            "\"{link}\" sends {} bytes per second, and {} bytes at once after a pause.",
+            bucket.rate, bucket.burst
+        ),
+        Discipline::Ingress => format!("What comes in by \"{link}\" can be told where to go."),
     }
 }
 

@@ -25,7 +25,7 @@ impl Step<'_> {
         add.extend(words(["type", link.kind.name()]));
         match &link.kind {
             LinkKind::Bridge { vlan_filtering: true } => add.extend(words(["vlan_filtering", "1"])),
-            LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy => {}
+            LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy | LinkKind::Ifb => {}
             LinkKind::Veth { peer } => {
                 add.extend(words(["peer", "name", peer.name.as_str()]));
                 add.extend(numbers(peer.mtu, peer.mac));
@@ -99,6 +99,6 @@ fn numbers(mtu: Option<u32>, mac: Option<MacAddr>) -> impl Iterator<Item = Strin
     mtu.chain(mac.into_iter().flat_map(|mac| ["address".to_owned(), mac.to_string()]))
 }
 
-fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).into()
 }

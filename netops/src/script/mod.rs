@@ -33,6 +33,7 @@ mod foreign;
 mod link;
 mod nft;
 mod port_mapping;
+mod shaping;
 mod shell;
 
 use std::fmt;
@@ -46,7 +47,7 @@ use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::{Address, Resource, Route, Sysctl};
 
-/// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `sysctl` and `nft` for what it is asked for. Its
+/// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl` and `nft` for what it is asked for. Its
 /// `Display` is a POSIX shell script.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -119,6 +120,8 @@ impl Script {
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
             Resource::Route(route) => step.add_route(route),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
+            Resource::Qdisc(qdisc) => step.add_qdisc(qdisc),
+            Resource::Redirect(redirect) => step.add_redirect(redirect),
             Resource::Entry(entry) => step.add_entry(entry)?,
             Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
         }
@@ -136,6 +139,8 @@ impl Script {
                 step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);
             }
             Resource::Route(route) => step.route("delete", route),
+            Resource::Qdisc(qdisc) => step.remove_qdisc(qdisc),
+            Resource::Redirect(redirect) => step.remove_redirect(redirect),
             Resource::Entry(entry) => step.remove_entry(entry)?,
             Resource::Foreign(rules) => step.remove_foreign(rules),
             Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
@@ -154,6 +159,8 @@ impl Kernel for Script {
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
             Query::Routes(_) => Answer::Routes(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
+            Query::Qdiscs(_) => Answer::Qdiscs(Vec::new()),
+            Query::Redirects(_) => Answer::Redirects(Vec::new()),
             Query::Entry(_) | Query::Entries(_) => Answer::Entries(Vec::new()),
             Query::Foreign(_) => Answer::Foreign(false),
             Query::Comments(_) => Answer::Comments(Vec::new()),

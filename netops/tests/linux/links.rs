@@ -264,7 +264,7 @@ fn a_kind_that_the_kernel_lacks_is_named() {
             Err(error) => assert_eq!(
                 error.to_string(),
                 "create dummy \"dummy0\" in the host's namespace: Operation not supported on transport endpoint \
-                 (EOPNOTSUPP): Unknown device type; this kernel lacks the feature: load or build its module"
+                 (EOPNOTSUPP): Unknown device type; it takes CONFIG_DUMMY (module dummy); this kernel lacks the feature: load or build its module"
             ),
         }
     });

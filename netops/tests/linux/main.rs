@@ -17,6 +17,7 @@ mod ports;
 mod random_plans;
 mod routes;
 mod script;
+mod shaping;
 mod sharing;
 mod support;
 mod sysctls;

@@ -101,6 +101,8 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
             Query::Routes(link.name.clone()),
             Query::Port(link.name.clone()),
             Query::PeerAddresses(link.name.clone()),
+            Query::Qdiscs(link.name.clone()),
+            Query::Redirects(link.name.clone()),
             Query::Sysctl(SysctlKey::ipv4(&link.name, "forwarding")),
             Query::Sysctl(SysctlKey::ipv6(&link.name, "forwarding")),
             Query::Sysctl(SysctlKey::ipv6(&link.name, "disable_ipv6")),
@@ -166,6 +168,9 @@ fn resources() -> impl Strategy<Value = Resource> {
         }),
         6 => routes().prop_map(Resource::Route),
         2 => sysctls().prop_map(Resource::Sysctl),
+        2 => (names(), disciplines())
+            .prop_map(|(link, discipline)| Resource::Qdisc(Qdisc { link, discipline })),
+        1 => (names(), names()).prop_map(|(from, to)| Resource::Redirect(Redirect { from, to })),
     ]
 }
 
@@ -232,7 +237,7 @@ fn links() -> impl Strategy<Value = Link> {
         peer_places,
         prop::option::of(names()),
         choice(&[0_u32, 1300, 60, 70000]),
-        0..4,
+        0..5,
         any::<bool>(),
     )
         .prop_map(|(name, peer, place, master, mtu, kind, up)| {
@@ -240,11 +245,17 @@ fn links() -> impl Strategy<Value = Link> {
             let kind = match kind {
                 0 => LinkKind::Bridge { vlan_filtering: false },
                 1 => LinkKind::Dummy,
+                2 => LinkKind::Ifb,
                 _ => LinkKind::Veth { peer: VethPeer { place, name: peer, mtu, mac: None } },
             };
             let mac = matches!(kind, LinkKind::Bridge { .. }).then_some(MacAddr::new([2, 0, 0, 0, 0, 7]));
             Link { mtu, mac, master, up, ..Link::new(name, kind) }
         })
+}
+
+fn disciplines() -> impl Strategy<Value = Discipline> {
+    let bucket = |burst| Discipline::TokenBucket(TokenBucket { rate: 1_250_000, burst, limit: 50_000 });
+    prop_oneof![choice(&[10_000_u32, 10_001, 0]).prop_map(bucket), Just(Discipline::Ingress)]
 }
 
 fn sysctls() -> impl Strategy<Value = Sysctl> {

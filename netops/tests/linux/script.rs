@@ -182,6 +182,7 @@ impl Lab {
                     );
                 }
             }
+            lines.extend(self.shaping(place).into_iter().map(|line| format!("{place}: {line}")));
             // Marks may hold what nft cannot write.
             let ruleset = self.run(place, "nft list ruleset").replace("(\"it's\"", "('it's'");
             lines.push(format!("{place}: nft {}", unordered(&ruleset)));
@@ -204,6 +205,31 @@ fn unordered(ruleset: &str) -> String {
     parts.concat()
 }
 
+impl Lab {
+    /// What `tc` sees, as lines.
+    fn shaping(&self, place: Place) -> Vec<String> {
+        let tc = |arguments: &str| -> Value {
+            serde_json::from_str(&self.run(place, &format!("tc -j {arguments}"))).unwrap()
+        };
+        let mut lines = Vec::new();
+        for qdisc in list(&tc("qdisc show")) {
+            let device = text(&qdisc["dev"]);
+            if qdisc["kind"] == "tbf" {
+                let options = &qdisc["options"];
+                let burst = text(&options["burst"]);
+                let burst = burst.split('b').next().unwrap_or_default();
+                lines.push(format!("qdisc {device} rate {} burst {burst}", options["rate"]));
+            } else if qdisc["kind"] == "ingress" {
+                lines.push(format!("qdisc {device} ingress"));
+                let filters = tc(&format!("filter show dev {device} parent ffff:"));
+                let actions = list(&filters).iter().flat_map(|filter| list(&filter["options"]["actions"]));
+                lines.extend(actions.map(|a| format!("redirect {device} to {}", text(&a["to_dev"]))));
+            }
+        }
+        lines
+    }
+}
+
 /// What the kernel in memory says, in the same lines (but for nft's).
 fn predict(memory: &mut MemoryKernel) -> Vec<String> {
     let mut lines = Vec::new();
@@ -214,6 +240,8 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                 Query::Port(link.name.clone()),
                 Query::Addresses(link.name.clone()),
                 Query::Routes(link.name.clone()),
+                Query::Qdiscs(link.name.clone()),
+                Query::Redirects(link.name.clone()),
             ];
             let master = link.master.and_then(|index| links.iter().find(|link| link.index == index));
             let mut line = Line {
@@ -261,6 +289,18 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                                 route.advmss.unwrap_or(0),
                             )
                         }));
+                    }
+                    Answer::Qdiscs(qdiscs) => lines.extend(qdiscs.iter().map(|qdisc| {
+                        let what = match qdisc.discipline {
+                            Discipline::TokenBucket(b) => format!("rate {} burst {}", b.rate, b.burst),
+                            _ => "ingress".to_owned(),
+                        };
+                        format!("{place}: qdisc {} {what}", qdisc.link)
+                    })),
+                    Answer::Redirects(redirects) => {
+                        lines.extend(
+                            redirects.iter().map(|r| format!("{place}: redirect {} to {}", r.from, r.to)),
+                        );
                     }
                     _ => {}
                 }

@@ -41,7 +41,8 @@ impl Recipe {
             plan.share(Place::Host, Resource::Sysctl(Sysctl::new(SysctlKey::ipv6_forwarding(), 1)));
         }
         for (n, choices) in self.cables.iter().enumerate() {
-            Cable { pod: self.pod, number: n as u8, choices: *choices }.add_to(&mut plan, bridge.as_ref());
+            Cable { pod: self.pod, number: n as u8, choices: *choices, limited: chosen(self.node, 12) }
+                .add_to(&mut plan, bridge.as_ref());
         }
         plan
     }
@@ -71,6 +72,8 @@ struct Cable {
     pod: u8,
     number: u8,
     choices: u32,
+    /// What goes through it is limited.
+    limited: bool,
 }
 
 impl Cable {
@@ -202,6 +205,9 @@ impl Cable {
         if self.chosen(31) {
             self.add_ports(plan);
         }
+        if self.limited {
+            self.shape(plan, host_end);
+        }
     }
 
     /// Ports of the node that lead to the container.
@@ -240,6 +246,25 @@ impl Cable {
         for mapping in mappings {
             plan.own(Place::Host, Resource::from(mapping));
         }
+    }
+
+    /// Limits what goes out of the host's end, and what comes in by it.
+    fn shape(&self, plan: &mut Plan, host_end: &LinkName) {
+        let mut own = |resource| _ = plan.own(Place::Host, resource);
+        let ifb = link(&format!("ifb{}x{}", self.pod, self.number));
+        own(Resource::Link(Link {
+            mtu: self.chosen(1).then_some(1400),
+            mac: Some(MacAddr::new([0x02, 0, 0, self.pod, self.number, 3])),
+            up: true,
+            mark: Some(self.mark()),
+            ..Link::new(ifb.clone(), LinkKind::Ifb)
+        }));
+        for link in [host_end, &ifb] {
+            let bucket = TokenBucket { rate: 1_250_000, burst: 10_000, limit: 41_250 };
+            own(Resource::Qdisc(Qdisc { link: link.clone(), discipline: Discipline::TokenBucket(bucket) }));
+        }
+        own(Resource::Qdisc(Qdisc { link: host_end.clone(), discipline: Discipline::Ingress }));
+        own(Resource::Redirect(Redirect { from: host_end.clone(), to: ifb }));
     }
 
     fn chosen(&self, choice: u32) -> bool {

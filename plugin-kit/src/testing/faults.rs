@@ -19,16 +19,34 @@ use crate::attach::{Attach, Kit};
 /// # Panics
 /// If that is not so.
 pub fn assert_add_is_all_or_nothing<P: Attach + Copy>(plugin: P, config: &Value) -> usize {
-    let faults = [Fault::Refused(Errno::ENOBUFS), Fault::Refused(Errno::EPERM), Fault::ReplyLost];
-    faults.into_iter().map(|fault| fail_every_add(plugin, config, fault)).sum()
+    assert_chained_add_is_all_or_nothing(plugin, config, |_, call| call)
 }
 
-fn fail_every_add<P: Attach + Copy>(plugin: P, config: &Value, fault: Fault) -> usize {
-    let call = TestCall::new(config.clone());
-    let leases_before = leases(config);
+/// As [`assert_add_is_all_or_nothing`], for a plugin that adds to what others have made: `others` makes that on a node,
+/// and completes the call with its result.
+///
+/// # Panics
+/// If that is not so.
+pub fn assert_chained_add_is_all_or_nothing<P: Attach + Copy>(
+    plugin: P,
+    config: &Value,
+    others: impl Fn(&MemoryNode, TestCall) -> TestCall,
+) -> usize {
+    let faults = [Fault::Refused(Errno::ENOBUFS), Fault::Refused(Errno::EPERM), Fault::ReplyLost];
+    faults.into_iter().map(|fault| fail_every_add(plugin, config, &others, fault)).sum()
+}
+
+fn fail_every_add<P: Attach + Copy>(
+    plugin: P,
+    config: &Value,
+    others: &dyn Fn(&MemoryNode, TestCall) -> TestCall,
+    fault: Fault,
+) -> usize {
     for n in 0.. {
         let node = MemoryNode::new();
         let plugin = Kit::with_kernels(plugin, &node);
+        let call = others(&node, TestCall::new(config.clone()));
+        let leases_before = leases(config);
         let before = node.snapshot();
         node.fail_at(n, fault);
         let outcome = plugin.add(&call.request());

@@ -27,7 +27,9 @@
 mod faults;
 mod node;
 
-pub use faults::{assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next};
+pub use faults::{
+    assert_add_is_all_or_nothing, assert_chained_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
+};
 pub use node::{Captured, Node};
 
 use std::collections::HashMap;

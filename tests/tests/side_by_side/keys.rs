@@ -24,7 +24,7 @@ fn bridge(keys: Value) -> Case {
     with("bridge", V4, keys)
 }
 
-fn all_same(cases: impl IntoIterator<Item = Case>) {
+pub(crate) fn all_same(cases: impl IntoIterator<Item = Case>) {
     let failures: Vec<_> = cases.into_iter().filter_map(|case| same(&case).err()).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) plugin: &'static str,
     pub(crate) config: Value,
     pub(crate) args: String,
+    /// The configuration of the plugin before it in a list.
+    pub(crate) behind: Option<Value>,
     /// What is different in this case: the beginning of a path, and why.
     pub(crate) except: Option<(&'static str, &'static str)>,
 }
@@ -27,6 +29,15 @@ impl Case {
     /// Says that what is at a path is meant to be different, and why.
     pub(crate) fn except(self, path: &'static str, why: &'static str) -> Self {
         Self { except: Some((path, why)), ..self }
+    }
+
+    /// Puts a bridge before the plugin in a list.
+    pub(crate) fn behind_a_bridge(self) -> Self {
+        let mut bridge = json!({"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}});
+        for key in ["cniVersion", "name"] {
+            bridge[key] = self.config(None)[key].clone();
+        }
+        Self { behind: Some(bridge), ..self }
     }
 
     /// The configuration as a runtime would send it.
@@ -85,8 +96,21 @@ impl Side {
         case: &Case,
         previous: Option<&Value>,
     ) -> Outcome {
-        let config = case.config(previous);
-        self.node.call(plugins, command, case.plugin, &config).on(&self.pod).args(&case.args).run()
+        let call = |plugin: &str, config: &Value| {
+            self.node.call(plugins, command, plugin, config).on(&self.pod).args(&case.args).run()
+        };
+        let Some(first) = &case.behind else { return call(case.plugin, &case.config(previous)) };
+        let plugin = first["type"].as_str().unwrap();
+        match command {
+            "ADD" => call(case.plugin, &case.config(Some(&call(plugin, first).result()))),
+            "DEL" => {
+                let outcome = call(case.plugin, &case.config(previous));
+                let mut first = first.clone();
+                first["prevResult"] = previous.cloned().unwrap_or_default();
+                if outcome.status.success() { call(plugin, &first) } else { outcome }
+            }
+            _ => call(case.plugin, &case.config(previous)),
+        }
     }
 
     fn scene(&self, case: &Case, said: &Value) -> Scene {

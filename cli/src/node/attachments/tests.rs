@@ -155,6 +155,16 @@ fn interfaces_of_others_are_no_attachments() {
 }
 
 #[test]
+fn what_an_attachments_traffic_waits_in_is_no_attachment() {
+    let mut lab = Lab::new();
+    lab.make(|plan, owner| {
+        let ifb = Link { mark: Some(owner.mark()), ..Link::new(name("bwp0"), LinkKind::Ifb) };
+        plan.own(Place::Host, Resource::Link(ifb));
+    });
+    assert_eq!(lab.only().host_interface.unwrap(), lab.owner.host_interface().as_str());
+}
+
+#[test]
 fn what_is_down_is_told() {
     let mut lab = Lab::new();
     lab.unmake(Place::Container, Resource::LinkUp(name("eth0")));

@@ -1,10 +1,11 @@
-//! Messages about what not every kernel has, byte by byte as iproute2 6.1 sends them (`strace -e write`), apart from
-//! the NUL behind a kind, which iproute2 leaves out and the kernel takes either way.
+//! Messages about what not every kernel has, or that are written by number, byte by byte as iproute2 6.1 sends them
+//! (`strace -e write`), apart from the NUL behind a kind, which `ip` leaves out, and the flag that says that an attribute
+//! is nested (`NLA_F_NESTED`), which `tc` leaves out; the kernel takes either way.
 
 use crate::linux::netlink::Datagram;
-use crate::linux::rtnetlink::{link, port};
+use crate::linux::rtnetlink::{link, port, tc};
 use crate::name::LinkName;
-use crate::resource::{Link, LinkKind, Port, PortVlan};
+use crate::resource::{Discipline, Link, LinkKind, Port, PortVlan, TokenBucket};
 
 fn sent(write: impl FnOnce(&mut Datagram)) -> Vec<u8> {
     let mut datagram = Datagram::default();
@@ -99,5 +100,71 @@ fn a_dummy_as_ip_link_add_does() {
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         0x0b, 0, 3, 0, b'd', b'u', b'm', b'm', b'y', b'0', 0, 0, 0x10, 0, 0x12, 0,
         0x0a, 0, 1, 0, b'd', b'u', b'm', b'm', b'y', 0, 0, 0,
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn an_ifb_as_ip_link_add_does() {
+    assert_eq!(created("ifb0", LinkKind::Ifb), [
+        0x38, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        9, 0, 3, 0, b'i', b'f', b'b', b'0', 0, 0, 0, 0, 0x0c, 0, 0x12, 0,
+        8, 0, 1, 0, b'i', b'f', b'b', 0,
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn ingress_as_tc_qdisc_add_does() {
+    assert_eq!(sent(|d| tc::create(d, 3, &Discipline::Ingress)), [
+        0x30, 0, 0, 0, 0x24, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWQDISC, CREATE | EXCL
+        0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xff, 0xff, 0xff, 0, 0, 0, 0, // ffff:, parent ffff:fff1
+        0x0c, 0, 1, 0, b'i', b'n', b'g', b'r', b'e', b's', b's', 0,
+    ]);
+}
+
+/// `tc` sends a table of times and the burst in bytes besides, so that the kernel remembers the burst a little
+/// differently; these are the bytes of the CNI plugin `bandwidth` 1.1.1 for 10 Mbit/s and 80000 bits.
+#[test]
+#[rustfmt::skip]
+fn a_token_bucket_as_the_references_bandwidth_does() {
+    let bucket = TokenBucket { rate: 1_250_000, burst: 10_000, limit: 41_250 };
+    assert_eq!(sent(|d| tc::create(d, 3, &Discipline::TokenBucket(bucket))), [
+        0x58, 0, 0, 0, 0x24, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, // 1:, root
+        8, 0, 1, 0, b't', b'b', b'f', 0, 0x2c, 0, 2, 0x80, 0x28, 0, 1, 0, // kind, options, TCA_TBF_PARMS
+        0, 0, 0, 0, 0, 0, 0, 0, 0xd0, 0x12, 0x13, 0, // rate
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // no peak rate
+        0x22, 0xa1, 0, 0, 0x48, 0xe8, 1, 0, 0, 0, 0, 0, // limit, 125000 ticks
+    ]);
+}
+
+#[test]
+fn a_rate_past_32_bits_goes_as_the_references_bandwidth_sends_it() {
+    let bucket = TokenBucket { rate: 5_000_000_000, burst: 10_000_000, limit: 135_000_000 };
+    let bytes = sent(|d| tc::create(d, 3, &Discipline::TokenBucket(bucket)));
+    #[rustfmt::skip]
+    assert_eq!(bytes[44..], [
+        0x38, 0, 2, 0x80, 0x28, 0, 1, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // the reference has the lower 32 bits, which are not looked at
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0xc0, 0xef, 0x0b, 8, 0x12, 0x7a, 0, 0, 0, 0, 0, 0,
+        0x0c, 0, 4, 0, 0, 0xf2, 5, 0x2a, 1, 0, 0, 0, // TCA_TBF_RATE64
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_redirection_as_tc_filter_add_does() {
+    assert_eq!(sent(|d| tc::redirect(d, 3, 4)), [
+        0x8c, 0, 0, 0, 0x2c, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWTFILTER
+        0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 3, 1, 0, // parent ffff:, all protocols, priority 1
+        8, 0, 1, 0, b'u', b'3', b'2', 0, 0x60, 0, 2, 0x80,
+        0x38, 0, 7, 0x80, 0x34, 0, 1, 0x80, // TCA_U32_ACT, the first action
+        0x0b, 0, 1, 0, b'm', b'i', b'r', b'r', b'e', b'd', 0, 0, 0x24, 0, 2, 0x80, 0x20, 0, 2, 0, // TCA_MIRRED_PARMS
+        0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, // stolen, to index 4
+        0x24, 0, 5, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // TCA_U32_SEL: terminal, one key
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ]);
 }

@@ -66,7 +66,7 @@ pub(in crate::linux) fn create(datagram: &mut Datagram, creation: &Creation<'_>)
         LinkKind::Bridge { vlan_filtering: true } => {
             info.push(LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])));
         }
-        LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy => {}
+        LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy | LinkKind::Ifb => {}
     }
     attributes.push(LinkAttribute::LinkInfo(info));
     let mut message = message(0, attributes);

@@ -389,7 +389,11 @@ fn check_bandwidth(findings: &mut Findings<'_>, kind: &At<'_>, at: &At<'_>) {
         let (given, missing) = match (number(rate) > 0, number(burst) > 0) {
             (true, false) => (rate, burst),
             (false, true) => (burst, rate),
-            _ => continue,
+            (true, true) => {
+                check_limit(findings, at, rate, burst);
+                continue;
+            }
+            (false, false) => continue,
         };
         if let Some(key) = at.key(given) {
             findings.error(&key, format!("{given} needs {missing} beside it"));
@@ -397,6 +401,25 @@ fn check_bandwidth(findings: &mut Findings<'_>, kind: &At<'_>, at: &At<'_>) {
     }
     if number("ingressRate") == 0 && number("egressRate") == 0 {
         asks_for(findings, kind, at, Capability::Bandwidth);
+    }
+}
+
+/// A frame of Ethernet's usual size (`ETH_FRAME_LEN`), in bits.
+const FRAME: i64 = 1514 * 8;
+
+/// Numbers that `bandwidth` refuses, or that leave nothing to a container.
+fn check_limit(findings: &mut Findings<'_>, at: &At<'_>, rate: &str, burst: &str) {
+    let number = |name: &str| at.node.get(name).and_then(Node::as_integer).unwrap_or(0);
+    if let Some(key) = at.key(rate).filter(|_| number(rate) < 8) {
+        findings.error(&key, format!("{rate} is in bits per second: this is less than a byte"));
+    }
+    let Some(key) = at.key(burst) else { return };
+    if number(burst) / 8 >= i64::from(u32::MAX) {
+        findings.error(&key, format!("{burst} must be less than 4 GiB, and is in bits"));
+    } else if number(burst) < FRAME {
+        let text =
+            format!("{burst} is in bits: no packet of 1500 bytes gets through, for it takes {FRAME} of them");
+        findings.warning(&key, text);
     }
 }
 

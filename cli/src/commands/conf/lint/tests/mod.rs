@@ -419,6 +419,14 @@ fn plugins_that_cannot_work() {
         "needs ingressBurst",
         "",
     );
+    for (egress, severity, word) in [
+        (r#""egressRate": 1000, «"egressBurst"»: 1000"#, Warning, "no packet of 1500 bytes gets through"),
+        (r#"«"egressRate"»: 7, "egressBurst": 80000"#, Error, "less than a byte"),
+        (r#""egressRate": 1000, «"egressBurst"»: 34359738360"#, Error, "less than 4 GiB"),
+    ] {
+        let key = if egress.starts_with('«') { "plugins[1].egressRate" } else { "plugins[1].egressBurst" };
+        finds(&after_a_bridge(&format!(r#"{{"type": "bandwidth", {egress}}}"#)), severity, key, word, "");
+    }
     finds(
         &after_a_bridge(r#"{"type": "tuning", "sysctl": {«"kernel.msgmax"»: "1"}}"#),
         Error,
