@@ -308,6 +308,7 @@ fn is_unused(kernel: &mut dyn Kernel, place: Place, resource: &Resource, ends: &
     let others = || links.iter().filter(|link| !ends.contains(&(place, link.name.clone())));
     let holder = match resource {
         Resource::Link(link) => Some(link.name.as_str()),
+        Resource::Isolation(isolation) => Some(isolation.bridge.as_str()),
         resource => resource.carrier(),
     };
     let holder = links.iter().find(|link| Some(link.name.as_str()) == holder);

@@ -22,6 +22,8 @@ pub enum Entry {
     PortMapping(PortMapping),
     /// A bridge port from which only one source MAC address is let through.
     SpoofCheck(SpoofCheck),
+    /// An address whose packets pass the host's own packet filter.
+    Forwarded(Forwarded),
 }
 
 /// What an entry is found by; at most one entry has each.
@@ -34,6 +36,8 @@ pub enum EntryKey {
     PortMapping(HostPort),
     /// The bridge port that is checked.
     SpoofCheck(LinkName),
+    /// The address whose packets pass.
+    Forwarded(IpAddr),
 }
 
 /// What an entry is.
@@ -46,11 +50,14 @@ pub enum EntryKind {
     PortMapping,
     /// [`Entry::SpoofCheck`].
     SpoofCheck,
+    /// [`Entry::Forwarded`].
+    Forwarded,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::Masquerade, Self::PortMapping, Self::SpoofCheck];
+    pub const ALL: &'static [Self] =
+        &[Self::Masquerade, Self::PortMapping, Self::SpoofCheck, Self::Forwarded];
 }
 
 /// Source NAT for packets of one address to anywhere but its own subnet and multicast.
@@ -77,6 +84,18 @@ pub struct SpoofCheck {
     pub mark: Mark,
 }
 
+/// Lets pass what an address sends, and what answers it, where the host's own packet filter has a
+/// [`ForwardJump`](crate::ForwardJump).
+///
+/// An element of a set in cnikit's own nf_tables table: two lookups per forwarded packet, however many there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The address; at most one entry each.
+    pub address: IpAddr,
+    /// Who owns it.
+    pub mark: Mark,
+}
+
 impl Entry {
     /// What it is found by.
     pub fn key(&self) -> EntryKey {
@@ -84,6 +103,7 @@ impl Entry {
             Self::Masquerade(masquerade) => EntryKey::Masquerade(masquerade.source),
             Self::PortMapping(mapping) => EntryKey::PortMapping(mapping.port),
             Self::SpoofCheck(check) => EntryKey::SpoofCheck(check.port.clone()),
+            Self::Forwarded(forwarded) => EntryKey::Forwarded(forwarded.address),
         }
     }
 
@@ -93,6 +113,7 @@ impl Entry {
             Self::Masquerade(masquerade) => &masquerade.mark,
             Self::PortMapping(mapping) => &mapping.mark,
             Self::SpoofCheck(check) => &check.mark,
+            Self::Forwarded(forwarded) => &forwarded.mark,
         }
     }
 
@@ -102,6 +123,7 @@ impl Entry {
             Self::Masquerade(masquerade) => vec![("subnet", masquerade.within.trunc().to_string())],
             Self::PortMapping(mapping) => mapping.properties(),
             Self::SpoofCheck(check) => vec![("MAC address", check.mac.to_string())],
+            Self::Forwarded(_) => Vec::new(),
         }
     }
 
@@ -138,6 +160,7 @@ impl EntryKey {
             Self::Masquerade(_) => EntryKind::Masquerade,
             Self::PortMapping(_) => EntryKind::PortMapping,
             Self::SpoofCheck(_) => EntryKind::SpoofCheck,
+            Self::Forwarded(_) => EntryKind::Forwarded,
         }
     }
 }
@@ -160,6 +183,12 @@ impl From<SpoofCheck> for Resource {
     }
 }
 
+impl From<Forwarded> for Resource {
+    fn from(forwarded: Forwarded) -> Self {
+        Self::Entry(Entry::Forwarded(forwarded))
+    }
+}
+
 /// As errors name it: `masquerade of 10.22.0.5`.
 impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,6 +196,7 @@ impl fmt::Display for EntryKey {
             Self::Masquerade(source) => write!(f, "masquerade of {source}"),
             Self::PortMapping(port) => write!(f, "mapping of {port}"),
             Self::SpoofCheck(port) => write!(f, "spoof check of port \"{port}\""),
+            Self::Forwarded(address) => write!(f, "forwarding of {address}"),
         }
     }
 }
@@ -185,6 +215,7 @@ impl fmt::Display for EntryKind {
             Self::Masquerade => "masquerades",
             Self::PortMapping => "port mappings",
             Self::SpoofCheck => "spoof checks",
+            Self::Forwarded => "forwarded addresses",
         })
     }
 }

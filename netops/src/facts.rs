@@ -234,7 +234,14 @@ impl Facts {
                 let answer = self.answers.get(&(place, Query::Foreign(wanted.clone())));
                 (answer == Some(&Answer::Foreign(true))).then(Vec::new)
             }
+            Resource::Isolation(wanted) => self.presence(place, Query::Isolation(wanted.clone())),
+            Resource::ForwardJump(wanted) => self.presence(place, Query::ForwardJump(wanted.clone())),
         }
+    }
+
+    /// What is there or not, and has no properties.
+    fn presence(&self, place: Place, query: Query) -> Option<Vec<(&'static str, String, String)>> {
+        matches!(self.answers.get(&(place, query)), Some(Answer::Present(true))).then(Vec::new)
     }
 
     /// The name of the bridge that an interface is a port of, as far as it is the wanted one or none.
@@ -288,6 +295,8 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::Redirect(redirect) => vec![Query::Redirects(redirect.from.clone())],
         Resource::Entry(entry) => vec![Query::Entry(entry.key())],
         Resource::Foreign(rules) => vec![Query::Foreign(rules.clone())],
+        Resource::Isolation(isolation) => vec![Query::Isolation(isolation.clone())],
+        Resource::ForwardJump(jump) => vec![Query::ForwardJump(jump.clone())],
     }
 }
 

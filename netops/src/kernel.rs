@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::foreign::{ForeignChain, ForeignRules};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Address, Port, Qdisc, Redirect, Resource, Route};
+use crate::resource::{Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
 pub trait Kernel {
@@ -36,10 +36,10 @@ pub trait Kernel {
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
-    /// [`Resource::Settled`] and [`Resource::Sysctl`] have no opposite and are left. A [`Resource::Entry`] is removed only
-    /// if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). With one
-    /// [`Resource::Redirect`] of an interface go all of them. Where no container's namespace was given, all that was in it
-    /// is gone.
+    /// [`Resource::Settled`], [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and are left. A
+    /// [`Resource::Entry`] is removed only if its mark is the same: an address may have found a new owner since
+    /// ([`Removed::Before`]). With one [`Resource::Redirect`] of an interface go all of them. Where no container's namespace
+    /// was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):
@@ -103,6 +103,10 @@ pub enum Query {
     Foreign(ForeignRules),
     /// The comments of a chain's rules, whoever made it. Answer: [`Answer::Comments`].
     Comments(ForeignChain),
+    /// Whether a bridge is isolated. Answer: [`Answer::Present`].
+    Isolation(Isolation),
+    /// Whether there is a way through the host's own packet filter. Answer: [`Answer::Present`].
+    ForwardJump(ForwardJump),
 }
 
 /// What is asked for, as errors name it: `interface "eth0"`, `addresses of "eth0"`.
@@ -123,6 +127,8 @@ impl fmt::Display for Query {
             Self::Entries(kind) => kind.fmt(f),
             Self::Foreign(rules) => rules.fmt(f),
             Self::Comments(chain) => write!(f, "comments in chain {chain}"),
+            Self::Isolation(isolation) => isolation.fmt(f),
+            Self::ForwardJump(jump) => jump.fmt(f),
         }
     }
 }
@@ -151,6 +157,8 @@ pub enum Answer {
     Foreign(bool),
     /// Comments of rules; none if there is no such chain.
     Comments(Vec<String>),
+    /// Whether it is there.
+    Present(bool),
 }
 
 /// An interface as the kernel shows it.

@@ -27,7 +27,7 @@ mod ruleset;
 mod script;
 
 pub use engine::{Applied, ApplyError};
-pub use entry::{Entry, EntryKey, EntryKind, Masquerade, SpoofCheck};
+pub use entry::{Entry, EntryKey, EntryKind, Forwarded, Masquerade, SpoofCheck};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
 pub use foreign::{Family, ForeignChain, ForeignRules, WhichRules};
@@ -38,13 +38,13 @@ pub use linux::read_as_answers;
 pub use linux::{LinuxKernel, Namespace, PacketSocket};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
-pub use name::{Invalid, LinkName, MacAddr, Mark, SysctlKey};
+pub use name::{ChainName, Invalid, LinkName, MacAddr, Mark, SysctlKey};
 pub use place::Place;
 pub use plan::{Ownership, Plan, Step};
 pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
-    Address, Discipline, Link, LinkKind, OtherAddresses, Port, PortVlan, Qdisc, Redirect, Resource, Route,
-    Sysctl, TokenBucket, VethPeer,
+    Address, Discipline, ForwardJump, IpVersion, Isolation, Link, LinkKind, Neighbours, OtherAddresses, Port,
+    PortVlan, Qdisc, Redirect, Resource, Route, Sysctl, TokenBucket, VethPeer,
 };
 pub use script::{Command, Script};
 

@@ -1,4 +1,4 @@
-//! Names and numbers that cannot be held wrong: link names, MAC addresses, sysctl keys, marks.
+//! Names and numbers that cannot be held wrong: link names, MAC addresses, sysctl keys, marks, names of `iptables`' chains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -234,6 +234,52 @@ impl fmt::Display for Mark {
     }
 }
 
+/// The name of a chain that rules of `iptables` can jump to, as its command line takes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainName(String);
+
+impl ChainName {
+    /// Longest name in bytes (`XT_EXTENSION_MAXNAMELEN` less the terminating NUL, `linux/netfilter/x_tables.h`).
+    pub const MAX: usize = 28;
+
+    /// What a rule can jump to without there being a chain of that name, and the chains that packets begin in.
+    const TAKEN: [&str; 9] =
+        ["ACCEPT", "DROP", "RETURN", "QUEUE", "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// [`Invalid`] for an empty or over-long name, for anything but printable ASCII without blanks, for one that begins like
+    /// an option or a negation, and for one that `iptables` knows already.
+    pub fn new(name: &str) -> Result<Self, Invalid> {
+        let reason = if name.is_empty() {
+            "must not be empty"
+        } else if name.len() > Self::MAX {
+            "must be at most 28 bytes long"
+        } else if !name.bytes().all(|b| b.is_ascii_graphic()) {
+            "must be printable ASCII without blanks"
+        } else if name.starts_with(['-', '!']) {
+            "must not begin with '-' or '!'"
+        } else if Self::TAKEN.contains(&name) {
+            "is a built-in chain or target of iptables"
+        } else {
+            return Ok(Self(name.to_owned()));
+        };
+        Err(Invalid::new("iptables chain", name, reason))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +309,17 @@ mod tests {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad:?}");
         }
         assert!(!"01:00:5e:00:00:01".parse::<MacAddr>().unwrap().is_unicast());
+    }
+
+    #[test]
+    fn chain_names_are_what_iptables_takes() {
+        for good in ["CNI-ADMIN", "a", "0123456789012345678901234567", "x!", "a\"b"] {
+            assert!(ChainName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-A", "!x", "a b", "a\n", "é", "ACCEPT", "FORWARD", "01234567890123456789012345678"]
+        {
+            assert!(ChainName::new(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

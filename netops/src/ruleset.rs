@@ -20,6 +20,38 @@ pub(crate) const CHECKED: &str = "checked";
 /// The set of ports and the source MAC addresses that they may use.
 pub(crate) const ALLOWED: &str = "allowed";
 
+/// The set of IPv4 addresses whose packets pass the host's own packet filter.
+pub(crate) const PODS4: &str = "pods4";
+/// The set of IPv6 addresses whose packets pass the host's own packet filter.
+pub(crate) const PODS6: &str = "pods6";
+/// The base chain, before the host's own packet filter, that puts [`PASS`] on packets of those addresses.
+pub(crate) const FORWARD: &str = "forward";
+/// The base chain, behind it, that takes [`PASS`] off again.
+pub(crate) const FORWARDED: &str = "forwarded";
+/// The bit of a packet's mark that says that it may pass. It is set between two chains only, so that it is in nobody's way:
+/// not those of kube-proxy (0x4000, 0x8000), portmap (0x2000), Cilium (0x0f00), Calico (0xffff0000), Tailscale (0x00ff0000),
+/// which mean something to others, at other times.
+pub(crate) const PASS: u32 = 0x1000;
+/// The base chain that looks up pairs of bridges.
+pub(crate) const ISOLATION: &str = "isolation";
+/// The set of bridges that are isolated from one another.
+pub(crate) const CLOSED: &str = "closed";
+/// The set of pairs of a bridge and itself that are let pass nevertheless.
+pub(crate) const WITHIN_BRIDGE: &str = "within";
+/// The set of pairs of a bridge and itself that are not let pass at all.
+pub(crate) const ISOLATED: &str = "isolated";
+
+/// Where `iptables` keeps its rules about forwarded packets.
+pub(crate) const FILTER: &str = "filter";
+/// The chain in it that they all go through.
+pub(crate) const HOST_FORWARD: &str = "FORWARD";
+/// The chain of all CNI plugins in it, the reference's and ours.
+pub(crate) const CNI_FORWARD: &str = "CNI-FORWARD";
+/// What the jump to that is commented with: the reference finds it by this, and we find the reference's.
+pub(crate) const CNI_FORWARD_COMMENT: &str = "CNI firewall plugin rules";
+/// What the jump to the administrator's chain is commented with.
+pub(crate) const ADMIN_COMMENT: &str = "CNI firewall plugin admin overrides";
+
 /// What a subnet's chain is called in front of the subnet.
 const WITHIN: &str = "within-";
 

@@ -120,7 +120,12 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             // Made by other means.
-            Resource::Settled(_) | Resource::Sysctl(_) | Resource::Entry(_) | Resource::Foreign(_) => Ok(()),
+            Resource::Settled(_)
+            | Resource::Sysctl(_)
+            | Resource::Entry(_)
+            | Resource::Foreign(_)
+            | Resource::Isolation(_)
+            | Resource::ForwardJump(_) => Ok(()),
         }
     }
 

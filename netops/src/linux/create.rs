@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::netlink::Refusal;
 use super::rtnetlink::address::Detection;
-use super::{LinuxKernel, foreign, nft, read, refused, sysctl};
+use super::{LinuxKernel, foreign, forward_jump, nft, read, refused, sysctl};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::LinkName;
@@ -26,6 +26,7 @@ pub(super) fn create(
             Some(Means::Patience) => wait(kernel, place, run),
             Some(Means::Nftables) => nft::create(kernel, place, run),
             Some(Means::Netfilter) => vec![Err(foreign::is_not_made(place, run))],
+            Some(Means::Ruleset) => set_up(kernel, place, run),
             None => Vec::new(),
         });
         if outcomes.iter().any(Result::is_err) {
@@ -41,6 +42,8 @@ pub(super) enum Means {
     Rtnetlink,
     Nftables,
     Netfilter,
+    /// What is set up once and for all: each by transactions of its own.
+    Ruleset,
     File,
     Patience,
 }
@@ -52,6 +55,7 @@ impl Means {
             Resource::Settled(_) => Self::Patience,
             Resource::Entry(_) => Self::Nftables,
             Resource::Foreign(_) => Self::Netfilter,
+            Resource::Isolation(_) | Resource::ForwardJump(_) => Self::Ruleset,
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::Promiscuous(_)
@@ -86,6 +90,24 @@ pub(super) fn write_sysctls(
         outcomes
     };
     kernel.side(place).and_then(|side| side.within(write_all)).unwrap_or_else(|error| vec![Err(error)])
+}
+
+/// Sets up rules that are not of single attachments, up to the first failure.
+fn set_up(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Created, Error>> {
+    let mut outcomes = Vec::with_capacity(run.len());
+    for resource in run {
+        let outcome = match resource {
+            Resource::Isolation(isolation) => nft::isolation::create(kernel, place, isolation),
+            Resource::ForwardJump(jump) => forward_jump::create(kernel, place, jump),
+            _ => continue,
+        };
+        let failed = outcome.is_err();
+        outcomes.push(outcome);
+        if failed {
+            break;
+        }
+    }
+    outcomes
 }
 
 /// Duplicate address detection takes a second and a bit, longer if it is told to repeat its question.

@@ -10,7 +10,7 @@ use super::answers::read_as_answers;
 use super::netlink::{Datagram, attributes, messages};
 use super::nft::hostile as nft;
 use super::rtnetlink::{address, link, port, route, tc};
-use crate::entry::{Masquerade, SpoofCheck};
+use crate::entry::{Forwarded, Masquerade, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::resource::{Address, Discipline, Link, LinkKind, Port, PortVlan, Route, TokenBucket, VethPeer};
 
@@ -48,7 +48,8 @@ fn genuine() -> Vec<u8> {
     let source = IpAddr::from([10, 22, 0, 5]);
     bytes.extend(nft::genuine(&[
         Masquerade { source, within: "10.22.0.0/16".parse().unwrap(), mark: mark.clone() }.into(),
-        SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark }.into(),
+        SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark: mark.clone() }.into(),
+        Forwarded { address: source, mark }.into(),
     ]));
     bytes
 }

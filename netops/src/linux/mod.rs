@@ -5,8 +5,9 @@
 //!      │
 //!      ├── Side × 2      the host's and the container's: sockets, opened when first needed, and indices of links
 //!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
-//!      ├── nft/          masquerades, spoof checks ──────┐
+//!      ├── nft/          masquerades, spoof checks, … ───┐
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
+//!      ├── forward_jump.rs  a way through those ── nft/ ─┤
 //!      └── rtnetlink/    links, addresses, routes, tc ───┴── netlink/   messages and the socket
 //!
 //! packet.rs: a socket for whole frames, which stands apart
@@ -19,6 +20,7 @@ mod batch;
 mod create;
 mod detached;
 mod foreign;
+mod forward_jump;
 #[cfg(test)]
 mod hostile;
 mod lock;

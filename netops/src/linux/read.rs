@@ -9,7 +9,7 @@ use netlink_packet_route::AddressFamily;
 use super::netlink::{Datagram, Refusal};
 use super::rtnetlink::address::Detection;
 use super::rtnetlink::{address, link, port, route, tc};
-use super::{Known, LinuxKernel, refused, sysctl};
+use super::{Known, LinuxKernel, forward_jump, refused, sysctl};
 use super::{foreign, nft};
 use crate::entry::EntryKey;
 use crate::error::{Errno, Error, Operation};
@@ -61,6 +61,10 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             Query::Entries(kind) => Answer::Entries(nft::all(kernel, place, *kind)?),
             Query::Foreign(rules) => Answer::Foreign(foreign::is_in_force(kernel, place, rules)?),
             Query::Comments(chain) => Answer::Comments(foreign::comments(kernel, place, chain)?),
+            Query::Isolation(isolation) => {
+                Answer::Present(nft::isolation::look(kernel, place, isolation, Operation::Read)?)
+            }
+            Query::ForwardJump(jump) => Answer::Present(forward_jump::look(kernel, place, jump)?),
         });
     }
     Ok(answers)
@@ -175,7 +179,9 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Entry(_)
         | Query::Entries(_)
         | Query::Foreign(_)
-        | Query::Comments(_) => None,
+        | Query::Comments(_)
+        | Query::Isolation(_)
+        | Query::ForwardJump(_) => None,
     }
 }
 

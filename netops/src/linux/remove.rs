@@ -27,11 +27,21 @@ pub(super) fn remove(
             Some((Means::Rtnetlink, false)) => by_rtnetlink(kernel, place, run),
             Some((Means::Nftables, _)) => nft::remove(kernel, place, run),
             Some((Means::Netfilter, _)) => foreign::remove(kernel, place, run),
+            Some((Means::Ruleset, _)) => take_down(kernel, place, run),
             // These have no opposite.
             Some((Means::File | Means::Patience, _)) | None => vec![Ok(Removed::Before); run.len()],
         });
     }
     outcomes
+}
+
+/// Takes down what can be taken down of what was set up.
+fn take_down(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
+    let mut remove = |resource: &&Resource| match resource {
+        Resource::Isolation(isolation) => nft::isolation::remove(kernel, place, isolation),
+        _ => Ok(Removed::Before),
+    };
+    run.iter().map(&mut remove).collect()
 }
 
 /// Removes links: by a process of its own, if that is wanted and as far as it works, else by this one, which then
@@ -126,13 +136,15 @@ fn write_request(
             Some(index) => tc::delete_redirects(datagram, index),
             None => return Ok(None),
         },
-        // These have no opposite.
+        // These have no opposite, or go by other means.
         Resource::FixedMac(_)
         | Resource::Port(_)
         | Resource::Settled(_)
         | Resource::Sysctl(_)
         | Resource::Entry(_)
-        | Resource::Foreign(_) => {
+        | Resource::Foreign(_)
+        | Resource::Isolation(_)
+        | Resource::ForwardJump(_) => {
             return Ok(None);
         }
     }

@@ -156,7 +156,9 @@ impl Machine {
         place: Place,
         resource: &Resource,
     ) -> Result<Created, Problem> {
-        if matches!(resource, Resource::Entry(_)) && !self.has(Feature::NfTables) {
+        let needs_tables =
+            matches!(resource, Resource::Entry(_) | Resource::Isolation(_) | Resource::ForwardJump(_));
+        if needs_tables && !self.has(Feature::NfTables) {
             return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
         }
         let has_vlans = self.has(Feature::VlanFiltering);
@@ -194,6 +196,8 @@ impl Machine {
             }
             Resource::Entry(wanted) => insert_new(&mut namespace.entries, wanted.key(), wanted.kept()),
             Resource::Foreign(_) => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
+            Resource::Isolation(wanted) => Ok(set(&mut namespace.isolations, wanted)),
+            Resource::ForwardJump(wanted) => Ok(set(&mut namespace.jumps, wanted)),
         }?;
         links::settle(self);
         Ok(created)
@@ -234,7 +238,12 @@ impl Machine {
                 own && namespace.entries.remove(&entry.key()).is_some()
             }
             Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
-            Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => false,
+            Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
+            Resource::FixedMac(_)
+            | Resource::Port(_)
+            | Resource::Settled(_)
+            | Resource::Sysctl(_)
+            | Resource::ForwardJump(_) => false,
         };
         links::settle(self);
         Ok(if was_there { Removed::Now } else { Removed::Before })
@@ -276,8 +285,15 @@ impl Machine {
                 let there = namespace.foreign.iter().filter(|(rules, _)| rules.sites().contains(chain));
                 Answer::Comments(there.map(|(_, comment)| comment.clone()).collect())
             }
+            Query::Isolation(isolation) => Answer::Present(namespace.isolations.contains(isolation)),
+            Query::ForwardJump(jump) => Answer::Present(namespace.jumps.contains(jump)),
         })
     }
+}
+
+/// Makes sure that a set has something.
+fn set<T: Ord + Clone>(set: &mut BTreeSet<T>, value: &T) -> Created {
+    if set.insert(value.clone()) { Created::New } else { Created::Kept }
 }
 
 /// Adds an element to a map of cnikit's.

@@ -1,13 +1,13 @@
 //! One network namespace: what it holds, and how to find things in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::{Entry, EntryKey};
 use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{LinkKind, Port};
+use crate::resource::{ForwardJump, Isolation, LinkKind, Port};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
@@ -30,6 +30,10 @@ pub(super) struct Namespace {
     pub(super) entries: BTreeMap<EntryKey, Entry>,
     /// Netfilter rules of other programs', and their comments.
     pub(super) foreign: BTreeMap<ForeignRules, String>,
+    /// Bridges that are isolated.
+    pub(super) isolations: BTreeSet<Isolation>,
+    /// Ways through the host's own packet filter.
+    pub(super) jumps: BTreeSet<ForwardJump>,
 }
 
 /// A link.
@@ -83,6 +87,8 @@ impl Namespace {
             sysctls: sysctls::at_birth(ipv6),
             entries: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            isolations: BTreeSet::new(),
+            jumps: BTreeSet::new(),
         };
         namespace.insert(Interface {
             mac: MacAddr::new([0; 6]),

@@ -10,7 +10,8 @@ use super::{links, shaping, sysctls};
 /// Everything on a machine at one time, a line for each thing: what `==` compares and what an assertion prints.
 ///
 /// The order in which things came to be is not in it, nor are interface indices: what is made again is the same. Nor is
-/// what Linux leaves behind whatever one does: 127.0.0.1/8 on a loopback interface that is down again.
+/// what is left behind whatever one does: 127.0.0.1/8 on a loopback interface that is down again, tables and chains, and
+/// the way through the host's own packet filter.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     lines: Vec<String>,
@@ -121,6 +122,7 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
         lines.push(format!("{entry}{properties} # {}", entry.mark()));
     }
     lines.extend(namespace.foreign.iter().map(|(rules, comment)| format!("{rules} # {comment}")));
+    lines.extend(namespace.isolations.iter().map(ToString::to_string));
     lines
 }
 

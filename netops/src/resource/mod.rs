@@ -1,5 +1,6 @@
 //! What can exist in a network namespace, as values.
 
+mod forwarding;
 mod link;
 mod route;
 mod shaping;
@@ -12,6 +13,7 @@ use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::name::LinkName;
 
+pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
 pub use route::{Address, OtherAddresses, Route};
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
@@ -51,13 +53,19 @@ pub enum Resource {
     Entry(Entry),
     /// Netfilter rules of another program's, which can be looked for and removed. Making them is `EOPNOTSUPP`.
     Foreign(ForeignRules),
+    /// A bridge's isolation from other bridges.
+    Isolation(Isolation),
+    /// A way through the host's own packet filter.
+    ForwardJump(ForwardJump),
 }
 
 impl Resource {
     /// The interface, if any, whose removal takes this along.
     pub fn carrier(&self) -> Option<&str> {
         match self {
-            Self::Link(_) | Self::Entry(_) | Self::Foreign(_) => None,
+            Self::Link(_) | Self::Entry(_) | Self::Foreign(_) | Self::Isolation(_) | Self::ForwardJump(_) => {
+                None
+            }
             Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
                 Some(link.as_str())
             }
@@ -129,6 +137,8 @@ impl fmt::Display for Resource {
             }
             Self::Entry(entry) => entry.fmt(f),
             Self::Foreign(rules) => rules.fmt(f),
+            Self::Isolation(isolation) => isolation.fmt(f),
+            Self::ForwardJump(jump) => jump.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::entry::Entry;
 use crate::place::Place;
-use crate::resource::{Discipline, LinkKind, Qdisc, Resource};
+use crate::resource::{Discipline, LinkKind, Neighbours, Qdisc, Resource};
 
 /// What making something is for.
 pub(super) fn of(place: Place, resource: &Resource) -> String {
@@ -42,6 +42,15 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         }
         Resource::Entry(entry) => entry_purpose(entry),
         Resource::Foreign(rules) => format!("Another program's {rules}."),
+        Resource::Isolation(isolation) => match isolation.neighbours {
+            Neighbours::Reachable => format!("No other bridge is forwarded to \"{}\".", isolation.bridge),
+            Neighbours::Unreachable => {
+                format!("No bridge is forwarded to \"{}\", itself included.", isolation.bridge)
+            }
+        },
+        Resource::ForwardJump(jump) => {
+            format!("What pods may forward, the host's own packet filter lets pass ({}).", jump.version)
+        }
     }
 }
 
@@ -67,6 +76,10 @@ fn entry_purpose(entry: &Entry) -> String {
             format!("What comes to {} goes to {}.", mapping.port, mapping.to)
         }
         Entry::SpoofCheck(check) => format!("Port \"{}\" may send as {} only.", check.port, check.mac),
+        Entry::Forwarded(forwarded) => format!(
+            "{} may send anywhere, and be answered, whatever the host's own packet filter forbids.",
+            forwarded.address
+        ),
     }
 }
 

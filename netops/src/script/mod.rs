@@ -25,11 +25,12 @@
 //!
 //! As text, a script is one for a POSIX shell, with a comment on each step: `cargo run --example explain`.
 //!
-//! Nothing is looked up: a script starts from a node where nothing exists yet. It needs iproute2, procps' `sysctl` and
-//! nftables.
+//! Nothing is looked up: a script starts from a node where nothing exists yet. It needs iproute2, procps' `sysctl`,
+//! nftables and, for the host's own packet filter, iptables.
 
 mod comment;
 mod foreign;
+mod forwarding;
 mod link;
 mod nft;
 mod port_mapping;
@@ -47,7 +48,8 @@ use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::{Address, Resource, Route, Sysctl};
 
-/// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl` and `nft` for what it is asked for. Its
+/// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl`, `nft` and `iptables` for what it is asked
+/// for. Its
 /// `Display` is a POSIX shell script.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -124,6 +126,8 @@ impl Script {
             Resource::Redirect(redirect) => step.add_redirect(redirect),
             Resource::Entry(entry) => step.add_entry(entry)?,
             Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
+            Resource::Isolation(isolation) => step.isolate(isolation)?,
+            Resource::ForwardJump(jump) => step.make_way(jump),
         }
         self.remember(place, resource);
         Ok(())
@@ -143,7 +147,12 @@ impl Script {
             Resource::Redirect(redirect) => step.remove_redirect(redirect),
             Resource::Entry(entry) => step.remove_entry(entry)?,
             Resource::Foreign(rules) => step.remove_foreign(rules),
-            Resource::FixedMac(_) | Resource::Port(_) | Resource::Settled(_) | Resource::Sysctl(_) => {}
+            Resource::Isolation(isolation) => step.end_isolation(isolation)?,
+            Resource::FixedMac(_)
+            | Resource::Port(_)
+            | Resource::Settled(_)
+            | Resource::Sysctl(_)
+            | Resource::ForwardJump(_) => {}
         }
         Ok(())
     }
@@ -164,6 +173,7 @@ impl Kernel for Script {
             Query::Entry(_) | Query::Entries(_) => Answer::Entries(Vec::new()),
             Query::Foreign(_) => Answer::Foreign(false),
             Query::Comments(_) => Answer::Comments(Vec::new()),
+            Query::Isolation(_) | Query::ForwardJump(_) => Answer::Present(false),
         };
         Ok(queries.iter().map(nothing).collect())
     }

@@ -15,6 +15,7 @@ impl Step<'_> {
             Entry::Masquerade(masquerade) => self.add_masquerade(masquerade),
             Entry::PortMapping(mapping) => self.add_port_mapping(mapping)?,
             Entry::SpoofCheck(check) => self.add_spoof_check(check)?,
+            Entry::Forwarded(forwarded) => self.add_forwarded(forwarded),
         }
         Ok(())
     }
@@ -24,6 +25,7 @@ impl Step<'_> {
             Entry::Masquerade(masquerade) => self.remove_masquerade(masquerade),
             Entry::PortMapping(mapping) => self.remove_port_mapping(mapping),
             Entry::SpoofCheck(check) => self.remove_spoof_check(check)?,
+            Entry::Forwarded(forwarded) => self.remove_forwarded(forwarded),
         }
         Ok(())
     }
@@ -103,8 +105,13 @@ impl Step<'_> {
 
     /// The same, unless the script has it already.
     pub(super) fn nft_once(&mut self, command: String) {
+        self.once("nft", [command]);
+    }
+
+    /// A command of a program that must be brought into the namespace, unless the script has it already.
+    pub(super) fn once<S: Into<String>>(&mut self, program: &str, args: impl IntoIterator<Item = S>) {
         let before = self.script.commands.len();
-        self.nft(command);
+        self.run(program, args);
         let (earlier, new) = self.script.commands.split_at(before);
         let same = |new: &super::Command| {
             earlier.iter().any(|old| (&old.program, &old.args) == (&new.program, &new.args))

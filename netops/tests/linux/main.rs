@@ -5,6 +5,7 @@
 mod addresses;
 mod detached;
 mod foreign;
+mod forwarding;
 mod links;
 mod memory;
 mod namespaces;

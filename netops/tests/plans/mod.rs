@@ -65,6 +65,11 @@ fn add_node(plan: &mut Plan, node: u32) -> LinkName {
     if chosen(node, 11) {
         plan.share(Place::Host, Resource::Address(address(&name, "fd50::1/64")));
     }
+    for (choice, neighbours) in [(12, Neighbours::Reachable), (13, Neighbours::Unreachable)] {
+        if chosen(node, choice) {
+            plan.share(Place::Host, Resource::Isolation(Isolation { bridge: name.clone(), neighbours }));
+        }
+    }
     name
 }
 
@@ -245,6 +250,9 @@ impl Cable {
         ];
         for mapping in mappings {
             plan.own(Place::Host, Resource::from(mapping));
+            for address in [self.v4(10), self.v6()] {
+                plan.own(Place::Host, Resource::from(Forwarded { address, mark: self.mark() }));
+            }
         }
     }
 

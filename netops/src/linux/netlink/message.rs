@@ -195,10 +195,17 @@ pub(in crate::linux) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Messa
 
 /// The attributes in some bytes: type, without the encoding's bits, and value.
 pub(in crate::linux) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    nests(bytes).map(|(kind, _, value)| (kind, value))
+}
+
+/// The attributes in some bytes that were written here: type, whether it holds attributes, and value. (The kernel does not
+/// always say that it does.)
+pub(in crate::linux) fn nests(bytes: &[u8]) -> impl Iterator<Item = (u16, bool, &[u8])> {
     NlasIterator::new(bytes).map_while(|attribute| {
         let attribute = attribute.ok()?;
         let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
-        Some((kind, attribute.into_inner().get(NLA_HEADER_SIZE..length)?))
+        let is_nest = attribute.nested_flag();
+        Some((kind, is_nest, attribute.into_inner().get(NLA_HEADER_SIZE..length)?))
     })
 }
 

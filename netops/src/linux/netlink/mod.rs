@@ -3,7 +3,9 @@
 mod message;
 mod socket;
 
-pub(super) use message::{Attributes, Datagram, attribute, attributes, get_u16, get_u32, text};
-pub(super) use socket::{Failure, Protocol, Refusal, Reply, Socket};
+pub(super) use message::{
+    Attributes, Datagram, attribute, attributes, get_u16, get_u32, messages, nests, text,
+};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) use {message::messages, socket::refusal};
+pub(super) use socket::refusal;
+pub(super) use socket::{Failure, Protocol, Refusal, Reply, Socket};

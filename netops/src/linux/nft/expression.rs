@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::linux::netlink::Attributes;
+use crate::linux::netlink::{Attributes, Datagram, attribute, attributes, messages, nests};
 use crate::name::LinkName;
+pub(super) use crate::resource::IpVersion as Version;
 
 const FIRST_REGISTER: u32 = libc::NFT_REG_1 as u32;
 
@@ -28,6 +29,8 @@ pub(super) enum Field {
     Destination(Version),
     /// `iifname`.
     InputInterface,
+    /// `oifname`.
+    OutputInterface,
     /// `ether saddr`, where there is an Ethernet header: in the bridge family.
     EthernetSource,
     /// `meta l4proto`.
@@ -36,20 +39,9 @@ pub(super) enum Field {
     DestinationPort,
 }
 
-/// The two versions of IP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
-    V4,
-    V6,
-}
-
 impl Version {
-    pub(super) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
     /// `NFPROTO_*`.
-    fn number(self) -> i32 {
+    pub(super) fn number(self) -> i32 {
         match self {
             Self::V4 => libc::NFPROTO_IPV4,
             Self::V6 => libc::NFPROTO_IPV6,
@@ -62,6 +54,8 @@ impl Version {
 pub(super) enum Verdict {
     /// It is gone.
     Drop,
+    /// It passes this base chain.
+    Accept,
     /// Back to the chain that this one was jumped to from.
     Return,
     /// On to a chain, and back from it.
@@ -109,6 +103,22 @@ impl Rule {
             .then(Expression::Compare { operator: NFT_CMP_EQ, value })
     }
 
+    /// `ct state established,related`: it belongs to a connection that is known already.
+    pub(super) fn in_connection(self) -> Self {
+        let states = (CT_STATE_ESTABLISHED | CT_STATE_RELATED).to_ne_bytes();
+        let none = vec![0; states.len()];
+        self.then(Expression::ConnectionState)
+            .then(Expression::mask(&states))
+            .then(Expression::Compare { operator: NFT_CMP_NEQ, value: none })
+    }
+
+    /// What one of `iptables`' extensions matches, with the structure that it keeps its parameters in.
+    pub(super) fn extension(self, name: &'static str, revision: u32, mut info: Vec<u8>) -> Self {
+        // XT_ALIGN: as any number (struct _xt_align).
+        info.resize(info.len().next_multiple_of(align_of::<u64>()), 0);
+        self.then(Expression::Extension { name, revision, info })
+    }
+
     /// `FIELD . FIELD … @SET`: a set has them, put together.
     pub(super) fn in_set(self, fields: &[Field], set: &'static str) -> Self {
         self.load(fields).then(Expression::Lookup { set, then: Lookup::Match })
@@ -133,6 +143,16 @@ impl Rule {
     pub(super) fn mark(self, bit: u32) -> Self {
         let (mask, xor) = ((!bit).to_ne_bytes().into(), bit.to_ne_bytes().into());
         self.meta(libc::NFT_META_MARK).then(Expression::Bitwise { mask, xor }).then(Expression::SetMark)
+    }
+
+    /// `meta mark set meta mark & ~BIT`.
+    pub(super) fn unmark(self, bit: u32) -> Self {
+        self.meta(libc::NFT_META_MARK).then(Expression::mask(&(!bit).to_ne_bytes())).then(Expression::SetMark)
+    }
+
+    /// `counter`, which every rule of `iptables` has.
+    pub(super) fn counter(self) -> Self {
+        self.then(Expression::Counter)
     }
 
     /// `dnat VERSION to FIELD . FIELD … map @MAP`: to the address and port that a map has for them.
@@ -188,7 +208,11 @@ impl Rule {
     fn only_version_of(self, field: Field) -> Self {
         match field {
             Field::Source(version) | Field::Destination(version) => self.of_version(version),
-            Field::InputInterface | Field::EthernetSource | Field::Transport | Field::DestinationPort => self,
+            Field::InputInterface
+            | Field::OutputInterface
+            | Field::EthernetSource
+            | Field::Transport
+            | Field::DestinationPort => self,
         }
     }
 
@@ -204,6 +228,32 @@ impl Rule {
             }
         });
     }
+
+    /// Whether a rule as the kernel has it is this one: its expressions are the same ones, and all that is written of these
+    /// is so there. What they have besides is what a counter has counted, or what a kernel of another time adds.
+    pub(super) fn is(&self, rule: &[u8]) -> bool {
+        let mut written = Datagram::default();
+        written.push(0, 0, &[], |attributes| self.encode(attributes));
+        let written = written.bytes(0..1).and_then(|bytes| messages(bytes).next());
+        let list = |rule| attribute(rule, NFTA_RULE_EXPRESSIONS).into_iter().flat_map(attributes);
+        let mut there = list(rule);
+        let same = |(_, written): (u16, &[u8])| match there.next() {
+            Some((_, there)) if attribute(written, NFTA_EXPR_NAME) == Some(b"counter\0") => {
+                attribute(there, NFTA_EXPR_NAME) == Some(b"counter\0")
+            }
+            Some((_, there)) => says(there, written),
+            None => false,
+        };
+        list(written.map(|message| message.body).unwrap_or_default()).all(same) && there.next().is_none()
+    }
+}
+
+/// Whether all that is written in some attributes is so in others.
+fn says(there: &[u8], written: &[u8]) -> bool {
+    nests(written).all(|(kind, is_nest, written)| match attribute(there, kind) {
+        Some(there) if is_nest => says(there, written),
+        there => there == Some(written),
+    })
 }
 
 impl Verdict {
@@ -212,6 +262,7 @@ impl Verdict {
         data.nest(NFTA_DATA_VERDICT, |verdict| {
             let code = match self {
                 Self::Drop => libc::NF_DROP,
+                Self::Accept => libc::NF_ACCEPT,
                 Self::Return => libc::NFT_RETURN,
                 Self::Jump(_) => libc::NFT_JUMP,
             };
@@ -232,6 +283,8 @@ enum Expression {
     Load { field: Field, length: u32, register: u32 },
     /// Loads what the destination is to this node (`RTN_*`).
     DestinationType,
+    /// Loads the state of the packet's connection, as bits.
+    ConnectionState,
     /// Keeps some bits, and turns some over.
     Bitwise { mask: Vec<u8>, xor: Vec<u8> },
     /// Ends the rule here unless it compares so.
@@ -246,6 +299,10 @@ enum Expression {
     DestinationNat(Version),
     /// Source NAT to the address of the interface that the packet leaves by.
     Masquerade,
+    /// Counts packets and bytes.
+    Counter,
+    /// What one of `iptables`' extensions matches.
+    Extension { name: &'static str, revision: u32, info: Vec<u8> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +340,9 @@ impl Expression {
                     .be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
                     .be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
             }),
+            Self::ConnectionState => expression("ct", &|data| {
+                data.be32(NFTA_CT_KEY, libc::NFT_CT_STATE as u32).be32(NFTA_CT_DREG, FIRST_REGISTER);
+            }),
             Self::Bitwise { mask, xor } => expression("bitwise", &|data| {
                 data.be32(NFTA_BITWISE_SREG, FIRST_REGISTER)
                     .be32(NFTA_BITWISE_DREG, FIRST_REGISTER)
@@ -319,6 +379,12 @@ impl Expression {
                     .be32(NFTA_NAT_REG_PROTO_MIN, port);
             }),
             Self::Masquerade => expression("masq", &|_| {}),
+            Self::Counter => expression("counter", &|data| {
+                data.bytes(NFTA_COUNTER_BYTES, &[0; 8]).bytes(NFTA_COUNTER_PACKETS, &[0; 8]);
+            }),
+            Self::Extension { name, revision, info } => expression("match", &|data| {
+                data.text(NFTA_MATCH_NAME, name).be32(NFTA_MATCH_REV, *revision).bytes(NFTA_MATCH_INFO, info);
+            }),
         }
     }
 }
@@ -334,6 +400,7 @@ impl Field {
             Self::EthernetSource => Location::Payload(libc::NFT_PAYLOAD_LL_HEADER, 6),
             Self::DestinationPort => Location::Payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2),
             Self::InputInterface => Location::Meta(libc::NFT_META_IIFNAME),
+            Self::OutputInterface => Location::Meta(libc::NFT_META_OIFNAME),
             Self::Transport => Location::Meta(libc::NFT_META_L4PROTO),
         }
     }
@@ -342,7 +409,10 @@ impl Field {
     pub(super) fn length(self) -> u32 {
         match self {
             Self::Source(Version::V4) | Self::Destination(Version::V4) => 4,
-            Self::Source(Version::V6) | Self::Destination(Version::V6) | Self::InputInterface => 16,
+            Self::Source(Version::V6)
+            | Self::Destination(Version::V6)
+            | Self::InputInterface
+            | Self::OutputInterface => 16,
             Self::EthernetSource => 6,
             Self::DestinationPort => 2,
             Self::Transport => 1,
@@ -357,7 +427,7 @@ impl Field {
             Self::EthernetSource => 9,
             Self::Transport => 12,
             Self::DestinationPort => 13,
-            Self::InputInterface => 41,
+            Self::InputInterface | Self::OutputInterface => 41,
         }
     }
 }
@@ -404,6 +474,13 @@ pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
 const NFTA_META_DREG: u16 = 1;
 const NFTA_META_KEY: u16 = 2;
 const NFTA_META_SREG: u16 = 3;
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_COUNTER_BYTES: u16 = 1;
+const NFTA_COUNTER_PACKETS: u16 = 2;
+pub(super) const NFTA_MATCH_NAME: u16 = 1;
+const NFTA_MATCH_REV: u16 = 2;
+pub(super) const NFTA_MATCH_INFO: u16 = 3;
 const NFTA_FIB_DREG: u16 = 1;
 const NFTA_FIB_RESULT: u16 = 2;
 const NFTA_FIB_FLAGS: u16 = 3;
@@ -431,5 +508,8 @@ const NFTA_LOOKUP_DREG: u16 = 3;
 const NFTA_LOOKUP_FLAGS: u16 = 5;
 const NFTA_IMMEDIATE_DREG: u16 = 1;
 pub(super) const NFTA_IMMEDIATE_DATA: u16 = 2;
+/// `NF_CT_STATE_BIT(…)` (`linux/netfilter/nf_conntrack_common.h`).
+const CT_STATE_ESTABLISHED: u32 = 1 << 1;
+const CT_STATE_RELATED: u32 = 1 << 2;
 const NFT_CMP_EQ: u32 = libc::NFT_CMP_EQ as u32;
 const NFT_CMP_NEQ: u32 = libc::NFT_CMP_NEQ as u32;

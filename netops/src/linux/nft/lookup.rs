@@ -71,7 +71,7 @@ pub(in crate::linux) fn all(
 }
 
 /// Looks for single elements, where there is a key, in one datagram. No set and no table are no element.
-fn get(
+pub(super) fn get(
     kernel: &mut LinuxKernel,
     place: Place,
     keys: &[Option<(&Set, Key)>],

@@ -46,9 +46,7 @@ pub(super) fn whereabouts(source: IpAddr) -> Whereabouts {
 }
 
 pub(super) fn parse(element: &Element, mark: Mark) -> Option<Masquerade> {
-    let key = element.key.bytes();
-    let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
-    let source = v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()?;
+    let source = element.key.as_address()?;
     let Some(Verdict::Jump(chain)) = &element.verdict else { return None };
     Some(Masquerade { source, within: subnet_of(chain)?, mark })
 }

@@ -104,6 +104,12 @@ impl Key {
         self
     }
 
+    /// The address that it is.
+    pub(super) fn as_address(&self) -> Option<IpAddr> {
+        let v4 = <[u8; 4]>::try_from(self.bytes()).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(self.bytes()).map(IpAddr::from)).ok()
+    }
+
     /// Its bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
@@ -126,6 +132,15 @@ impl Default for Transaction {
 }
 
 impl Transaction {
+    /// One that is refused (`ERESTART`) if anything in nf_tables has changed since a [`generation`].
+    pub(super) fn since(generation: u32) -> Self {
+        let mut datagram = Datagram::default();
+        datagram.push(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &batch_header(), |message| {
+            message.be32(NFNL_BATCH_GENID, generation);
+        });
+        Self { datagram, deletes: false }
+    }
+
     /// Sends it. There is one reply for each message: the opening one, then what was put in.
     pub(super) fn send(mut self, socket: &mut Socket) -> Result<Vec<Reply>, Failure> {
         let last = self.datagram.len().saturating_sub(1);
@@ -185,8 +200,8 @@ impl Transaction {
         });
     }
 
-    /// There is a chain, and nothing in it.
-    pub(super) fn empty_chain(&mut self, table: Table, name: &str, hook: Option<Hook>) {
+    /// There is a chain.
+    pub(super) fn chain(&mut self, table: Table, name: &str, hook: Option<Hook>) {
         self.push(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE, table, |message| {
             message.text(NFTA_CHAIN_TABLE, table.name).text(NFTA_CHAIN_NAME, name);
             if let Some(hook) = hook {
@@ -196,6 +211,11 @@ impl Transaction {
                 });
             }
         });
+    }
+
+    /// There is a chain, and nothing in it.
+    pub(super) fn empty_chain(&mut self, table: Table, name: &str, hook: Option<Hook>) {
+        self.chain(table, name, hook);
         self.deletes = true;
         self.push(libc::NFT_MSG_DELRULE, 0, table, |message| {
             message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, name);
@@ -204,7 +224,16 @@ impl Transaction {
 
     /// A rule, after those that a chain has.
     pub(super) fn rule(&mut self, table: Table, chain: &str, rule: &Rule) {
-        self.push(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, table, |message| {
+        self.write_rule(libc::NLM_F_APPEND, table, chain, rule);
+    }
+
+    /// A rule, before those that a chain has.
+    pub(super) fn first_rule(&mut self, table: Table, chain: &str, rule: &Rule) {
+        self.write_rule(0, table, chain, rule);
+    }
+
+    fn write_rule(&mut self, flags: i32, table: Table, chain: &str, rule: &Rule) {
+        self.push(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | flags, table, |message| {
             message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, chain);
             rule.encode(message);
         });
@@ -213,6 +242,13 @@ impl Transaction {
     /// An element that is not there yet.
     pub(super) fn add(&mut self, set: &Set, element: &Element) {
         self.push(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL, set.table, |message| {
+            element.encode(set, message);
+        });
+    }
+
+    /// An element, whether it is there or not.
+    pub(super) fn keep(&mut self, set: &Set, element: &Element) {
+        self.push(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE, set.table, |message| {
             element.encode(set, message);
         });
     }
@@ -281,9 +317,25 @@ pub(super) fn get_all(datagram: &mut Datagram, set: &Set) {
     });
 }
 
+/// What an answer says of what it is about: its attributes.
+pub(super) fn content(body: &[u8]) -> &[u8] {
+    body.get(HEADER..).unwrap_or_default()
+}
+
+/// Asks how often nf_tables has changed.
+pub(super) fn get_generation(datagram: &mut Datagram) {
+    let header = [libc::AF_UNSPEC as u8, libc::NFNETLINK_V0 as u8, 0, 0];
+    datagram.push(message_type(libc::NFT_MSG_GETGEN), 0, &header, |_| {});
+}
+
+/// How often, from the answer.
+pub(super) fn generation(body: &[u8]) -> Option<u32> {
+    attribute(content(body), NFTA_GEN_ID)?.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// The elements in an answer.
 pub(super) fn parse(body: &[u8]) -> impl Iterator<Item = Element> {
-    let list = attribute(body.get(HEADER..).unwrap_or_default(), NFTA_SET_ELEM_LIST_ELEMENTS);
+    let list = attribute(content(body), NFTA_SET_ELEM_LIST_ELEMENTS);
     attributes(list.unwrap_or_default()).filter_map(|(_, element)| Element::parse(element))
 }
 
@@ -398,6 +450,8 @@ fn batch_header() -> [u8; HEADER] {
     [libc::AF_UNSPEC as u8, libc::NFNETLINK_V0 as u8, 0, libc::NFNL_SUBSYS_NFTABLES as u8]
 }
 
+const NFNL_BATCH_GENID: u16 = 1;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_SET_TABLE: u16 = 1;
 const NFTA_SET_NAME: u16 = 2;

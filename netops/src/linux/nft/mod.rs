@@ -4,16 +4,21 @@
 //! mod.rs         entries, added and removed
 //! lookup.rs      … and read
 //! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, port_mapping.rs,
-//!                spoof_check.rs
+//!                spoof_check.rs, forwarded.rs
 //! foreign.rs     what other programs have made: chains and rules, looked for and deleted
+//! isolation.rs   what bridges are said to be
+//! iptables.rs    the way through the tables of `iptables`
 //! expression.rs  rules, from what a person would write to what the kernel executes
 //! message.rs     transactions and elements as bytes
 //! ```
 
 mod expression;
 pub(super) mod foreign;
+mod forwarded;
 #[cfg(test)]
 pub(super) mod hostile;
+pub(super) mod iptables;
+pub(super) mod isolation;
 mod lookup;
 mod masquerade;
 mod message;

@@ -16,6 +16,39 @@
 //!         ip saddr vmap @masquerade4
 //!         ip6 saddr vmap @masquerade6
 //!     }
+//!     set pods4 {
+//!         type ipv4_addr
+//!         elements = { 10.22.0.5 comment "…" }
+//!     }
+//!     set pods6 { type ipv6_addr }
+//!     chain forward {
+//!         type filter hook forward priority filter - 1; policy accept;
+//!         meta mark set meta mark & 0xffffefff
+//!         ip saddr @pods4 meta mark set meta mark | 0x00001000
+//!         ip daddr @pods4 ct state established,related meta mark set meta mark | 0x00001000
+//!         … the same of ip6 and @pods6
+//!     }
+//!     chain forwarded {
+//!         type filter hook forward priority filter + 1; policy accept;
+//!         meta mark set meta mark & 0xffffefff
+//!     }
+//!     set closed {
+//!         type ifname
+//!         elements = { "cni0", "cni1" }
+//!     }
+//!     set within {
+//!         type ifname . ifname
+//!         elements = { "cni0" . "cni0" }
+//!     }
+//!     set isolated {
+//!         type ifname . ifname
+//!         elements = { "cni1" . "cni1" }
+//!     }
+//!     chain isolation {
+//!         type filter hook forward priority filter - 1; policy accept;
+//!         iifname . oifname @isolated drop
+//!         iifname @closed oifname @closed iifname . oifname != @within drop
+//!     }
 //! }
 //! table bridge cnikit {
 //!     set checked {
@@ -33,13 +66,14 @@
 //! }
 //! ```
 //!
-//! A connection costs one look-up, a frame one or two, however many pods there are; a pod is an element or two. The
-//! comments are marks; that in `checked` says by which key a port is found in `allowed`.
+//! A connection costs one look-up, a frame one or two, a packet that is forwarded two, and one where bridges are isolated,
+//! however many pods there are; a pod is an element or two. The comments are marks; that in `checked` says by which key a
+//! port is found in `allowed`.
 
 use std::collections::BTreeSet;
 
 use super::message::{Element, Key, Set, Table, Transaction};
-use super::{masquerade, port_mapping, spoof_check};
+use super::{forwarded, masquerade, port_mapping, spoof_check};
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::name::Mark;
 use crate::ruleset::TABLE;
@@ -64,6 +98,7 @@ pub(super) fn elements(entry: &Entry) -> Vec<Placed> {
         Entry::Masquerade(masquerade) => vec![masquerade::element(masquerade)],
         Entry::PortMapping(mapping) => port_mapping::elements(mapping).into(),
         Entry::SpoofCheck(check) => spoof_check::elements(check).into(),
+        Entry::Forwarded(forwarded) => vec![forwarded::element(forwarded)],
     }
 }
 
@@ -73,6 +108,7 @@ pub(super) fn whereabouts(key: &EntryKey) -> Whereabouts {
         EntryKey::Masquerade(source) => masquerade::whereabouts(*source),
         EntryKey::PortMapping(port) => port_mapping::whereabouts(port),
         EntryKey::SpoofCheck(port) => spoof_check::whereabouts(port),
+        EntryKey::Forwarded(address) => forwarded::whereabouts(*address),
     }
 }
 
@@ -82,6 +118,7 @@ pub(super) fn sets(kind: EntryKind) -> &'static [&'static Set] {
         EntryKind::Masquerade => masquerade::SETS,
         EntryKind::PortMapping => &port_mapping::SETS,
         EntryKind::SpoofCheck => spoof_check::SETS,
+        EntryKind::Forwarded => forwarded::SETS,
     }
 }
 
@@ -92,6 +129,7 @@ pub(super) fn parse(kind: EntryKind, element: &Element) -> Option<Entry> {
         EntryKind::Masquerade => masquerade::parse(element, mark).map(Entry::Masquerade),
         EntryKind::PortMapping => port_mapping::parse(element, mark).map(Entry::PortMapping),
         EntryKind::SpoofCheck => spoof_check::parse(element, mark).map(Entry::SpoofCheck),
+        EntryKind::Forwarded => forwarded::parse(element, mark).map(Entry::Forwarded),
     }
 }
 
@@ -103,6 +141,7 @@ pub(super) fn lay_out(transaction: &mut Transaction, entries: &[&Entry]) {
             EntryKind::Masquerade => masquerade::lay_out(transaction, entries),
             EntryKind::PortMapping => port_mapping::lay_out(transaction, entries),
             EntryKind::SpoofCheck => spoof_check::lay_out(transaction),
+            EntryKind::Forwarded => forwarded::lay_out(transaction),
         }
     }
 }
