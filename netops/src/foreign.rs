@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::resource::Resource;
+use crate::resource::{IpVersion, Resource};
 
 /// Some rules of another program's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +119,16 @@ impl WhichRules {
 impl From<ForeignRules> for Resource {
     fn from(rules: ForeignRules) -> Self {
         Self::Foreign(rules)
+    }
+}
+
+/// Of the tables that `iptables` or `ip6tables` writes.
+impl From<IpVersion> for Family {
+    fn from(version: IpVersion) -> Self {
+        match version {
+            IpVersion::V4 => Self::Ipv4,
+            IpVersion::V6 => Self::Ipv6,
+        }
     }
 }
 

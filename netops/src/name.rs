@@ -249,15 +249,15 @@ impl ChainName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`Invalid`] for an empty or over-long name, for anything but printable ASCII without blanks, for one that begins like
-    /// an option or a negation, and for one that `iptables` knows already.
+    /// [`Invalid`] for an empty or over-long name, for anything but printable ASCII without blanks, quotation marks and
+    /// backslashes, for one that begins like an option or a negation, and for one that `iptables` knows already.
     pub fn new(name: &str) -> Result<Self, Invalid> {
         let reason = if name.is_empty() {
             "must not be empty"
         } else if name.len() > Self::MAX {
             "must be at most 28 bytes long"
-        } else if !name.bytes().all(|b| b.is_ascii_graphic()) {
-            "must be printable ASCII without blanks"
+        } else if !name.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(&b)) {
+            "must be printable ASCII without blanks, quotation marks and backslashes"
         } else if name.starts_with(['-', '!']) {
             "must not begin with '-' or '!'"
         } else if Self::TAKEN.contains(&name) {
@@ -313,11 +313,22 @@ mod tests {
 
     #[test]
     fn chain_names_are_what_iptables_takes() {
-        for good in ["CNI-ADMIN", "a", "0123456789012345678901234567", "x!", "a\"b"] {
+        for good in ["CNI-ADMIN", "a", "0123456789012345678901234567", "x!", "a;b"] {
             assert!(ChainName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "-A", "!x", "a b", "a\n", "é", "ACCEPT", "FORWARD", "01234567890123456789012345678"]
-        {
+        for bad in [
+            "",
+            "-A",
+            "!x",
+            "a b",
+            "a\"b",
+            "a\\b",
+            "a\n",
+            "é",
+            "ACCEPT",
+            "FORWARD",
+            "01234567890123456789012345678",
+        ] {
             assert!(ChainName::new(bad).is_err(), "{bad:?}");
         }
     }

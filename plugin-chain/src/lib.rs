@@ -4,7 +4,9 @@
 //! undoes it, checks it and removes it.
 
 mod bandwidth;
+mod firewall;
 mod portmap;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
+pub use firewall::{Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use cni_spec::plugin::GcRequest;
 use cni_spec::{AttachmentId, Error};
-use netops::{Address, Answer, Entry, Kernel, LinkState, Place, Plan, Query, Resource, read_links};
+use netops::{Address, Answer, Kernel, LinkState, Place, Plan, Query, Resource, read_links};
 
 use crate::detach::{remove_all, remove_foreign, veth_by_name};
 use crate::error::{self, kernel_error};
@@ -31,15 +31,16 @@ pub(crate) fn check(entries: &Plan, owner: &Owner, kernel: &mut dyn Kernel) -> R
     Ok(errors)
 }
 
-/// Whether rules of the reference's do what an entry of ours would, as far as it can be known.
+/// Whether rules of the reference's do what something of ours would, as far as it can be known.
 pub(crate) fn is_served(resource: &Resource, owner: &Owner, kernel: &mut dyn Kernel) -> Result<bool, Error> {
-    let Resource::Entry(entry) = resource else { return Ok(false) };
-    is_entry_served(entry, owner, kernel)
-}
-
-fn is_entry_served(entry: &Entry, owner: &Owner, kernel: &mut dyn Kernel) -> Result<bool, Error> {
+    let equivalents = match resource {
+        Resource::Entry(entry) => reference::equivalents(entry, owner),
+        Resource::ForwardJump(jump) => Some(vec![reference::forward_jump(jump.version)]),
+        Resource::Isolation(_) => Some(reference::isolation().into()),
+        _ => return Ok(false),
+    };
     // What the reference has in another form altogether, if at all, is for it to say.
-    let Some(rules) = reference::equivalents(entry, owner) else { return Ok(true) };
+    let Some(rules) = equivalents else { return Ok(true) };
     let queries: Vec<_> = rules.into_iter().map(Query::Foreign).collect();
     let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
     Ok(answers.contains(&Answer::Foreign(true)))

@@ -225,7 +225,10 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let mut kernel = self.open(call, Purpose::Attach)?;
         let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
         if request.names.host_interface != request.owner.host_interface() {
-            let entries = plan.only(|step| matches!(step.resource, Resource::Entry(_)));
+            let filters = |resource: &Resource| {
+                matches!(resource, Resource::Entry(_) | Resource::ForwardJump(_) | Resource::Isolation(_))
+            };
+            let entries = plan.only(|step| filters(&step.resource));
             plan = plan.without(&entries);
             errors.extend(adoption::check(&entries, &request.owner, &mut *kernel)?);
         }

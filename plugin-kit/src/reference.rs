@@ -7,14 +7,14 @@
 //! | `bridge`, `ptp` | `nat CNI-…`, called from `POSTROUTING` | rules with a comment in `inet cni_plugins_masquerade` |
 //! | `bridge` | | `bridge nat cni-br-iface-…`, called from `PREROUTING` |
 //! | `portmap` | `nat CNI-DN-…`, called from `CNI-HOSTPORT-DNAT` | rules with a comment in `ip`/`ip6 cni_hostport` |
-//! | `firewall` | two rules an address in `filter CNI-FORWARD` | |
+//! | `firewall` | two rules an address in `filter CNI-FORWARD`; `filter CNI-ISOLATION-STAGE-1`, called from `FORWARD` | |
 //!
 //! All functions give rules in the order of their removal: who calls before who is called.
 
 use std::net::IpAddr;
 
 use cni_spec::NetworkName;
-use netops::{Entry, Family, ForeignChain, ForeignRules, LinkName};
+use netops::{Entry, Family, ForeignChain, ForeignRules, IpVersion, LinkName};
 use sha2::{Digest, Sha512};
 
 use crate::owner::Owner;
@@ -83,6 +83,17 @@ pub fn firewall(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<ForeignRules
     addresses.into_iter().map(forward).collect()
 }
 
+/// The chain with what firewalls accept.
+pub(crate) fn forward_jump(version: IpVersion) -> ForeignRules {
+    ForeignChain::new(version.into(), "filter", "CNI-FORWARD").called_from(&["FORWARD"])
+}
+
+/// The chain in which bridges are isolated from one another.
+pub(crate) fn isolation() -> [ForeignRules; 2] {
+    let stage = |family| ForeignChain::new(family, "filter", "CNI-ISOLATION-STAGE-1");
+    BOTH.map(|family| stage(family).called_from(&["FORWARD"]))
+}
+
 /// The rules of the reference's any of which does what an entry of ours does; `None` if it has nothing of the kind.
 pub(crate) fn equivalents(entry: &Entry, owner: &Owner) -> Option<Vec<ForeignRules>> {
     match entry {
@@ -96,6 +107,7 @@ pub(crate) fn equivalents(entry: &Entry, owner: &Owner) -> Option<Vec<ForeignRul
             Some(port_mappings(owner).into_iter().filter(|rules| rules.chain.family != other).collect())
         }
         Entry::SpoofCheck(_) => Some(spoof_check(owner).into_iter().take(1).collect()),
+        Entry::Forwarded(forwarded) => Some(firewall([forwarded.address])),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_chain::{Bandwidth, Portmap};
+use plugin_chain::{Bandwidth, Firewall, Portmap};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Loopback, Ptp};
@@ -17,6 +17,7 @@ use plugin_link::{Dummy, Loopback, Ptp};
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
+static FIREWALL: Kit<Firewall> = Kit::new(Firewall);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
 static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
@@ -47,6 +48,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("bridge", Entry::Interface(&BRIDGE)),
     ("dhcp", Entry::Addresses(&DHCP)),
     ("dummy", Entry::Interface(&DUMMY)),
+    ("firewall", Entry::Interface(&FIREWALL)),
     ("host-local", Entry::Addresses(&HOST_LOCAL)),
     ("loopback", Entry::Interface(&LOOPBACK)),
     ("portmap", Entry::Interface(&PORTMAP)),

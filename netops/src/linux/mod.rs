@@ -23,6 +23,7 @@ mod foreign;
 mod forward_jump;
 #[cfg(test)]
 mod hostile;
+mod legacy;
 mod lock;
 mod namespace;
 mod netlink;

@@ -139,3 +139,18 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
 
 /// As many as a process commonly may have open.
 const OPEN_FILES: libc::c_uint = 65_536;
+
+/// Asks the legacy variant of `iptables` something: what is asked is in the buffer, and so is the answer.
+pub(super) fn xtables(family: c_int, level: c_int, question: c_int, buffer: &mut [u8]) -> Result<(), Errno> {
+    // SAFETY: only integers are passed; the descriptor is this function's to own.
+    let socket = unsafe {
+        let socket = libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW);
+        OwnedFd::from_raw_fd(Errno::result(socket)?)
+    };
+    let mut length = buffer.len() as libc::socklen_t;
+    // SAFETY: both pointers are to memory of ours, and the kernel writes no more than the length that it is given.
+    let answered = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, question, buffer.as_mut_ptr().cast(), &raw mut length)
+    };
+    Errno::result(answered).map(drop)
+}

@@ -240,6 +240,57 @@ fn two_administrators_are_both_asked_first() {
     });
 }
 
+const LEGACY: [(IpVersion, &str); 2] =
+    [(IpVersion::V4, "iptables-legacy"), (IpVersion::V6, "ip6tables-legacy")];
+
+#[test]
+fn where_the_legacy_variant_has_rules_the_way_is_there() {
+    in_lab!(|mut lab| {
+        for (version, program) in LEGACY {
+            shell(&format!("{program} -P FORWARD DROP; {program} -A FORWARD -i lo -j ACCEPT"));
+            let jump = jump(version, "CNI-ADMIN");
+            assert!(!is_there(&lab, &jump));
+            assert_eq!(lab.create(Place::Host, &jump), Ok(Created::New));
+            assert!(is_there(&lab, &jump));
+            assert_eq!(lab.create(Place::Host, &jump), Ok(Created::Kept));
+            let made = [WAY[0], "-A FORWARD -i lo -j ACCEPT", WAY[1], WAY[2]];
+            assert_eq!(saved(&lab, program), made);
+            for rule in WAY {
+                shell(&format!("{program} {}", rule.replacen("-A", "-C", 1)));
+                shell(&format!("{program} {}", rule.replacen("-A", "-D", 1)));
+                assert!(!is_there(&lab, &jump), "{rule}");
+                assert_eq!(lab.create(Place::Host, &jump), Ok(Created::New));
+            }
+            assert_eq!(saved(&lab, program), made);
+        }
+        assert_eq!(lab.run(Place::Host, "nft list ruleset"), "", "the other variant is not in use");
+    });
+}
+
+#[test]
+fn where_both_variants_are_in_use_the_way_is_in_both() {
+    in_lab!(|mut lab| {
+        shell("iptables-legacy -P FORWARD DROP; iptables-nft -P FORWARD DROP");
+        let jump = jump(IpVersion::V4, "CNI-ADMIN");
+        assert_eq!(lab.create(Place::Host, &jump), Ok(Created::New));
+        assert_eq!(saved(&lab, "iptables-legacy"), WAY);
+        assert_eq!(saved(&lab, "iptables-nft"), WAY);
+        shell("iptables-nft -F FORWARD");
+        assert!(!is_there(&lab, &jump));
+        assert_eq!(lab.create(Place::Host, &jump), Ok(Created::New));
+    });
+}
+
+#[test]
+fn a_legacy_table_with_nothing_in_it_is_left_alone() {
+    in_lab!(|mut lab| {
+        shell("iptables-legacy -S; iptables-legacy -N MINE");
+        lab.create(Place::Host, &jump(IpVersion::V4, "CNI-ADMIN")).unwrap();
+        assert_eq!(saved(&lab, "iptables-legacy"), Vec::<String>::new());
+        assert_eq!(saved(&lab, "iptables-nft"), WAY);
+    });
+}
+
 #[test]
 fn a_script_makes_the_same_way() {
     in_lab!(|lab| {
@@ -261,7 +312,14 @@ fn a_script_makes_the_same_way() {
 
 #[test]
 fn many_at_once_make_one_way() {
+    for set_up in ["true", "iptables-legacy -P FORWARD DROP; ip6tables-legacy -P FORWARD DROP"] {
+        make_one_way_at_once(set_up);
+    }
+}
+
+fn make_one_way_at_once(set_up: &str) {
     in_lab!(|lab| {
+        shell(set_up);
         let (barrier, host) = (Barrier::new(16), Namespace::current().unwrap());
         thread::scope(|scope| {
             for number in 0..16 {
@@ -279,7 +337,7 @@ fn many_at_once_make_one_way() {
                 });
             }
         });
-        for (_, program) in PROGRAMS {
+        for (_, program) in if set_up == "true" { PROGRAMS } else { LEGACY } {
             assert_eq!(saved(&lab, program), WAY);
         }
     });

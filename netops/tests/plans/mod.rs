@@ -209,6 +209,9 @@ impl Cable {
         }
         if self.chosen(31) {
             self.add_ports(plan);
+            for address in [self.v4(10), self.v6()] {
+                plan.own(Place::Host, Resource::from(Forwarded { address, mark: self.mark() }));
+            }
         }
         if self.limited {
             self.shape(plan, host_end);
@@ -250,9 +253,6 @@ impl Cable {
         ];
         for mapping in mappings {
             plan.own(Place::Host, Resource::from(mapping));
-            for address in [self.v4(10), self.v6()] {
-                plan.own(Place::Host, Resource::from(Forwarded { address, mark: self.mark() }));
-            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::Rule;
@@ -22,7 +22,7 @@ use crate::place::Place;
 /// Where such programs are, should `PATH` not say so: runtimes give their plugins little of an environment.
 const DIRECTORIES: &[&str] = &["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin", "/bin"];
 /// How long to wait for others that are changing the rules, in seconds.
-const PATIENCE: &str = "10";
+pub(in crate::linux) const PATIENCE: &str = "10";
 
 /// Whether some rules are there.
 pub(super) fn is_in_force(
@@ -151,14 +151,14 @@ fn complaint(operation: Operation, place: Place, chain: &ForeignChain, output: &
 
 /// The programs of one version of IP.
 #[derive(Debug, Clone, Copy)]
-struct Program {
+pub(in crate::linux) struct Program {
     name: &'static str,
     /// The tables that something has made, a name a line: those of the calling thread's namespace.
     names: &'static str,
 }
 
 impl Program {
-    fn of(family: Family) -> Option<Self> {
+    pub(in crate::linux) fn of(family: Family) -> Option<Self> {
         match family {
             Family::Ipv4 => Some(Self { name: "iptables", names: "/proc/thread-self/net/ip_tables_names" }),
             Family::Ipv6 => Some(Self { name: "ip6tables", names: "/proc/thread-self/net/ip6_tables_names" }),
@@ -166,15 +166,16 @@ impl Program {
         }
     }
 
-    fn is_in_use(self, table: &str) -> bool {
+    /// Whether something has made a table.
+    pub(in crate::linux) fn is_in_use(self, table: &str) -> bool {
         fs::read_to_string(self.names).is_ok_and(|names| names.lines().any(|name| name == table))
     }
 
     /// Runs one of the programs to its end, if there is one: under its own name, or under the one that it had before
-    /// there was another variant.
-    fn run(self, what: &str, arguments: &[&str], input: &str) -> Option<Output> {
-        let names = [format!("{}-legacy-{what}", self.name), format!("{}-{what}", self.name)];
-        let program = names.iter().find_map(|name| locate(name))?;
+    /// there was another variant, if it is not that.
+    pub(in crate::linux) fn run(self, what: &str, arguments: &[&str], input: &str) -> Option<Output> {
+        let plain = || locate(&format!("{}-{what}", self.name)).filter(|program| is_legacy(program));
+        let program = locate(&format!("{}-legacy-{what}", self.name)).or_else(plain)?;
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -188,6 +189,14 @@ impl Program {
         }
         child.wait_with_output().ok()
     }
+}
+
+/// Whether a program that may be of either variant is of this one.
+fn is_legacy(program: &Path) -> bool {
+    let said = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    said.is_ok_and(|said| {
+        said.status.success() && !String::from_utf8_lossy(&said.stdout).contains("nf_tables")
+    })
 }
 
 fn locate(name: &str) -> Option<PathBuf> {

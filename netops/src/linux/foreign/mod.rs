@@ -5,6 +5,8 @@ mod legacy;
 
 use std::net::IpAddr;
 
+pub(super) use legacy::{PATIENCE, Program};
+
 use super::netlink::Refusal;
 use super::{LinuxKernel, nft, refused};
 use crate::error::{Errno, Error, Operation};

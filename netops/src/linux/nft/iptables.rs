@@ -12,11 +12,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::expression::{Rule, Verdict, Version};
+use super::expression::{Rule, Verdict};
 use super::message::{self, Hook, Table, Transaction};
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};
-use crate::foreign::{Family, ForeignChain};
+use crate::foreign::ForeignChain;
 use crate::kernel::Created;
 use crate::linux::netlink::Datagram;
 use crate::linux::{LinuxKernel, failed, refused};
@@ -164,11 +164,7 @@ pub(in crate::linux) fn entry(jump: &ForwardJump) -> ForeignChain {
 }
 
 fn chain_of(jump: &ForwardJump, name: &str) -> ForeignChain {
-    let family = match jump.version {
-        Version::V4 => Family::Ipv4,
-        Version::V6 => Family::Ipv6,
-    };
-    ForeignChain::new(family, FILTER, name)
+    ForeignChain::new(jump.version.into(), FILTER, name)
 }
 
 fn table(jump: &ForwardJump) -> Table {

@@ -1,0 +1,263 @@
+//! `firewall`, in memory: all that it says and leaves, and every operation failing in turn.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests
+
+use std::path::Path;
+
+use cni_spec::plugin::Plugin;
+use cni_spec::{AddResult, ErrorCode, SpecVersion};
+use netops::{
+    Answer, ChainName, Created, Errno, Error, ForwardJump, IpVersion, Isolation, Kernel, LinkName,
+    MemoryKernel, Neighbours, Place, Query, Removed, Resource,
+};
+use plugin_chain::Firewall;
+use plugin_kit::testing::{Fault, MemoryNode, TestCall, assert_add_is_all_or_nothing};
+use plugin_kit::{Kernels, Kit, Purpose};
+use serde_json::{Value, json};
+
+fn previous(addresses: &[&str]) -> Value {
+    let ips: Vec<_> = addresses.iter().map(|address| json!({"address": address, "interface": 1})).collect();
+    json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            {"name": "cni0", "mac": "02:00:00:00:00:01"},
+            {"name": "eth0", "mac": "02:00:00:00:00:03", "sandbox": "/run/netns/c1"},
+        ],
+        "ips": ips,
+        "dns": {"nameservers": ["192.0.2.53"]},
+        "routes": [{"dst": "0.0.0.0/0"}],
+    })
+}
+
+fn config(keys: Value) -> Value {
+    let mut config = json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "firewall",
+        "prevResult": previous(&["10.22.0.5/16", "fd00:22::5/64"]),
+    });
+    for (key, value) in keys.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+fn lines(node: &MemoryNode) -> Vec<String> {
+    let snapshot = node.snapshot();
+    let own = |line: &&String| line.contains("forwarding of") || line.contains("isolation");
+    snapshot.lines().iter().filter(own).cloned().collect()
+}
+
+fn is_there(node: &MemoryNode, query: Query) -> bool {
+    node.process().read(Place::Host, &[query]).unwrap() == [Answer::Present(true)]
+}
+
+fn jump(version: IpVersion, admin: &str) -> Query {
+    Query::ForwardJump(ForwardJump { version, admin_chain: ChainName::new(admin).unwrap() })
+}
+
+#[test]
+fn a_failed_add_leaves_everything_as_it_was() {
+    for keys in [json!({}), json!({"ingressPolicy": "same-bridge"}), json!({"ingressPolicy": "isolated"})] {
+        assert!(assert_add_is_all_or_nothing(Firewall, &config(keys)) > 10);
+    }
+}
+
+#[test]
+fn what_the_plugins_before_have_made_is_passed_on() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    // DNS settings are the business of the plugin that makes the interface.
+    let call = TestCall::new(config(json!({"dns": {"nameservers": ["198.51.100.53"]}})));
+    let result = plugin.add(&call.request()).unwrap();
+    let expected = AddResult::from_value(&previous(&["10.22.0.5/16", "fd00:22::5/64"]), SpecVersion::V1_1_0);
+    assert_eq!(result, expected.unwrap());
+}
+
+#[test]
+fn each_address_is_forwarded_and_each_family_has_its_way() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    let call = TestCall::new(config(json!({"iptablesAdminChainName": "MINE"})));
+    plugin.add(&call.request()).unwrap();
+    assert_eq!(
+        lines(&node),
+        [
+            "host: forwarding of 10.22.0.5 # cnikit net c1 eth0",
+            "host: forwarding of fd00:22::5 # cnikit net c1 eth0"
+        ]
+    );
+    for version in [IpVersion::V4, IpVersion::V6] {
+        assert!(is_there(&node, jump(version, "MINE")));
+        assert!(!is_there(&node, jump(version, "CNI-ADMIN")));
+    }
+    plugin.check(&call.request()).unwrap();
+    plugin.del(&call.del_request()).unwrap();
+    assert_eq!(lines(&node), Vec::<String>::new());
+    assert!(is_there(&node, jump(IpVersion::V4, "MINE")), "others rely on it");
+}
+
+#[test]
+fn only_the_family_that_a_pod_has_is_looked_at() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    let call = TestCall::new(config(json!({"prevResult": previous(&["10.22.0.5/16"])})));
+    plugin.add(&call.request()).unwrap();
+    assert!(is_there(&node, jump(IpVersion::V4, "CNI-ADMIN")));
+    assert!(!is_there(&node, jump(IpVersion::V6, "CNI-ADMIN")));
+}
+
+#[test]
+fn a_policy_isolates_the_bridge_and_stays() {
+    for (policy, neighbours) in [
+        ("open", None),
+        ("", None),
+        ("same-bridge", Some(Neighbours::Reachable)),
+        ("isolated", Some(Neighbours::Unreachable)),
+    ] {
+        let node = MemoryNode::new();
+        let plugin = Kit::with_kernels(Firewall, &node);
+        let call = TestCall::new(config(json!({"ingressPolicy": policy})));
+        plugin.add(&call.request()).unwrap();
+        plugin.check(&call.request()).unwrap();
+        plugin.del(&call.del_request()).unwrap();
+        for other in [Neighbours::Reachable, Neighbours::Unreachable] {
+            let isolation = Isolation { bridge: LinkName::new("cni0").unwrap(), neighbours: other };
+            assert_eq!(is_there(&node, Query::Isolation(isolation)), neighbours == Some(other), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn del_needs_nothing_but_names_and_gc_neither() {
+    let bare = json!({"prevResult": null, "iptablesAdminChainName": 7, "ingressPolicy": "nonsense"});
+    let mut without = config(bare);
+    without.as_object_mut().unwrap().remove("prevResult");
+    for end in ["DEL", "DEL with another's result", "GC"] {
+        let node = MemoryNode::new();
+        let plugin = Kit::with_kernels(Firewall, &node);
+        plugin.add(&TestCall::new(config(json!({}))).request()).unwrap();
+        let other = config(json!({"prevResult": previous(&["10.22.0.9/16"])}));
+        plugin.add(&TestCall::new(other.clone()).container("c2").request()).unwrap();
+        match end {
+            "GC" => plugin.gc(&TestCall::new(without.clone()).gc_request(&[("c2", "eth0")])),
+            "DEL" => plugin.del(&TestCall::new(without.clone()).without_netns().del_request()),
+            _ => plugin.del(&TestCall::new(other).del_request()),
+        }
+        .unwrap();
+        assert_eq!(lines(&node), ["host: forwarding of 10.22.0.9 # cnikit net c2 eth0"], "{end}");
+    }
+}
+
+#[test]
+fn a_failed_del_is_completed_by_the_next() {
+    for n in 0.. {
+        let node = MemoryNode::new();
+        let plugin = Kit::with_kernels(Firewall, &node);
+        let call = TestCall::new(config(json!({})));
+        plugin.add(&call.request()).unwrap();
+        node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
+        let done = plugin.del(&call.del_request()).is_ok();
+        node.heal();
+        plugin.del(&call.del_request()).unwrap();
+        plugin.del(&call.without_netns().del_request()).unwrap();
+        assert_eq!(lines(&node), Vec::<String>::new());
+        if done {
+            assert!(n > 1);
+            break;
+        }
+    }
+}
+
+#[test]
+fn check_names_what_is_missing() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    let call = TestCall::new(config(json!({"ingressPolicy": "same-bridge"})));
+    let error = plugin.check(&call.request()).unwrap_err().to_string();
+    for missing in
+        ["forwarding of 10.22.0.5", "way through FORWARD by CNI-ADMIN (IPv6)", "isolation of bridge \"cni0\""]
+    {
+        assert!(error.contains(missing), "{error}");
+    }
+}
+
+#[test]
+fn another_attachments_address_is_not_taken_from_it() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    plugin.add(&TestCall::new(config(json!({}))).request()).unwrap();
+    // The first one's interface is not there any more, so its DEL was another implementation's.
+    plugin.add(&TestCall::new(config(json!({}))).container("c2").request()).unwrap();
+    assert!(lines(&node).iter().all(|line| line.ends_with("cnikit net c2 eth0")));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    let mut inside = previous(&["10.22.0.5/16"]);
+    inside["interfaces"] = json!([{"name": "eth0", "sandbox": "/run/netns/c1"}]);
+    let mut nowhere = previous(&["10.22.0.5/16"]);
+    nowhere["interfaces"][0]["name"] = json!("a/b");
+    for (keys, words) in [
+        (json!({"ingressPolicy": "closed"}), "ingressPolicy"),
+        (json!({"iptablesAdminChainName": "-A"}), "iptablesAdminChainName"),
+        (json!({"iptablesAdminChainName": "a b"}), "iptablesAdminChainName"),
+        (json!({"backend": "firewalld"}), "firewalld"),
+        (json!({"prevResult": null}), "prevResult"),
+        (json!({"ingressPolicy": "isolated", "prevResult": inside}), "must come after bridge"),
+        (json!({"ingressPolicy": "isolated", "prevResult": nowhere}), "prevResult.interfaces[0].name"),
+    ] {
+        let error = plugin.add(&TestCall::new(config(keys.clone())).request()).unwrap_err();
+        assert!(error.to_string().contains(words), "{keys}: {error}");
+    }
+    assert_eq!(node.snapshot(), MemoryNode::with_kernel(MemoryKernel::new()).snapshot());
+}
+
+#[test]
+fn status_says_whether_nf_tables_can_be_used() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, &node);
+    let call = TestCall::new(config(json!({})));
+    plugin.status(&call.status_request()).unwrap();
+    node.fail_at(0, Fault::Refused(Errno::EINVAL));
+    let error = plugin.status(&call.status_request()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PLUGIN_NOT_AVAILABLE);
+}
+
+/// A node that answers no question about all there is.
+struct Busy<'a>(&'a MemoryNode);
+
+impl Kernels for Busy<'_> {
+    fn open(&self, container: Option<&Path>, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
+        Ok(Box::new(Process(self.0.open(container, purpose)?)))
+    }
+}
+
+struct Process<'a>(Box<dyn Kernel + 'a>);
+
+impl Kernel for Process<'_> {
+    fn read(&mut self, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
+        assert!(
+            !queries.iter().any(|query| matches!(query, Query::Links | Query::Entries(_))),
+            "{queries:?}"
+        );
+        self.0.read(place, queries)
+    }
+
+    fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>> {
+        self.0.create(place, resources)
+    }
+
+    fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
+        self.0.remove(place, resources)
+    }
+}
+
+#[test]
+fn neither_add_nor_del_looks_at_what_other_pods_have() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall, Busy(&node));
+    let call = TestCall::new(config(json!({"ingressPolicy": "same-bridge"})));
+    plugin.add(&call.request()).unwrap();
+    plugin.del(&call.del_request()).unwrap();
+}
