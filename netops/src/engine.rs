@@ -130,7 +130,7 @@ impl Applied {
                 Action::Restore(resource) if !goes_with(&ends, undo.place, resource) => {
                     failures.extend(flush_removals(kernel, &mut batch));
                     let results = kernel.create(undo.place, &[resource]);
-                    // An address that is there after all is where it should be.
+                    // An address or a route that is there after all is where it should be.
                     let failed = |error: &Error| error.errno() != Some(Errno::EEXIST);
                     failures.extend(results.into_iter().filter_map(Result::err).filter(failed));
                 }
@@ -211,6 +211,10 @@ impl Applied {
                     let before = Sysctl { value: before.to_owned(), ..sysctl.clone() };
                     self.remember(step, Action::Restore(Resource::Sysctl(before)));
                 }
+            }
+            // If it was not removed after all, it is there, and that is where it should be.
+            Resource::NoRoute(route) => {
+                self.remember(step, Action::Restore(Resource::Route(route.clone())));
             }
             resource => {
                 let facts = Facts::read(kernel, [step]);

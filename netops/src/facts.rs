@@ -10,7 +10,7 @@ use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
-use crate::resource::{Address, Discipline, OtherAddresses, PortVlan, Qdisc, Resource, TokenBucket};
+use crate::resource::{Address, Discipline, OtherAddresses, PortVlan, Qdisc, Resource, Route, TokenBucket};
 
 /// Answers, by place and question.
 #[derive(Debug, Clone, Default)]
@@ -184,19 +184,37 @@ impl Facts {
                 else {
                     return None;
                 };
-                let same = |r: &&crate::resource::Route| {
-                    r.destination == wanted.destination
-                        && r.table.unwrap_or(254) == wanted.table.unwrap_or(254)
-                        && wanted.metric.is_none_or(|m| r.metric == Some(m))
-                };
                 // Several next hops to one destination are several routes: any that matches will do.
-                let candidates: Vec<_> = routes.iter().filter(same).collect();
+                let candidates: Vec<_> = routes.iter().filter(|route| is_instead(route, wanted)).collect();
                 let actual =
                     candidates.iter().find(|r| r.gateway == wanted.gateway).or_else(|| candidates.first())?;
                 let show = |gateway: Option<std::net::IpAddr>| {
                     gateway.map_or_else(|| "none".to_owned(), |g| g.to_string())
                 };
                 Some(vec![("gateway", show(wanted.gateway), show(actual.gateway))])
+            }
+            Resource::NoRoute(unwanted) => {
+                let Some(Answer::Routes(routes)) =
+                    self.answers.get(&(place, Query::Routes(unwanted.link.clone())))
+                else {
+                    return None;
+                };
+                let is_it = |route: &Route| is_instead(route, unwanted) && route.gateway == unwanted.gateway;
+                let actual = if routes.iter().any(is_it) { "there" } else { "none" };
+                Some(vec![("route", "none".to_owned(), actual.to_owned())])
+            }
+            Resource::Rule(wanted) => {
+                let Some(Answer::Rules(rules)) = self.answers.get(&(place, Query::Rules)) else {
+                    return None;
+                };
+                let candidates = || rules.iter().filter(|rule| rule.from == wanted.from);
+                let actual =
+                    candidates().find(|rule| rule.table == wanted.table).or_else(|| candidates().next())?;
+                let mut pairs = vec![("table", wanted.table.to_string(), actual.table.to_string())];
+                if let (Some(wanted), Some(actual)) = (wanted.priority, actual.priority) {
+                    pairs.push(("priority", wanted.to_string(), actual.to_string()));
+                }
+                Some(pairs)
             }
             Resource::Sysctl(wanted) => match self.answers.get(&(place, Query::Sysctl(wanted.key.clone()))) {
                 Some(Answer::Sysctl(Some(actual))) => {
@@ -272,6 +290,13 @@ fn compare_qdiscs(wanted: &Qdisc, actual: &Qdisc) -> Option<Vec<(&'static str, S
     }
 }
 
+/// Whether a route is to where another leads, in its table and with its metric, be it by way of another gateway.
+fn is_instead(route: &Route, wanted: &Route) -> bool {
+    route.destination == wanted.destination
+        && route.table() == wanted.table()
+        && wanted.metric.is_none_or(|metric| route.metric == Some(metric))
+}
+
 fn up_or_down(up: bool) -> String {
     if up { "up" } else { "down" }.to_owned()
 }
@@ -289,7 +314,8 @@ fn queries(resource: &Resource) -> Vec<Query> {
         Resource::Port(port) => vec![Query::Port(port.link.clone())],
         Resource::Address(address) => vec![Query::Addresses(address.link.clone())],
         Resource::Settled(_) => Vec::new(),
-        Resource::Route(route) => vec![Query::Routes(route.link.clone())],
+        Resource::Route(route) | Resource::NoRoute(route) => vec![Query::Routes(route.link.clone())],
+        Resource::Rule(_) => vec![Query::Rules],
         Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
         Resource::Qdisc(qdisc) => vec![Query::Qdiscs(qdisc.link.clone())],
         Resource::Redirect(redirect) => vec![Query::Redirects(redirect.from.clone())],

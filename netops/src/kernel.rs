@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::foreign::{ForeignChain, ForeignRules};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route};
+use crate::resource::{Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route, Rule};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
 pub trait Kernel {
@@ -36,8 +36,8 @@ pub trait Kernel {
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
     /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
-    /// [`Resource::Settled`], [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and are left. A
-    /// [`Resource::Entry`] is removed only if its mark is the same: an address may have found a new owner since
+    /// [`Resource::Settled`], [`Resource::NoRoute`], [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and
+    /// are left. A [`Resource::Entry`] is removed only if its mark is the same: an address may have found a new owner since
     /// ([`Removed::Before`]). With one [`Resource::Redirect`] of an interface go all of them. Where no container's namespace
     /// was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
@@ -59,6 +59,16 @@ pub trait Kernel {
     /// # Errors
     /// When that cannot be announced.
     fn share(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Announces that what nobody has taken in a place (a routing table, say) is about to be looked for and taken, until
+    /// this value is dropped: whoever else announces that waits so long.
+    ///
+    /// # Errors
+    /// When that cannot be announced.
+    fn claim(&mut self, place: Place) -> Result<(), Error> {
+        let _ = place;
         Ok(())
     }
 
@@ -89,6 +99,11 @@ pub enum Query {
     /// The interface that packets to an address leave by, if the address is on its link, with no router between. Answer:
     /// [`Answer::Links`] of none or one.
     LinkTo(IpAddr),
+    /// The rules that look at nothing but where a packet comes from, in their order. Answer: [`Answer::Rules`].
+    Rules,
+    /// The routing tables that anybody uses: there are routes in them, or any rule leads there. Answer:
+    /// [`Answer::Tables`].
+    Tables,
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
     /// The queueing disciplines of one interface, as far as they are of a [`Discipline`](crate::Discipline).
@@ -120,6 +135,8 @@ impl fmt::Display for Query {
             Self::PeerAddresses(link) => write!(f, "addresses of the other end of \"{link}\""),
             Self::Routes(link) => write!(f, "routes of \"{link}\""),
             Self::LinkTo(address) => write!(f, "interface that leads to {address}"),
+            Self::Rules => f.write_str("routing rules"),
+            Self::Tables => f.write_str("routing tables"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Qdiscs(link) => write!(f, "queueing disciplines of \"{link}\""),
             Self::Redirects(link) => write!(f, "redirections of \"{link}\""),
@@ -145,6 +162,10 @@ pub enum Answer {
     Addresses(Vec<Address>),
     /// Routes.
     Routes(Vec<Route>),
+    /// Rules of the routing policy.
+    Rules(Vec<Rule>),
+    /// Numbers of routing tables, each once, in ascending order.
+    Tables(Vec<u32>),
     /// A setting's value; `None` if there is no such setting.
     Sysctl(Option<String>),
     /// Queueing disciplines.

@@ -44,7 +44,7 @@ pub use plan::{Ownership, Plan, Step};
 pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
     Address, Discipline, ForwardJump, IpVersion, Isolation, Link, LinkKind, Neighbours, OtherAddresses, Port,
-    PortVlan, Qdisc, Redirect, Resource, Route, Sysctl, TokenBucket, VethPeer,
+    PortVlan, Qdisc, Redirect, Resource, Route, Rule, Sysctl, TokenBucket, VethPeer,
 };
 pub use script::{Command, Script};
 

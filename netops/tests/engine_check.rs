@@ -51,7 +51,7 @@ proptest! {
         let plan = recipe.plan();
         let differences = plan.check(&mut MemoryKernel::new()).unwrap();
         for step in plan.steps() {
-            let is_there = matches!(&step.resource, Resource::Settled(_))
+            let is_there = matches!(&step.resource, Resource::Settled(_) | Resource::NoRoute(_))
                 || matches!(&step.resource, Resource::Sysctl(sysctl) if sysctl.optional);
             let named = differences.iter().any(|difference| difference.object == step.resource.to_string());
             prop_assert!(named != is_there, "{}", step.resource);

@@ -6,7 +6,9 @@
 mod bandwidth;
 mod firewall;
 mod portmap;
+mod sbr;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
 pub use firewall::{Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};
+pub use sbr::{Sbr, SbrConfig};

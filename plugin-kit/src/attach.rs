@@ -453,8 +453,8 @@ fn apply_error(error: ApplyError) -> Error {
         .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
 }
 
-/// The addresses of a previous result that are on the attachment's interface.
-fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
+/// The addresses of a previous result that are on the attachment's interface, with its routes; without interfaces.
+pub fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
     let ours = |ip: &&cni_spec::IpConfig| {
         previous
             .interface_of(ip)

@@ -28,7 +28,7 @@ mod resolv_conf;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use attach::{Addressing, Attach, Attachment, Explain, Kit, Remains};
+pub use attach::{Addressing, Attach, Attachment, Explain, Kit, Remains, own_addresses};
 pub use detach::Traces;
 pub use error::kernel_error;
 pub use interface::{

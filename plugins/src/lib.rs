@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_chain::{Bandwidth, Firewall, Portmap};
+use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Loopback, Ptp};
@@ -21,6 +21,7 @@ static FIREWALL: Kit<Firewall> = Kit::new(Firewall);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
 static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
+static SBR: Kit<Sbr> = Kit::new(Sbr);
 
 /// A plugin that can say what it would do, or one that has nothing of its own in the kernel.
 #[derive(Clone, Copy)]
@@ -53,6 +54,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("loopback", Entry::Interface(&LOOPBACK)),
     ("portmap", Entry::Interface(&PORTMAP)),
     ("ptp", Entry::Interface(&PTP)),
+    ("sbr", Entry::Interface(&SBR)),
     ("static", Entry::Addresses(&STATIC)),
 ];
 

@@ -91,6 +91,11 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
+        what: "sbr leaves IPv6's link-local routes where everybody finds them, and copies routes only to tables of their family",
+        why: "link-local addresses are none of an attachment's: there is no rule for them, so that they would reach nobody",
+        erase: |scene| each_place(scene, without_strangers),
+    },
+    Deliberate {
         what: "masquerading and the check of MAC addresses are nf_tables entries of our own tables",
         why: "one transaction in process, no helper program, and a cost that does not grow with the number of pods; what \
               packets experience is the same, and is compared instead",
@@ -128,6 +133,29 @@ type Object = Map<String, Value>;
 
 fn remove(object: &mut Object, keys: &[&str]) {
     object.retain(|key, _| !keys.contains(&key.as_str()));
+}
+
+/// Does something with each place.
+fn each_place(scene: &mut Value, edit: impl Fn(&mut Value)) {
+    scene.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(edit);
+}
+
+/// Takes out of a place where rules lead to tables the link-local routes, and those in other families' tables.
+fn without_strangers(place: &mut Value) {
+    for family in 0..2 {
+        let rules = place["rules"][family].as_array().cloned().unwrap_or_default();
+        let all_rules = place["rules"].to_string();
+        let leads_to = |table: &Value| rules.iter().any(|rule| rule["table"] == *table);
+        let is_anybodys = |table: &Value| all_rules.contains(&format!("\"table\":{table}"));
+        let has_sources = all_rules.contains("\"src\":\"10.") || all_rules.contains("\"src\":\"fd");
+        let routes = place.get_mut("routes").and_then(|routes| routes.get_mut(family)?.as_array_mut());
+        if let Some(routes) = routes {
+            routes.retain(|route| {
+                let link_local = route["dst"] == "fe80::/64" && has_sources;
+                !link_local && (leads_to(&route["table"]) || !is_anybodys(&route["table"]))
+            });
+        }
+    }
 }
 
 /// Does something with each link of each place.

@@ -2,7 +2,7 @@
 
 use super::netlink::{attributes, messages, refusal};
 use super::nft;
-use super::rtnetlink::{address, link, port, route, tc};
+use super::rtnetlink::{address, link, port, route, rule, tc};
 use crate::name::LinkName;
 
 /// Reads a datagram, or the body of a message, as every answer of the kernel that is known. Not part of the API.
@@ -33,6 +33,9 @@ fn read_body(body: &[u8]) {
     let _ = route::parse_direct(body);
     let _ = tc::parse(body);
     let _ = tc::parse_redirect(body);
+    let _ = route::table(body);
+    let _ = rule::parse(body);
+    let _ = rule::table(body);
     nft::read_as_elements(body);
     let _ = nft::foreign::parse(body);
 }

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use super::create::write_sysctls;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::{Creation, Flag};
-use super::rtnetlink::{address, link, port, route, tc};
-use super::{Known, LinuxKernel, read, refused};
+use super::rtnetlink::{address, link, port, route, rule, tc};
+use super::{Known, LinuxKernel, read, refused, remove};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Resource, Sysctl, VethPeer};
+use crate::resource::{Link, LinkKind, Port, Resource, Rule, Sysctl, VethPeer};
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -36,6 +36,8 @@ enum Purpose {
     Learn(usize),
     /// Makes a link that was made complete; without it, it must go again.
     Complete(usize),
+    /// Removes it; if there is nothing to remove, nothing is done.
+    Unmake(usize),
     /// Asks how a link's flag was before.
     Before(usize, Flag),
 }
@@ -119,6 +121,13 @@ impl<'a> Batch<'a> {
                 self.expect(Purpose::Make, Created::New);
                 Ok(())
             }
+            Resource::NoRoute(route) => {
+                let index = self.index(&route.link, resource)?;
+                route::delete(&mut self.datagram, index, route);
+                self.expect(Purpose::Unmake, Created::Changed(Resource::Route(route.clone())));
+                Ok(())
+            }
+            Resource::Rule(rule) => self.queue_rule(rule),
             // Made by other means.
             Resource::Settled(_)
             | Resource::Sysctl(_)
@@ -218,6 +227,21 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// The kernel takes the same rule any number of times, and gives each another priority.
+    fn queue_rule(&mut self, rule: &Rule) -> Result<(), Stop> {
+        let is_it = |other: &Rule| {
+            (other.from, other.table) == (rule.from, rule.table)
+                && rule.priority.is_none_or(|priority| other.priority == Some(priority))
+        };
+        if read::rules(self.kernel, self.place)?.iter().any(is_it) {
+            self.outcomes.push(Ok(Created::Kept));
+        } else {
+            rule::create(&mut self.datagram, rule);
+            self.expect(Purpose::Make, Created::New);
+        }
+        Ok(())
+    }
+
     /// Notes what the last request in the datagram is for, and what its resource comes to unless it is refused.
     fn expect(&mut self, purpose: impl FnOnce(usize) -> Purpose, created: Created) {
         self.purposes.push(purpose(self.outcomes.len()));
@@ -296,6 +320,12 @@ impl<'a> Batch<'a> {
                     *outcome = Err(error);
                 }
             }
+            (Purpose::Unmake(_), Err(refusal)) if remove::was_gone(resource, &refusal) => {
+                *outcome = Ok(Created::Kept);
+            }
+            (Purpose::Unmake(_), Err(refusal)) => {
+                *outcome = Err(refused(Operation::Create, self.place, &resource.to_string(), refusal));
+            }
             (Purpose::Complete(_), Err(refusal)) => {
                 let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
                 self.abandon(number, error);
@@ -335,9 +365,11 @@ impl<'a> Batch<'a> {
 impl Purpose {
     fn resource(&self) -> usize {
         match self {
-            Self::Make(number) | Self::Learn(number) | Self::Complete(number) | Self::Before(number, _) => {
-                *number
-            }
+            Self::Make(number)
+            | Self::Learn(number)
+            | Self::Complete(number)
+            | Self::Unmake(number)
+            | Self::Before(number, _) => *number,
         }
     }
 }

@@ -63,6 +63,8 @@ impl Means {
             | Resource::Port(_)
             | Resource::Address(_)
             | Resource::Route(_)
+            | Resource::NoRoute(_)
+            | Resource::Rule(_)
             | Resource::Qdisc(_)
             | Resource::Redirect(_) => Self::Rtnetlink,
         }

@@ -9,10 +9,12 @@ use proptest::prelude::*;
 use super::answers::read_as_answers;
 use super::netlink::{Datagram, attributes, messages};
 use super::nft::hostile as nft;
-use super::rtnetlink::{address, link, port, route, tc};
+use super::rtnetlink::{address, link, port, route, rule, tc};
 use crate::entry::{Forwarded, Masquerade, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{Address, Discipline, Link, LinkKind, Port, PortVlan, Route, TokenBucket, VethPeer};
+use crate::resource::{
+    Address, Discipline, Link, LinkKind, Port, PortVlan, Route, Rule, TokenBucket, VethPeer,
+};
 
 fn name() -> LinkName {
     LinkName::new("eth0").unwrap()
@@ -39,6 +41,7 @@ fn genuine() -> Vec<u8> {
         address::create(&mut datagram, 1, &Address { prefix_route: false, ..Address::new(name(), net) });
         let wanted = Route { mtu: Some(1), table: Some(1000), ..Route::new(net, Some(net.addr()), name()) };
         route::create(&mut datagram, 1, &wanted);
+        rule::create(&mut datagram, &Rule { from: net.trunc(), table: 1000, priority: Some(1) });
     }
     let bucket = TokenBucket { rate: 1 << 33, burst: 1, limit: 1 };
     tc::create(&mut datagram, 1, &Discipline::TokenBucket(bucket));

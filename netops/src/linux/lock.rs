@@ -1,8 +1,9 @@
-//! Who relies on what is shared: a lock on the host's network namespace itself.
+//! Who relies on what is shared, and who is about to take what is free: locks on the network namespaces themselves.
 //!
 //! `flock(2)` on the namespace's own inode needs no file anywhere, means the same to every process in the namespace
 //! whatever its file system, and ends with its holder.
 
+use std::ffi::c_int;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,19 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Holds a lock that others may hold too, until the namespace's descriptor is closed.
 pub(super) fn share(namespace: &Namespace) -> Result<(), Errno> {
+    wait_for(namespace, libc::LOCK_SH)
+}
+
+/// Holds a lock that nobody else may hold, until the namespace's descriptor is closed. It is the one that the reference's
+/// `sbr` takes, too.
+pub(super) fn claim(namespace: &Namespace) -> Result<(), Errno> {
+    wait_for(namespace, libc::LOCK_EX)
+}
+
+fn wait_for(namespace: &Namespace, how: c_int) -> Result<(), Errno> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match sys::lock(namespace, libc::LOCK_SH) {
+        match sys::lock(namespace, how) {
             Err(Errno::EWOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
             Err(Errno::EWOULDBLOCK) => return Ok(()),
             result => return result,

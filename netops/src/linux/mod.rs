@@ -8,7 +8,7 @@
 //!      ├── nft/          masquerades, spoof checks, … ───┐
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
 //!      ├── forward_jump.rs  a way through those ── nft/ ─┤
-//!      └── rtnetlink/    links, addresses, routes, tc ───┴── netlink/   messages and the socket
+//!      └── rtnetlink/    links, routes, rules, tc, … ────┴── netlink/   messages and the socket
 //!
 //! packet.rs: a socket for whole frames, which stands apart
 //! sys.rs: the system calls that need `unsafe`
@@ -163,6 +163,11 @@ impl Kernel for LinuxKernel {
     fn share(&mut self) -> Result<(), Error> {
         lock::share(self.host.namespace()?)
             .map_err(|errno| refused(Operation::Open, Place::Host, "lock on the namespace", errno.into()))
+    }
+
+    fn claim(&mut self, place: Place) -> Result<(), Error> {
+        lock::claim(self.side(place)?.namespace()?)
+            .map_err(|errno| refused(Operation::Open, place, "lock on the namespace", errno.into()))
     }
 
     fn exclude(&mut self) -> bool {

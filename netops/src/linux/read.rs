@@ -1,14 +1,14 @@
 //! [`Kernel::read`](crate::Kernel::read): what is asked about single links goes into one datagram; lists are filtered
 //! by the kernel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use netlink_packet_route::AddressFamily;
 
 use super::netlink::{Datagram, Refusal};
 use super::rtnetlink::address::Detection;
-use super::rtnetlink::{address, link, port, route, tc};
+use super::rtnetlink::{address, link, port, route, rule, tc};
 use super::{Known, LinuxKernel, forward_jump, refused, sysctl};
 use super::{foreign, nft};
 use crate::entry::EntryKey;
@@ -16,7 +16,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Answer, LinkState, Query};
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Address, Port, Qdisc, Redirect, Route};
+use crate::resource::{Address, Port, Qdisc, Redirect, Route, Rule};
 
 pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
     let found = Found::look_up(kernel, place, queries)?;
@@ -43,6 +43,8 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 None => Vec::new(),
             }),
             Query::LinkTo(address) => Answer::Links(link_to(kernel, place, *address)?.into_iter().collect()),
+            Query::Rules => Answer::Rules(rules(kernel, place)?),
+            Query::Tables => Answer::Tables(tables(kernel, place)?),
             Query::Sysctl(key) => {
                 let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
@@ -175,6 +177,8 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Redirects(name) => Some(name),
         Query::Links
         | Query::LinkTo(_)
+        | Query::Rules
+        | Query::Tables
         | Query::Sysctl(_)
         | Query::Entry(_)
         | Query::Entries(_)
@@ -244,7 +248,7 @@ fn routes(kernel: &mut LinuxKernel, place: Place, index: u32, name: &LinkName) -
     let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut request = Datagram::default();
-        route::get(&mut request, family, index);
+        route::get(&mut request, family, Some(index));
         let object = format!("routes out of \"{name}\"");
         let list = absent_is_empty(kernel.dump(place, &mut request, &object))?;
         found.extend(list.iter().flat_map(|body| route::parse(body, index, name)));
@@ -313,6 +317,29 @@ fn redirects(
     // A target that is gone is none.
     let links = replies.into_iter().filter_map(|reply| link::parse(reply.accepted().ok()?.first()?));
     Ok(links.map(|link| Redirect { from: name.clone(), to: link.name }).collect())
+}
+
+/// The rules that look at nothing but where a packet comes from.
+pub(super) fn rules(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<Rule>, Error> {
+    Ok(all_rules(kernel, place)?.iter().filter_map(|body| rule::parse(body)).collect())
+}
+
+fn all_rules(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<Vec<u8>>, Error> {
+    let mut request = Datagram::default();
+    rule::get(&mut request);
+    kernel.dump(place, &mut request, "routing rules")
+}
+
+fn tables(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<u32>, Error> {
+    let mut tables: BTreeSet<_> =
+        all_rules(kernel, place)?.iter().filter_map(|body| rule::table(body)).collect();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = Datagram::default();
+        route::get(&mut request, family, None);
+        let list = kernel.dump(place, &mut request, "routing tables")?;
+        tables.extend(list.iter().filter_map(|body| route::table(body)));
+    }
+    Ok(tables.into_iter().collect())
 }
 
 /// A link that went away between two questions has nothing.

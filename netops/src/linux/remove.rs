@@ -3,7 +3,7 @@
 use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
-use super::rtnetlink::{address, link, route, tc};
+use super::rtnetlink::{address, link, route, rule, tc};
 use super::{LinuxKernel, detached, foreign, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
@@ -136,8 +136,10 @@ fn write_request(
             Some(index) => tc::delete_redirects(datagram, index),
             None => return Ok(None),
         },
+        Resource::Rule(rule) => rule::delete(datagram, rule),
         // These have no opposite, or go by other means.
         Resource::FixedMac(_)
+        | Resource::NoRoute(_)
         | Resource::Port(_)
         | Resource::Settled(_)
         | Resource::Sysctl(_)
@@ -159,16 +161,20 @@ fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Opti
 }
 
 /// Whether the kernel refused because there was nothing to remove.
-fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
+pub(super) fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
     match resource {
         Resource::Address(_) => matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
         // `ENOENT`: the IPv6 default route that stands for there being none, out of loopback (`fib6_null_entry`).
-        Resource::Route(_) => matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT),
+        Resource::Route(_) | Resource::NoRoute(_) => {
+            matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT)
+        }
         // `EINVAL`: another discipline is in the place, one of the kernel's own for instance; nothing that a filter
         // could hang from.
         Resource::Qdisc(_) | Resource::Redirect(_) => {
             matches!(refusal.errno, Errno::EINVAL | Errno::ENODEV | Errno::ENOENT)
         }
+        // `EAFNOSUPPORT`: there are no rules of that family.
+        Resource::Rule(_) => [Errno::ENOENT, Errno::new(libc::EAFNOSUPPORT)].contains(&refusal.errno),
         _ => refusal.errno == Errno::ENODEV,
     }
 }

@@ -8,7 +8,7 @@ use crate::resource::{Link, LinkKind, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::namespace::{Interface, Kind, Membership, Namespace};
-use super::{addresses, routes, sysctls};
+use super::{addresses, refused, routes, sysctls};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
 const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -304,8 +304,4 @@ fn follow_ports(namespace: &mut Namespace, bridge: u32) {
             bridge.mac = mac;
         }
     }
-}
-
-fn refused(errno: Errno, detail: &'static str) -> Problem {
-    Problem::Refused(errno, Some(detail))
 }

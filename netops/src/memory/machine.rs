@@ -11,6 +11,7 @@ use crate::resource::Resource;
 
 use super::links;
 use super::namespace::Namespace;
+use super::rules::{self, LOCAL_TABLE};
 use super::{addresses, routes, shaping, sysctls};
 
 /// A machine with its network namespaces.
@@ -24,6 +25,8 @@ pub(super) struct Machine {
     pub(super) sharers: usize,
     /// One process has shared resources to itself.
     pub(super) exclusive: bool,
+    /// Namespaces in which one process looks for what is free.
+    pub(super) claimed: BTreeSet<NamespaceId>,
 }
 
 /// A namespace's number; never used again.
@@ -61,6 +64,8 @@ pub enum Feature {
     NfTables,
     /// `CONFIG_IPV6`.
     Ipv6,
+    /// `CONFIG_IP_MULTIPLE_TABLES` and `CONFIG_IPV6_MULTIPLE_TABLES`.
+    PolicyRouting,
 }
 
 /// Why a request is not met.
@@ -94,7 +99,11 @@ impl Machine {
     pub(super) fn add_namespace(&mut self) -> NamespaceId {
         let id = NamespaceId(self.born);
         self.born += 1;
-        self.namespaces.insert(id, Namespace::new(self.has(Feature::Ipv6)));
+        let mut namespace = Namespace::new(self.has(Feature::Ipv6));
+        if !self.has(Feature::PolicyRouting) {
+            namespace.rules.clear();
+        }
+        self.namespaces.insert(id, namespace);
         id
     }
 
@@ -117,9 +126,14 @@ impl Machine {
 
     pub(super) fn take_away(&mut self, feature: Feature) {
         self.lacking.insert(feature);
-        if feature == Feature::Ipv6 {
-            for namespace in self.namespaces.values_mut() {
-                namespace.sysctls.retain(|key, _| !key.starts_with("net/ipv6/"));
+        for namespace in self.namespaces.values_mut() {
+            match feature {
+                Feature::Ipv6 => {
+                    namespace.sysctls.retain(|key, _| !key.starts_with("net/ipv6/"));
+                    rules::clear(&mut namespace.rules, routes::Family::V6);
+                }
+                Feature::PolicyRouting => namespace.rules.clear(),
+                _ => {}
             }
         }
     }
@@ -188,6 +202,11 @@ impl Machine {
                 }
             }
             Resource::Route(route) => routes::add(namespace, route),
+            Resource::NoRoute(route) if routes::remove(namespace, route) => {
+                Ok(Created::Changed(Resource::Route(route.clone())))
+            }
+            Resource::NoRoute(route) => namespace.index(&route.link).map(|_| Created::Kept),
+            Resource::Rule(rule) => rules::add(&mut namespace.rules, rule),
             Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
             Resource::Qdisc(qdisc) => shaping::add_qdisc(self, view.of(place)?, qdisc),
             Resource::Redirect(redirect) => shaping::add_redirect(self, view.of(place)?, redirect),
@@ -232,6 +251,7 @@ impl Machine {
             Resource::Route(route) => routes::remove(namespace, route),
             Resource::Qdisc(qdisc) => shaping::remove_qdisc(namespace, qdisc),
             Resource::Redirect(redirect) => shaping::remove_redirects(namespace, &redirect.from),
+            Resource::Rule(rule) => rules::remove(&mut namespace.rules, rule),
             Resource::Entry(entry) => {
                 let found = namespace.entries.get(&entry.key());
                 let own = found.is_some_and(|found| found.mark() == entry.mark());
@@ -240,6 +260,7 @@ impl Machine {
             Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
             Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
             Resource::FixedMac(_)
+            | Resource::NoRoute(_)
             | Resource::Port(_)
             | Resource::Settled(_)
             | Resource::Sysctl(_)
@@ -272,6 +293,8 @@ impl Machine {
                 let link = routes::link_to(namespace, *address).and_then(|index| namespace.links.get(&index));
                 Answer::Links(link.map(state).into_iter().collect())
             }
+            Query::Rules => Answer::Rules(namespace.rules.clone()),
+            Query::Tables => Answer::Tables(tables(namespace)),
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
             Query::Qdiscs(name) => Answer::Qdiscs(shaping::qdiscs(namespace, name)),
             Query::Redirects(name) => Answer::Redirects(shaping::redirects(namespace, name)),
@@ -294,6 +317,21 @@ impl Machine {
 /// Makes sure that a set has something.
 fn set<T: Ord + Clone>(set: &mut BTreeSet<T>, value: &T) -> Created {
     if set.insert(value.clone()) { Created::New } else { Created::Kept }
+}
+
+/// The routing tables that anybody uses.
+fn tables(namespace: &Namespace) -> Vec<u32> {
+    let of_routes = namespace.routes.iter().map(|entry| entry.route.table());
+    // Every address has a route there.
+    let local = namespace.links.values().any(|link| !link.addresses.is_empty()).then_some(LOCAL_TABLE);
+    let of_rules = namespace.rules.iter().map(|rule| rule.table);
+    let tables: BTreeSet<_> = of_routes.chain(local).chain(of_rules).collect();
+    tables.into_iter().collect()
+}
+
+/// The kernel's no, with its own explanation.
+pub(super) fn refused(errno: Errno, detail: &'static str) -> Problem {
+    Problem::Refused(errno, Some(detail))
 }
 
 /// Adds an element to a map of cnikit's.

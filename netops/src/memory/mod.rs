@@ -25,8 +25,9 @@
 //!
 //! # What it knows
 //! Namespaces with their `lo`; links by name and index, veth pairs, bridges and their ports; IPv4 and IPv6 addresses,
-//! primary and secondary; routes, those that come and go with addresses too; sysctls with Linux's defaults and, for
-//! forwarding and `disable_ipv6`, their effects; queueing disciplines and redirections; cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
+//! primary and secondary; routes, those that come and go with addresses too, and the rules that lead to them; sysctls
+//! with Linux's defaults and, for forwarding and `disable_ipv6`, their effects; queueing disciplines and redirections;
+//! cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
 //! trying, and `tests/linux/memory.rs` compares the two, request by request.
 //!
 //! # What it does not know
@@ -39,6 +40,7 @@ mod links;
 mod machine;
 mod namespace;
 mod routes;
+mod rules;
 mod shaping;
 mod snapshot;
 mod sysctls;
@@ -59,7 +61,7 @@ pub use machine::Feature;
 pub use snapshot::Snapshot;
 
 use faults::{Fault, Faults};
-use machine::{Machine, Problem, View};
+use machine::{Machine, NamespaceId, Problem, View, refused};
 
 /// One process's sight of a machine in memory: a host namespace and, unless it was made without, a container's.
 ///
@@ -71,6 +73,8 @@ pub struct MemoryKernel {
     faults: Faults,
     batching: Batching,
     hold: Hold,
+    /// Namespaces in which this process looks for what is free.
+    claims: Vec<NamespaceId>,
 }
 
 /// A machine and the processes that wait for one another on it.
@@ -96,7 +100,11 @@ enum Means {
 
 impl Means {
     fn of(resource: &Resource) -> Self {
-        if matches!(resource, Resource::Sysctl(_)) { Self::File } else { Self::Netlink }
+        match resource {
+            // To wait is to look again and again: an answer more or less is nothing.
+            Resource::Sysctl(_) | Resource::Settled(_) => Self::File,
+            _ => Self::Netlink,
+        }
     }
 }
 
@@ -112,7 +120,14 @@ impl MemoryKernel {
     }
 
     fn process(shared: Arc<Shared>, view: View) -> Self {
-        Self { shared, view, faults: Faults::default(), batching: Batching::Whole, hold: Hold::Nothing }
+        Self {
+            shared,
+            view,
+            faults: Faults::default(),
+            batching: Batching::Whole,
+            hold: Hold::Nothing,
+            claims: Vec::new(),
+        }
     }
 
     /// Another process on this machine, with the same container.
@@ -265,6 +280,8 @@ impl Default for MemoryKernel {
 
 impl Drop for MemoryKernel {
     fn drop(&mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        self.machine().claimed.retain(|namespace| !claims.contains(namespace));
         self.release();
     }
 }
@@ -342,6 +359,24 @@ impl Kernel for MemoryKernel {
         machine.sharers += 1;
         drop(machine);
         self.hold = Hold::Shared;
+        Ok(())
+    }
+
+    fn claim(&mut self, place: Place) -> Result<(), Error> {
+        let namespace = self.view.of(place).map_err(|_| Error::NoContainer)?;
+        if self.claims.contains(&namespace) {
+            return Ok(());
+        }
+        let machine = self.machine();
+        let taken = |machine: &mut Machine| machine.claimed.contains(&namespace);
+        let waited = self.shared.released.wait_timeout_while(machine, PATIENCE, taken);
+        let (mut machine, waiting) = waited.unwrap_or_else(PoisonError::into_inner);
+        // Whoever keeps all others waiting for so long is not waited for, and has it still.
+        if !waiting.timed_out() {
+            machine.claimed.insert(namespace);
+            drop(machine);
+            self.claims.push(namespace);
+        }
         Ok(())
     }
 

@@ -7,13 +7,12 @@ use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{ForwardJump, Isolation, LinkKind, Port};
+use crate::resource::{ForwardJump, Isolation, LinkKind, Port, Rule};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
-use super::routes;
 use super::shaping::Shaping;
-use super::sysctls;
+use super::{routes, rules, sysctls};
 
 /// A network namespace.
 pub(super) struct Namespace {
@@ -22,6 +21,8 @@ pub(super) struct Namespace {
     next_index: u32,
     /// Routes of all tables but `local`.
     pub(super) routes: Vec<routes::Entry>,
+    /// Which routes are looked at, and in which order.
+    pub(super) rules: Vec<Rule>,
     /// There has been an IPv4 address: until then there is no `local` table, and no gateway passes for a unicast address.
     pub(super) had_ipv4: bool,
     /// Settings by path.
@@ -83,6 +84,7 @@ impl Namespace {
             links: BTreeMap::new(),
             next_index: 1,
             routes: Vec::new(),
+            rules: rules::at_birth(ipv6),
             had_ipv4: false,
             sysctls: sysctls::at_birth(ipv6),
             entries: BTreeMap::new(),

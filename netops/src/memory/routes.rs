@@ -7,15 +7,17 @@ use ipnet::IpNet;
 use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::LinkName;
-use crate::resource::Route;
+use crate::resource::{MAIN_TABLE, Route};
 
 use super::addresses::Held;
 use super::machine::Problem;
 use super::namespace::{Interface, Namespace};
-use super::sysctls;
+use super::{refused, sysctls};
 
-/// The `main` table (`RT_TABLE_MAIN`).
-const MAIN: u32 = 254;
+/// `RTPROT_KERNEL`: a route that came with an address, and goes with it.
+pub(super) const KERNEL: u8 = 2;
+/// `RTPROT_BOOT`.
+const BOOT: u8 = 3;
 /// `RT_SCOPE_UNIVERSE`.
 const UNIVERSE: u8 = 0;
 /// `RT_SCOPE_LINK`.
@@ -30,8 +32,6 @@ const V6_CONNECTED_METRIC: u32 = 256;
 pub(super) struct Entry {
     pub(super) route: Route,
     pub(super) link: u32,
-    /// It came with an address, and goes with it (`RTPROT_KERNEL`).
-    pub(super) connected: bool,
 }
 
 /// An address family.
@@ -53,7 +53,10 @@ pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, 
     let exists = match family {
         Family::V4 => {
             can_send_v4(namespace, link, &route)?;
-            namespace.routes.iter().any(|entry| !entry.connected && entry.route == route)
+            if route.source.is_some_and(|source| !is_local_v4(namespace, source)) {
+                return Err(refused(Errno::EINVAL, "Invalid prefsrc address"));
+            }
+            namespace.routes.iter().any(|entry| entry.route == route)
         }
         Family::V6 => {
             can_send_v6(namespace, link, &route)?;
@@ -63,7 +66,7 @@ pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, 
     if exists {
         return Err(Problem::Refused(Errno::EEXIST, None));
     }
-    let entry = Entry { route, link, connected: false };
+    let entry = Entry { route, link };
     match family {
         Family::V4 => namespace.routes.insert(0, entry),
         Family::V6 => namespace.routes.push(entry),
@@ -78,7 +81,8 @@ pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
         let Entry { route, .. } = entry;
         entry.link == link
             && route.destination == unwanted.destination.trunc()
-            && table(route) == table(unwanted)
+            && route.table() == unwanted.table()
+            && unwanted.protocol.is_none_or(|maker| route.protocol.unwrap_or(BOOT) == maker)
             && unwanted.gateway.is_none_or(|gateway| route.gateway == Some(gateway))
             && unwanted.metric.is_none_or(|metric| route.metric.unwrap_or(0) == metric)
             && unwanted.scope.is_none_or(|scope| route.scope == Some(scope))
@@ -112,19 +116,26 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
         IpNet::V4(net) => (LINK, None, Some(IpAddr::V4(net.addr()))),
         IpNet::V6(_) => (UNIVERSE, Some(V6_CONNECTED_METRIC), None),
     };
-    let route =
-        Route { scope: Some(scope), metric, source, ..Route::new(held.net.trunc(), None, link.name.clone()) };
-    let there = |entry: &Entry| entry.connected && entry.link == index && entry.route == route;
+    let route = Route {
+        scope: Some(scope),
+        metric,
+        source,
+        protocol: Some(KERNEL),
+        ..Route::new(held.net, None, link.name.clone())
+    };
+    let there = |entry: &Entry| entry.link == index && entry.route == route;
     if !namespace.routes.iter().any(there) {
-        namespace.routes.push(Entry { route, link: index, connected: true });
+        namespace.routes.push(Entry { route, link: index });
     }
 }
 
 /// Removes the route to an address's own prefix.
 pub(super) fn remove_connected(namespace: &mut Namespace, index: u32, net: IpNet) {
-    namespace
-        .routes
-        .retain(|entry| !(entry.connected && entry.link == index && entry.route.destination == net.trunc()));
+    let came_with_it = |Entry { route, link }: &Entry| {
+        *link == index
+            && (route.protocol, route.table(), route.destination) == (Some(KERNEL), MAIN_TABLE, net.trunc())
+    };
+    namespace.routes.retain(|entry| !came_with_it(entry));
 }
 
 /// An address is no link's any more: no packet can have it as its source. IPv4's routes that say so go with it.
@@ -149,9 +160,6 @@ pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
 
 /// What `fib_check_nh()` asks of a next hop.
 fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
-    if route.source.is_some_and(|source| !is_local_v4(namespace, source)) {
-        return Err(refused(Errno::EINVAL, "Invalid prefsrc address"));
-    }
     let up = namespace.links.get(&index).is_some_and(|link| link.up);
     let Some(gateway) = route.gateway else {
         return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
@@ -182,7 +190,7 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
     let direct = namespace.routes.iter().any(|entry| {
         entry.link == index
             && entry.route.scope >= Some(narrower)
-            && matches!(table(&entry.route), t if t == MAIN || t == table(route))
+            && [MAIN_TABLE, route.table()].contains(&entry.route.table())
             && entry.route.destination.contains(&gateway)
     });
     match () {
@@ -207,7 +215,10 @@ fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
     if !link.up {
         return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
     }
-    if route.source.is_some_and(|source| !link.addresses.iter().any(|held| held.net.addr() == source)) {
+    // `ipv6_chk_addr()`: any link's will do.
+    let held =
+        |source| namespace.links.values().flat_map(|link| &link.addresses).any(|a| a.net.addr() == source);
+    if route.source.is_some_and(|source| !held(source)) {
         return Err(refused(Errno::EINVAL, "Invalid source address"));
     }
     Ok(())
@@ -233,7 +244,8 @@ fn can_be_gateway_v6(
         if route.onlink && is_elsewhere_v6(namespace, index, gateway) {
             return invalid("Nexthop has invalid gateway or device mismatch");
         }
-        let direct = [table(route), MAIN].iter().any(|table| is_direct_v6(namespace, index, gateway, *table));
+        let direct =
+            [route.table(), MAIN_TABLE].iter().any(|table| is_direct_v6(namespace, index, gateway, *table));
         if !route.onlink && !direct {
             return Err(Problem::Refused(Errno::EHOSTUNREACH, None));
         }
@@ -247,7 +259,7 @@ fn can_be_gateway_v6(
 /// Whether the best route of a table to a gateway, out of one link, needs no other gateway.
 fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr, of_table: u32) -> bool {
     let reaches = |entry: &&Entry| {
-        entry.link == index && table(&entry.route) == of_table && entry.route.destination.contains(&gateway)
+        entry.link == index && entry.route.table() == of_table && entry.route.destination.contains(&gateway)
     };
     let rank = |entry: &&Entry| {
         let metric = std::cmp::Reverse(entry.route.metric.unwrap_or(V6_METRIC));
@@ -259,7 +271,7 @@ fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr, of_table: u3
 /// Whether the best routes to an address (but for default routes) are all out of other links.
 fn is_elsewhere_v6(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
     let reaches = |entry: &&Entry| {
-        table(&entry.route) == MAIN
+        entry.route.table() == MAIN_TABLE
             && entry.route.destination.prefix_len() > 0
             && entry.route.destination.contains(&address)
     };
@@ -276,7 +288,8 @@ pub(super) fn link_to(namespace: &Namespace, address: IpAddr) -> Option<u32> {
         .links
         .values()
         .any(|link| link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, address)));
-    let reaches = |entry: &&Entry| table(&entry.route) == MAIN && entry.route.destination.contains(&address);
+    let reaches =
+        |entry: &&Entry| entry.route.table() == MAIN_TABLE && entry.route.destination.contains(&address);
     let rank = |entry: &&Entry| {
         let metric = std::cmp::Reverse(entry.route.metric.unwrap_or_default());
         (entry.route.destination.prefix_len(), metric)
@@ -300,14 +313,15 @@ fn normal(route: &Route) -> Route {
         destination: route.destination.trunc(),
         metric,
         scope: Some(scope),
-        table: route.table.filter(|table| *table != MAIN),
+        table: route.table.filter(|table| *table != MAIN_TABLE),
+        protocol: route.protocol.filter(|maker| *maker != BOOT),
         ..route.clone()
     }
 }
 
 /// What makes two IPv6 routes one (`rt6_duplicate_nexthop()`).
 fn same_hop(a: &Route, b: &Route) -> bool {
-    (a.destination, a.metric, table(a), a.gateway) == (b.destination, b.metric, table(b), b.gateway)
+    (a.destination, a.metric, a.table(), a.gateway) == (b.destination, b.metric, b.table(), b.gateway)
 }
 
 /// Whether an address is the namespace's own: any link's, and all of loopback's subnets while that is up.
@@ -334,17 +348,9 @@ fn is_broadcast(link: &Interface, address: IpAddr) -> bool {
         })
 }
 
-fn table(route: &Route) -> u32 {
-    route.table.unwrap_or(MAIN)
-}
-
-fn family_of(net: IpNet) -> Family {
+pub(super) fn family_of(net: IpNet) -> Family {
     match net {
         IpNet::V4(_) => Family::V4,
         IpNet::V6(_) => Family::V6,
     }
-}
-
-fn refused(errno: Errno, detail: &'static str) -> Problem {
-    Problem::Refused(errno, Some(detail))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::addresses::Held;
 use super::machine::{Machine, NamespaceId};
 use super::namespace::{Interface, Kind, Namespace};
-use super::{links, shaping, sysctls};
+use super::{links, routes, rules, shaping, sysctls};
 
 /// Everything on a machine at one time, a line for each thing: what `==` compares and what an assertion prints.
 ///
@@ -104,14 +104,21 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
             route.source.map(|source| format!(" src {source}")),
             route.onlink.then(|| " onlink".to_owned()),
             route.metric.map(|metric| format!(" metric {metric}")),
-            route.table.filter(|table| *table != 254).map(|table| format!(" table {table}")),
+            route.table.map(|table| format!(" table {table}")),
             route.scope.map(|scope| format!(" scope {scope}")),
             route.mtu.map(|mtu| format!(" mtu {mtu}")),
             route.advmss.map(|advmss| format!(" advmss {advmss}")),
-            entry.connected.then(|| " proto kernel".to_owned()),
+            route.protocol.map(|maker| match maker {
+                routes::KERNEL => " proto kernel".to_owned(),
+                other => format!(" proto {other}"),
+            }),
         ];
         line.extend(words.into_iter().flatten());
         lines.push(line);
+    }
+    let usual = rules::at_birth(true);
+    for rule in namespace.rules.iter().filter(|rule| !usual.contains(rule)) {
+        lines.push(format!("rule from {} table {} priority {:?}", rule.from, rule.table, rule.priority));
     }
     for (key, value) in sysctls::unusual(&namespace.sysctls) {
         lines.push(format!("sysctl {key} = {value}"));

@@ -15,7 +15,8 @@ use crate::name::LinkName;
 
 pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
-pub use route::{Address, OtherAddresses, Route};
+pub(crate) use route::MAIN_TABLE;
+pub use route::{Address, OtherAddresses, Route, Rule};
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;
 
@@ -43,6 +44,10 @@ pub enum Resource {
     Settled(LinkName),
     /// A route.
     Route(Route),
+    /// A route's not being there. To make it so removes the route; there is no opposite but to make the route.
+    NoRoute(Route),
+    /// A rule of the routing policy. One that is there already is kept.
+    Rule(Rule),
     /// A kernel setting.
     Sysctl(Sysctl),
     /// How packets queue that leave an interface, or that they can be told where to go as they come in.
@@ -63,15 +68,18 @@ impl Resource {
     /// The interface, if any, whose removal takes this along.
     pub fn carrier(&self) -> Option<&str> {
         match self {
-            Self::Link(_) | Self::Entry(_) | Self::Foreign(_) | Self::Isolation(_) | Self::ForwardJump(_) => {
-                None
-            }
+            Self::Link(_)
+            | Self::Rule(_)
+            | Self::Entry(_)
+            | Self::Foreign(_)
+            | Self::Isolation(_)
+            | Self::ForwardJump(_) => None,
             Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
                 Some(link.as_str())
             }
             Self::Port(port) => Some(port.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
-            Self::Route(route) => Some(route.link.as_str()),
+            Self::Route(route) | Self::NoRoute(route) => Some(route.link.as_str()),
             Self::Sysctl(sysctl) => sysctl.key.link(),
             Self::Qdisc(qdisc) => Some(qdisc.link.as_str()),
             Self::Redirect(redirect) => Some(redirect.from.as_str()),
@@ -118,13 +126,9 @@ impl fmt::Display for Resource {
             Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),
             Self::Address(address) => write!(f, "address {} on \"{}\"", address.net, address.link),
             Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),
-            Self::Route(route) => {
-                write!(f, "route {}", route.destination)?;
-                if let Some(gateway) = route.gateway {
-                    write!(f, " via {gateway}")?;
-                }
-                write!(f, " dev \"{}\"", route.link)
-            }
+            Self::Route(route) => route.fmt(f),
+            Self::NoRoute(route) => write!(f, "absence of {route}"),
+            Self::Rule(rule) => write!(f, "rule for what {} sends", rule.from),
             Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),
             Self::Qdisc(Qdisc { link, discipline: Discipline::TokenBucket(_) }) => {
                 write!(f, "token bucket on \"{link}\"")

@@ -1,5 +1,6 @@
-//! Addresses and routes.
+//! Addresses, routes, and the rules that say which routes are looked at.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -73,6 +74,8 @@ pub struct Route {
     pub mtu: Option<u32>,
     /// Advertised TCP segment size in bytes (`RTAX_ADVMSS`).
     pub advmss: Option<u32>,
+    /// Who made it (`rtm_protocol`); if absent, whoever has no number of his own (`boot`).
+    pub protocol: Option<u8>,
 }
 
 impl Route {
@@ -89,6 +92,42 @@ impl Route {
             scope: None,
             mtu: None,
             advmss: None,
+            protocol: None,
         }
     }
+
+    /// The routing table that it is in.
+    pub fn table(&self) -> u32 {
+        self.table.unwrap_or(MAIN_TABLE)
+    }
+}
+
+/// `route 10.9.0.0/16 via 10.1.0.1 dev "eth0" table 100`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "route {}", self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " dev \"{}\"", self.link)?;
+        match self.table {
+            Some(table) => write!(f, " table {table}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The routing table of whoever names none (`RT_TABLE_MAIN`).
+pub(crate) const MAIN_TABLE: u32 = 254;
+
+/// What an address sends is looked up in a routing table of its own, before any other (`RTM_NEWRULE`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Where packets come from; a prefix without length: all of its family. (To remove such a rule is to remove the first
+    /// that has the rest: the kernel takes it for a question without a source.)
+    pub from: IpNet,
+    /// The table in which they are looked up.
+    pub table: u32,
+    /// Its place among the rules, lower first; if absent, the kernel's choice: before all but the one for `local`.
+    pub priority: Option<u32>,
 }

@@ -34,6 +34,12 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             (_, Some(gateway)) => format!("{} is reached by way of {gateway}.", route.destination),
             (_, None) => format!("{} is reached directly, through \"{}\".", route.destination, route.link),
         },
+        Resource::NoRoute(route) => {
+            format!("{} is not looked for through \"{}\" by everybody.", route.destination, route.link)
+        }
+        Resource::Rule(rule) => {
+            format!("What {} sends goes by routing table {}, before any other.", rule.from, rule.table)
+        }
         Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
             .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
         Resource::Qdisc(qdisc) => qdisc_purpose(qdisc),

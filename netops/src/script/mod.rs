@@ -46,7 +46,7 @@ use crate::error::Error;
 use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Address, Resource, Route, Sysctl};
+use crate::resource::{Address, Resource, Route, Rule, Sysctl};
 
 /// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl`, `nft` and `iptables` for what it is asked
 /// for. Its
@@ -121,6 +121,8 @@ impl Script {
             Resource::Address(address) => step.add_address(address),
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
             Resource::Route(route) => step.add_route(route),
+            Resource::NoRoute(route) => step.route("delete", route),
+            Resource::Rule(rule) => step.rule("add", rule),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
             Resource::Qdisc(qdisc) => step.add_qdisc(qdisc),
             Resource::Redirect(redirect) => step.add_redirect(redirect),
@@ -145,10 +147,12 @@ impl Script {
             Resource::Route(route) => step.route("delete", route),
             Resource::Qdisc(qdisc) => step.remove_qdisc(qdisc),
             Resource::Redirect(redirect) => step.remove_redirect(redirect),
+            Resource::Rule(rule) => step.rule("delete", rule),
             Resource::Entry(entry) => step.remove_entry(entry)?,
             Resource::Foreign(rules) => step.remove_foreign(rules),
             Resource::Isolation(isolation) => step.end_isolation(isolation)?,
             Resource::FixedMac(_)
+            | Resource::NoRoute(_)
             | Resource::Port(_)
             | Resource::Settled(_)
             | Resource::Sysctl(_)
@@ -167,6 +171,8 @@ impl Kernel for Script {
             Query::Port(_) => Answer::Port(None),
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
             Query::Routes(_) => Answer::Routes(Vec::new()),
+            Query::Rules => Answer::Rules(Vec::new()),
+            Query::Tables => Answer::Tables(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
             Query::Qdiscs(_) => Answer::Qdiscs(Vec::new()),
             Query::Redirects(_) => Answer::Redirects(Vec::new()),
@@ -335,11 +341,26 @@ impl<'a> Step<'a> {
         option("dev", Some(route.link.to_string()));
         option("metric", route.metric.map(|metric| metric.to_string()));
         option("table", route.table.map(|table| table.to_string()));
+        option("protocol", route.protocol.map(|maker| maker.to_string()));
         option("scope", route.scope.map(|scope| scope.to_string()));
         option("mtu", route.mtu.map(|mtu| mtu.to_string()));
         option("advmss", route.advmss.map(|advmss| advmss.to_string()));
         if route.onlink {
             word("onlink");
+        }
+        self.ip(args);
+    }
+
+    fn rule(&mut self, verb: &str, rule: &Rule) {
+        let family: &[&str] = if rule.from.addr().is_ipv6() { &["-6"] } else { &[] };
+        let from = match rule.from.prefix_len() {
+            0 => "all".to_owned(),
+            _ => rule.from.trunc().to_string(),
+        };
+        let mut args: Vec<_> = family.iter().map(|word| (*word).to_owned()).collect();
+        args.extend(["rule", verb, "from", &from, "table", &rule.table.to_string()].map(str::to_owned));
+        if let Some(priority) = rule.priority {
+            args.extend(["priority".to_owned(), priority.to_string()]);
         }
         self.ip(args);
     }

@@ -121,6 +121,10 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
             }
         }
     }
+    // Their order matters.
+    for query in [Query::Rules, Query::Tables] {
+        lines.push(format!("{query}: {:?}", kernel.read(place, std::slice::from_ref(&query)).unwrap()));
+    }
     lines.sort();
     lines
 }
@@ -167,6 +171,8 @@ fn resources() -> impl Strategy<Value = Resource> {
             Resource::Address(Address { prefix_route, ..Address::new(link, net.parse().unwrap()) })
         }),
         6 => routes().prop_map(Resource::Route),
+        2 => routes().prop_map(Resource::NoRoute),
+        3 => rules().prop_map(Resource::Rule),
         2 => sysctls().prop_map(Resource::Sysctl),
         2 => (names(), disciplines())
             .prop_map(|(link, discipline)| Resource::Qdisc(Qdisc { link, discipline })),
@@ -209,13 +215,17 @@ fn routes() -> impl Strategy<Value = Route> {
         choice(&[0_u32, 0, 0, 5]),
         choice(&[254_u32, 254, 1000]),
         choice(&[0_u32, 0, 0, 1300]),
+        choice(&[0_u8, 0, 0, 2]),
+        prop::option::weighted(0.2, choice(&["10.0.0.1", "fd00::1"])),
     );
     (names(), choice(destinations), prop::option::of(choice(gateways)), options).prop_filter_map(
         "one version of IP",
-        |(link, destination, gateway, (onlink, metric, table, mtu))| {
+        |(link, destination, gateway, (onlink, metric, table, mtu, protocol, source))| {
             let destination: IpNet = destination.parse().unwrap();
             let gateway: Option<IpAddr> = gateway.map(|gateway| gateway.parse().unwrap());
-            if gateway.is_some_and(|gateway| gateway.is_ipv4() != destination.addr().is_ipv4()) {
+            let source: Option<IpAddr> = source.map(|source| source.parse().unwrap());
+            let other_family = |address: IpAddr| address.is_ipv4() != destination.addr().is_ipv4();
+            if gateway.is_some_and(other_family) || source.is_some_and(other_family) {
                 return None;
             }
             Some(Route {
@@ -223,10 +233,22 @@ fn routes() -> impl Strategy<Value = Route> {
                 metric: (metric != 0).then_some(metric),
                 table: (table != 254).then_some(table),
                 mtu: (mtu != 0).then_some(mtu),
+                protocol: (protocol != 0).then_some(protocol),
+                source,
                 ..Route::new(destination, gateway, link)
             })
         },
     )
+}
+
+fn rules() -> impl Strategy<Value = Rule> {
+    let from = choice(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.0/24", "fd00::1/128", "0.0.0.0/0", "::/0"]);
+    let priority = choice(&[0_u32, 0, 0, 1, 100, 32766, 40000]);
+    (from, choice(&[100_u32, 101, 1000]), priority).prop_map(|(from, table, priority)| Rule {
+        from: from.parse().unwrap(),
+        table,
+        priority: (priority != 0).then_some(priority),
+    })
 }
 
 fn links() -> impl Strategy<Value = Link> {

@@ -183,6 +183,16 @@ impl Lab {
                 }
             }
             lines.extend(self.shaping(place).into_iter().map(|line| format!("{place}: {line}")));
+            for family in ["-4", "-6"] {
+                for rule in list(&self.ip(place, &format!("{family} rule show"))) {
+                    let from = match text(&rule["src"]).as_str() {
+                        "all" => continue,
+                        from => from.to_owned(),
+                    };
+                    let (table, priority) = (text(&rule["table"]), &rule["priority"]);
+                    lines.push(format!("{place}: rule {from} {table} {priority}"));
+                }
+            }
             // Marks may hold what nft cannot write.
             let ruleset = self.run(place, "nft list ruleset").replace("(\"it's\"", "('it's'");
             lines.push(format!("{place}: nft {}", unordered(&ruleset)));
@@ -277,7 +287,7 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                             routes.iter().filter(|route| !is_link_local(&route.destination.to_string()));
                         lines.extend(global.map(|route| {
                             format!(
-                                "{place}: route {} via {} dev {} onlink {} metric {} table {} src {} mtu {} advmss {}",
+                                "{place}: route {} via {} dev {} onlink {} metric {} table {} src {} mtu {} advmss {} by {}",
                                 route.destination,
                                 route.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
                                 route.link,
@@ -287,6 +297,7 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                                 route.source.map(|source| source.to_string()).unwrap_or_default(),
                                 route.mtu.unwrap_or(0),
                                 route.advmss.unwrap_or(0),
+                                route.protocol.unwrap_or(3),
                             )
                         }));
                     }
@@ -306,6 +317,12 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                 }
             }
             lines.push(format!("{place}: {line}"));
+        }
+        if let [Answer::Rules(rules)] = memory.read(place, &[Query::Rules]).unwrap().as_slice() {
+            for rule in rules.iter().filter(|rule| rule.from.prefix_len() > 0) {
+                let priority = rule.priority.unwrap();
+                lines.push(format!("{place}: rule {} {} {priority}", rule.from.addr(), rule.table));
+            }
         }
     }
     lines.sort();
@@ -366,12 +383,13 @@ impl Line {
         };
         let onlink = [route, hop].iter().any(|v| list(&v["flags"]).iter().any(|flag| flag == "onlink"));
         Some(format!(
-            "route {destination} via {gateway} dev {} onlink {onlink} metric {} table {table} src {} mtu {} advmss {}",
+            "route {destination} via {gateway} dev {} onlink {onlink} metric {} table {table} src {} mtu {} advmss {} by {}",
             text(&hop["dev"]),
             route["metric"].as_u64().unwrap_or(0),
             text(&route["prefsrc"]),
             metric("mtu"),
             metric("advmss"),
+            if route["protocol"] == "kernel" { 2 } else { 3 },
         ))
     }
 }

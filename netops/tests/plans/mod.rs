@@ -181,12 +181,29 @@ impl Cable {
                 }));
             }
         }
+        if self.chosen(31) {
+            let table = 1000 + u32::from(self.number);
+            for (from, given) in [(IpNet::from(self.v4(10)), v4), (IpNet::from(self.v6()), v6)] {
+                own(Resource::Rule(Rule { from, table, priority: given.then_some(500) }));
+            }
+        }
         if v6 && self.chosen(27) {
             let gateway = if self.chosen(28) { "fe80::1" } else { "fd50::1" };
             own(Resource::Route(Route {
                 metric: Some(100 + u32::from(self.number)),
                 ..Route::new(net("::/0"), Some(gateway.parse().unwrap()), eth.clone())
             }));
+        }
+        if v4 && self.chosen(31) && !self.chosen(15) {
+            // The route that came with the address is moved to another table.
+            let connected = Route {
+                source: Some(self.v4(10)),
+                scope: Some(253),
+                protocol: Some(2),
+                ..Route::new(net("10.50.0.0/24"), None, eth.clone())
+            };
+            own(Resource::Route(Route { table: Some(1000 + u32::from(self.number)), ..connected.clone() }));
+            own(Resource::NoRoute(connected));
         }
     }
 

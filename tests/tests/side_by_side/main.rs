@@ -10,3 +10,4 @@ mod mixed;
 mod packets;
 mod pair;
 mod random;
+mod sbr;

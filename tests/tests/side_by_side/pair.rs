@@ -164,7 +164,7 @@ impl Pair {
     }
 
     /// In what the two sides differ; they are given a little time to become the same.
-    fn differences(&self, case: &Case, their_word: &Value, our_word: &Value) -> Vec<String> {
+    pub(crate) fn differences(&self, case: &Case, their_word: &Value, our_word: &Value) -> Vec<String> {
         let started = Instant::now();
         loop {
             let theirs = self.theirs.scene(case, their_word);

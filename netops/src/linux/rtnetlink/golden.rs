@@ -3,9 +3,9 @@
 //! is nested (`NLA_F_NESTED`), which `tc` leaves out; the kernel takes either way.
 
 use crate::linux::netlink::Datagram;
-use crate::linux::rtnetlink::{link, port, tc};
+use crate::linux::rtnetlink::{link, port, rule, tc};
 use crate::name::LinkName;
-use crate::resource::{Discipline, Link, LinkKind, Port, PortVlan, TokenBucket};
+use crate::resource::{Discipline, Link, LinkKind, Port, PortVlan, Rule, TokenBucket};
 
 fn sent(write: impl FnOnce(&mut Datagram)) -> Vec<u8> {
     let mut datagram = Datagram::default();
@@ -89,6 +89,29 @@ fn a_filtering_bridge_as_ip_link_add_does() {
         8, 0, 3, 0, b'b', b'r', b'0', 0, 0x1c, 0, 0x12, 0, 0x0b, 0, 1, 0, // IFLA_IFNAME, IFLA_LINKINFO
         b'b', b'r', b'i', b'd', b'g', b'e', 0, 0, 0x0c, 0, 2, 0, 5, 0, 7, 0, // kind, data: vlan_filtering
         1, 0, 0, 0,
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_rule_as_ip_rule_add_from() {
+    let rule = Rule { from: "10.1.0.6/32".parse().unwrap(), table: 100, priority: None };
+    assert_eq!(sent(|d| rule::create(d, &rule)), [
+        0x24, 0, 0, 0, 0x20, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWRULE, CREATE | EXCL
+        2, 0, 0x20, 0, 100, 0, 0, 1, 0, 0, 0, 0, // AF_INET, source length 32, table, FR_ACT_TO_TBL
+        8, 0, 2, 0, 10, 1, 0, 6, // FRA_SRC
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_rule_for_a_table_past_what_a_byte_holds_as_ip_rule_add_from() {
+    let rule = Rule { from: "fd00::6/128".parse().unwrap(), table: 300, priority: None };
+    assert_eq!(sent(|d| rule::create(d, &rule)), [
+        0x38, 0, 0, 0, 0x20, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        10, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, // AF_INET6, source length 128
+        0x14, 0, 2, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6,
+        8, 0, 15, 0, 0x2c, 1, 0, 0, // FRA_TABLE
     ]);
 }
 

@@ -1,4 +1,4 @@
-//! rtnetlink: what the messages about links, ports, addresses, routes and traffic control look like (`linux/rtnetlink.h`,
+//! rtnetlink: what the messages about links, ports, addresses, routes, rules and traffic control look like (`linux/rtnetlink.h`,
 //! `linux/if_link.h`). Bytes only; who sends them, and when, is one floor up.
 //!
 //! Requests are `netlink-packet-route`'s messages; what that lacks (most of a port's settings, `RTM_GETVLAN`, token buckets) is
@@ -13,4 +13,5 @@ mod golden;
 pub(super) mod link;
 pub(super) mod port;
 pub(super) mod route;
+pub(super) mod rule;
 pub(super) mod tc;

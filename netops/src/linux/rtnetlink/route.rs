@@ -12,7 +12,7 @@ use netlink_packet_route::route::{
 use super::address::{family, parse_ip};
 use crate::linux::netlink::{Datagram, attribute, get_u16, get_u32};
 use crate::name::LinkName;
-use crate::resource::Route;
+use crate::resource::{MAIN_TABLE, Route};
 
 /// Length of `struct rtmsg`, and of `struct rtnexthop`.
 const HEADER: usize = 12;
@@ -22,7 +22,6 @@ const RTA_VIA: u16 = 18;
 /// `RTAX_MTU`, `RTAX_ADVMSS`: the metrics in `RTA_METRICS`.
 const RTAX_MTU: u16 = 2;
 const RTAX_ADVMSS: u16 = 8;
-const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 
 /// Adds a route. Without `NLM_F_EXCL`, so that a second next hop to the same destination is added beside the first;
@@ -33,7 +32,8 @@ pub(in crate::linux) fn create(datagram: &mut Datagram, index: u32, route: &Rout
         (IpNet::V4(_), None) => RouteScope::Link,
         _ => RouteScope::Universe,
     });
-    let mut message = message(index, route, RouteProtocol::Boot, scope);
+    let protocol = route.protocol.map_or(RouteProtocol::Boot, RouteProtocol::from);
+    let mut message = message(index, route, protocol, scope);
     let metrics = [route.mtu.map(RouteMetric::Mtu), route.advmss.map(RouteMetric::Advmss)];
     let metrics: Vec<_> = metrics.into_iter().flatten().collect();
     if !metrics.is_empty() {
@@ -42,15 +42,16 @@ pub(in crate::linux) fn create(datagram: &mut Datagram, index: u32, route: &Rout
     datagram.request(libc::NLM_F_CREATE, &NewRoute(message));
 }
 
-/// Removes a route, whoever made it.
+/// Removes a route: whoever made it, if nobody is named.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, index: u32, route: &Route) {
     let scope = route.scope.map_or(RouteScope::NoWhere, RouteScope::from);
-    datagram.request(0, &DelRoute(message(index, route, RouteProtocol::Unspec, scope)));
+    let protocol = route.protocol.map_or(RouteProtocol::Unspec, RouteProtocol::from);
+    datagram.request(0, &DelRoute(message(index, route, protocol, scope)));
 }
 
 fn message(index: u32, route: &Route, protocol: RouteProtocol, scope: RouteScope) -> RouteMessage {
     let destination = route.destination.trunc();
-    let table = route.table.unwrap_or(MAIN);
+    let table = route.table();
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: family(destination.addr()),
@@ -81,11 +82,11 @@ fn message(index: u32, route: &Route, protocol: RouteProtocol, scope: RouteScope
     message
 }
 
-/// Asks for the routes of one family out of one interface.
-pub(in crate::linux) fn get(datagram: &mut Datagram, family: AddressFamily, index: u32) {
+/// Asks for the routes of one family, perhaps only for those out of one interface.
+pub(in crate::linux) fn get(datagram: &mut Datagram, family: AddressFamily, index: Option<u32>) {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
-    message.attributes = vec![RouteAttribute::Oif(index)];
+    message.attributes = index.map(RouteAttribute::Oif).into_iter().collect();
     datagram.request(0, &GetRoute(message));
 }
 
@@ -118,7 +119,7 @@ fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
     let header = RouteHeader::parse(body).ok()?;
     let details = body.get(HEADER..)?;
     let number = |kind| attribute(details, kind).and_then(|value| get_u32(value, 0));
-    let table = number(libc::RTA_TABLE).unwrap_or_else(|| header.table.into());
+    let table = table(body)?;
     if header.kind != RouteType::Unicast || table == LOCAL || header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
@@ -133,8 +134,9 @@ fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
     let route = Route {
         source: attribute(details, libc::RTA_PREFSRC).and_then(parse_ip),
         metric: number(libc::RTA_PRIORITY),
-        table: (table != MAIN).then_some(table),
+        table: (table != MAIN_TABLE).then_some(table),
         scope: Some(header.scope.into()),
+        protocol: Some(header.protocol).filter(|maker| *maker != RouteProtocol::Boot).map(u8::from),
         mtu: metric(RTAX_MTU),
         advmss: metric(RTAX_ADVMSS),
         ..Route::new(destination, None, link.clone())
@@ -149,6 +151,13 @@ fn parse_all(body: &[u8], index: u32, link: &LinkName) -> Option<Vec<Route>> {
         return Some(hops.map(|hop| with_hop(hop.attributes, hop.flags)).collect());
     }
     (number(libc::RTA_OIF)? == index).then(|| vec![with_hop(details, header.flags)])
+}
+
+/// The table of the route that a message tells of, whatever kind of route it is.
+pub(in crate::linux) fn table(body: &[u8]) -> Option<u32> {
+    let header = RouteHeader::parse(body).ok()?;
+    let named = attribute(body.get(HEADER..)?, libc::RTA_TABLE).and_then(|value| get_u32(value, 0));
+    Some(named.unwrap_or_else(|| header.table.into()))
 }
 
 fn gateway(details: &[u8]) -> Option<IpAddr> {

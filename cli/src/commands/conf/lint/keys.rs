@@ -287,7 +287,11 @@ static PLUGINS: &[Plugin] = &[
     ),
     chained(
         "sbr",
-        &[key("table", UNSIGNED), key("gateways", Kind::List(&Kind::Address)), key("addSourceHints", BOOL)],
+        &[
+            key("table", Kind::Integer(1, u32::MAX as i64)),
+            key("gateways", Kind::List(&Kind::Address)),
+            key("addSourceHints", BOOL),
+        ],
     ),
     chained("vrf", &[key("vrfname", Kind::Interface), key("table", UNSIGNED)]),
     ipam(

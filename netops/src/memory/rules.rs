@@ -1,0 +1,81 @@
+//! The rules of the routing policy.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::error::Errno;
+use crate::kernel::Created;
+use crate::resource::{MAIN_TABLE, Rule};
+
+use super::machine::Problem;
+use super::refused;
+use super::routes::{Family, family_of};
+
+/// `RT_TABLE_DEFAULT` and `RT_TABLE_LOCAL`.
+const DEFAULT_TABLE: u32 = 253;
+pub(super) const LOCAL_TABLE: u32 = 255;
+
+/// The rules that a namespace is born with (`fib_default_rules_init()`, `fib6_rules_net_init()`), both families' in one
+/// list, each in order.
+pub(super) fn at_birth(ipv6: bool) -> Vec<Rule> {
+    let rule = |from, table, priority| Rule { from, table, priority: Some(priority) };
+    let (v4, v6) = (IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default()));
+    let mut rules =
+        vec![rule(v4, LOCAL_TABLE, 0), rule(v4, MAIN_TABLE, 32766), rule(v4, DEFAULT_TABLE, 32767)];
+    if ipv6 {
+        rules.extend([rule(v6, LOCAL_TABLE, 0), rule(v6, MAIN_TABLE, 32766)]);
+    }
+    rules
+}
+
+/// Adds a rule, unless it is there.
+pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Problem> {
+    let family = family_of(wanted.from);
+    let own = || rules.iter().filter(|rule| family_of(rule.from) == family);
+    if own().any(|rule| is(rule, wanted)) {
+        return Ok(Created::Kept);
+    }
+    if own().next().is_none() {
+        return Err(Problem::Refused(Errno::new(libc::EAFNOSUPPORT), None));
+    }
+    if wanted.table == 0 {
+        return Err(refused(Errno::EINVAL, "Invalid table"));
+    }
+    // fib_default_rule_pref(): before the second, if there is room.
+    let second = own().nth(1).and_then(|rule| rule.priority).unwrap_or_default();
+    let priority = wanted.priority.unwrap_or_else(|| second.saturating_sub(1));
+    let rule = Rule { from: wanted.from.trunc(), table: wanted.table, priority: Some(priority) };
+    let later = |other: &Rule| family_of(other.from) == family && other.priority > rule.priority;
+    let at = rules.iter().position(later).unwrap_or_else(|| {
+        let last = rules.iter().rposition(|other| family_of(other.from) == family);
+        last.map_or(rules.len(), |last| last + 1)
+    });
+    rules.insert(at, rule);
+    Ok(Created::New)
+}
+
+/// Removes the first rule that has all that is said. Whether there was one.
+pub(super) fn remove(rules: &mut Vec<Rule>, unwanted: &Rule) -> bool {
+    // Who names no source means any.
+    let any = |rule: &Rule| {
+        unwanted.from.prefix_len() == 0
+            && family_of(rule.from) == family_of(unwanted.from)
+            && is(&Rule { from: unwanted.from, ..rule.clone() }, unwanted)
+    };
+    match rules.iter().position(|rule| is(rule, unwanted) || any(rule)) {
+        Some(at) => {
+            rules.remove(at);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Takes a family's rules away.
+pub(super) fn clear(rules: &mut Vec<Rule>, family: Family) {
+    rules.retain(|rule| family_of(rule.from) != family);
+}
+
+fn is(rule: &Rule, wanted: &Rule) -> bool {
+    (rule.from, rule.table) == (wanted.from.trunc(), wanted.table)
+        && wanted.priority.is_none_or(|priority| rule.priority == Some(priority))
+}
