@@ -220,7 +220,8 @@ impl Facts {
                 Some(Answer::Sysctl(Some(actual))) => {
                     Some(vec![("value", wanted.value.clone(), actual.clone())])
                 }
-                _ => wanted.optional.then(Vec::new),
+                // Also an optional one's: it may come with a link that is about to be made.
+                _ => None,
             },
             Resource::Qdisc(wanted) => {
                 let Some(Answer::Qdiscs(list)) =

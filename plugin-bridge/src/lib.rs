@@ -40,7 +40,7 @@ impl Attach for Bridge {
         // Of its own, so that it does not change as ports come and go.
         let bridge_mac = request.shared_mac(&config.bridge);
         let mut plan = Plan::new();
-        plan_bridge(&mut plan, config, bridge_mac);
+        plan_bridge(&mut plan, config, bridge_mac, &result);
         plan_gateway(&mut plan, config, &result)?;
         plan_cable(&mut plan, request);
         if !result.ips.is_empty() {
@@ -86,18 +86,22 @@ fn choose_gateways(gateway: Gateway, result: &mut AddResult) {
 }
 
 /// The bridge, shared by all attachments of the network.
-fn plan_bridge(plan: &mut Plan, config: &Config, mac: MacAddr) {
+fn plan_bridge(plan: &mut Plan, config: &Config, mac: MacAddr, result: &AddResult) {
     let bridge = &config.bridge;
     plan.share(
         Place::Host,
         Resource::Link(Link {
             mtu: config.mtu,
             mac: Some(mac),
-            up: true,
             ignore_router_advertisements: true,
             ..Link::new(bridge.clone(), LinkKind::Bridge { vlan_filtering: config.vlans.is_some() })
         }),
     );
+    if config.gateway != Gateway::None && result.ips.iter().any(|ip| ip.address.addr().is_ipv6()) {
+        // The node asks for a pod's MAC address with the bridge's link-local address, which the kernel makes when the
+        // bridge comes up: while it looked for duplicates, packets from elsewhere would wait, for a second or two.
+        plan.share(Place::Host, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(bridge, "accept_dad"), 0)));
+    }
     plan.share(Place::Host, Resource::LinkUp(bridge.clone()));
     if config.gateway != Gateway::None {
         // Pods remember the gateway's.

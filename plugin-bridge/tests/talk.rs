@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 use std::process::Command;
+use std::time::Duration;
 
 use netops::{
     EntryKind, Link, LinkKind, LinkName, LinuxKernel, Place, Plan, Resource, read_entries, read_link,
@@ -75,6 +76,22 @@ fn who_remembers_an_earlier_owner_of_an_address_learns_the_new_one_at_once() {
     let b = add("b");
     let said = neighbour("show 10.22.0.3 dev cni0");
     assert!(said.contains(b.interfaces[2].mac.as_deref().unwrap()), "{said}");
+}
+
+#[test]
+fn the_first_pod_of_a_node_is_reached_over_ipv6_from_elsewhere_at_once() {
+    let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
+    let add = |container: &str, bridge: &str, subnet: &str| {
+        let call = TestCall::new(json!({
+            "cniVersion": "1.1.0", "name": bridge, "type": "bridge", "bridge": bridge, "isDefaultGateway": true,
+            "ipam": {"type": "host-local", "dataDir": leases.path(), "subnet": subnet},
+        }));
+        node.add(&plugin, &call.container(container)).unwrap()
+    };
+    add("elsewhere", "cni1", "fd00:23::/64");
+    let first = add("first", "cni0", "fd00:22::/64");
+    let took = node.ping("elsewhere", first.ips[0].address.addr()).unwrap();
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
 #[test]

@@ -83,10 +83,6 @@ pods_talk() {
 }
 
 ports_of_pods() {
-    # The bridge is new: the kernel still looks for duplicates of its link-local address, with which it would ask for pods.
-    # shellcheck disable=SC2317 # it is called
-    bridge_is_settled() { [ -z "$(ip -6 address show dev cni0 tentative)" ]; }
-    eventually bridge_is_settled || fail 'the bridge has no link-local address'
     expect 'hostPort, from the outside, seen from' 192.0.2.2 "$(fetch http://192.0.2.1:18080/cgi-bin/who in_outside | seen)"
     expect 'the same, IPv6' 2001:db8::2 "$(fetch 'http://[2001:db8::1]:18080/cgi-bin/who' in_outside | seen)"
     expect 'hostPort, from the node' hello "$(fetch http://192.0.2.1:18080/)"

@@ -55,6 +55,15 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
+        what: "a bridge that is an IPv6 gateway does not look for duplicates of its link-local address either (accept_dad)",
+        why: "the node asks for pods with that address: the first pod's packets from elsewhere would wait two seconds for it",
+        erase: |scene| {
+            if let Some(Value::Object(settings)) = scene["host"].get_mut("sysctls") {
+                settings.retain(|key, _| !key.ends_with("/accept_dad"));
+            }
+        },
+    },
+    Deliberate {
         what: "keep_addr_on_down is set for a pod's interface with IPv6 addresses",
         why: "newer references do so: the addresses survive when the interface goes down for a moment",
         erase: |scene| each_settings(scene, |key| key.ends_with("/keep_addr_on_down")),
