@@ -2,8 +2,9 @@
 //! environments and configurations, as recorded in `traces.jsonl`.
 //!
 //! Recorded on Debian 12: containerd 1.6 as pods' runtime, `ctr run --cni`, two nodes of Kubernetes 1.20 on containerd
-//! (`k8s-1`, `k8s-2`), podman 4.3. The plugins were the reference's 1.1.1. A line is a call: `runtime`, `plugin`, `env`, `stdin`, and `stdout` if there
-//! was any; all succeeded. What `bridge` asked of `host-local` is there as well, before the call of `bridge`.
+//! (`k8s-1`, `k8s-2`), podman 4.3. The plugins were the reference's 1.1.1. A line is a call: `runtime`, `plugin`, `env`,
+//! `stdin`, and `stdout` if there was any; all succeeded. What `bridge` asked of `host-local` is there as well, before the
+//! call of `bridge`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
@@ -16,25 +17,25 @@ const RECORDED: &str = include_str!("traces.jsonl");
 
 #[test]
 fn pods_of_containerd_come_and_go_as_recorded() {
-    isolated(|| replay("containerd", &["bridge", "loopback"], 31));
+    isolated(|| replay("containerd", &["bridge", "loopback", "portmap", "bandwidth"], 61));
 }
 
 #[test]
 fn containers_of_ctr_come_and_go_as_recorded() {
-    isolated(|| replay("ctr", &["bridge"], 2));
+    isolated(|| replay("ctr", &["bridge", "portmap", "bandwidth"], 6));
 }
 
 #[test]
 fn pods_of_kubernetes_come_and_go_as_recorded() {
     isolated(|| {
-        replay("k8s-1", &["bridge", "loopback"], 12);
-        replay("k8s-2", &["bridge", "loopback"], 12);
+        replay("k8s-1", &["bridge", "loopback", "portmap"], 18);
+        replay("k8s-2", &["bridge", "loopback", "portmap"], 18);
     });
 }
 
 #[test]
 fn containers_of_podman_come_and_go_as_recorded() {
-    isolated(|| replay("podman", &["bridge"], 23));
+    isolated(|| replay("podman", &["bridge", "portmap", "firewall"], 67));
 }
 
 #[test]
@@ -61,6 +62,9 @@ fn replay(runtime: &str, plugins: &[&str], calls: usize) {
     assert_eq!(player.node.shell("ip -brief link show type veth"), "", "interfaces left of {runtime}");
     let leases = "find /run /var/lib -type f -path '*/[0-9a-f]*[.:]*' ! -name 'last_reserved_ip.*' ! -path '/run/netns/*'";
     assert_eq!(player.node.shell(leases), "", "leases left of {runtime}");
+    // What is for a whole subnet stays.
+    let elements = "nft list ruleset | grep elements || true";
+    assert_eq!(player.node.shell(elements), "", "in nf_tables, left of {runtime}");
 }
 
 struct Player {
