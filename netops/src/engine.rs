@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{Errno, Error};
 use crate::facts::{Deviation, Difference, Facts};
-use crate::kernel::{Created, Kernel, Removed};
+use crate::kernel::{Created, Kernel, LinkState, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::plan::{Ownership, Plan, Step};
@@ -304,6 +304,9 @@ fn is_answer_lost(step: &Step, error: &Error) -> bool {
         && !matches!(step.resource, Resource::Settled(_))
 }
 
+/// What pods are wired by.
+const PODS_KINDS: [&str; 5] = ["veth", "macvlan", "ipvlan", "vlan", "tun"];
+
 /// Whether nobody else can rely on a shared resource that this plan has made: no other plan has an interface that
 /// needs it. `ends` are the interfaces that this plan itself has made.
 fn is_unused(kernel: &mut dyn Kernel, place: Place, resource: &Resource, ends: &[(Place, LinkName)]) -> bool {
@@ -317,10 +320,14 @@ fn is_unused(kernel: &mut dyn Kernel, place: Place, resource: &Resource, ends: &
     };
     let holder = links.iter().find(|link| Some(link.name.as_str()) == holder);
     match holder {
-        // A bridge is used by its ports, and so is what is on it.
-        Some(bridge) if bridge.kind == "bridge" => !others().any(|link| link.master == Some(bridge.index)),
+        // A bridge is used by its ports and by what is on it, and so is what it has.
+        Some(bridge) if bridge.kind == "bridge" => {
+            let is_on_it =
+                |link: &LinkState| link.peer_index == Some(bridge.index) && link.peer_namespace.is_none();
+            !others().any(|link| link.master == Some(bridge.index) || is_on_it(link))
+        }
         // Any pod uses what is the whole namespace's.
-        _ => !others().any(|link| link.kind == "veth"),
+        _ => !others().any(|link| PODS_KINDS.contains(&link.kind.as_str())),
     }
 }
 

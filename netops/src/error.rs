@@ -19,6 +19,8 @@ impl Errno {
     pub const ESRCH: Self = Self(libc::ESRCH);
     /// Already there.
     pub const EEXIST: Self = Self(libc::EEXIST);
+    /// No such device or address.
+    pub const ENXIO: Self = Self(libc::ENXIO);
     /// No such interface.
     pub const ENODEV: Self = Self(libc::ENODEV);
     /// Refused value.

@@ -10,7 +10,9 @@ use crate::kernel::{Answer, Kernel, LinkState, Query};
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
-use crate::resource::{Address, Discipline, OtherAddresses, PortVlan, Qdisc, Resource, Route, TokenBucket};
+use crate::resource::{
+    Address, Discipline, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, TokenBucket,
+};
 
 /// Answers, by place and question.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +32,8 @@ impl Facts {
         let mut questions: [(Place, Vec<Query>); 2] =
             [(Place::Host, Vec::new()), (Place::Container, Vec::new())];
         for step in steps {
-            for query in queries(&step.resource) {
-                let (_, list) = &mut questions[usize::from(step.place == Place::Container)];
+            for (place, query) in queries(step) {
+                let (_, list) = &mut questions[usize::from(place == Place::Container)];
                 if !list.contains(&query) {
                     list.push(query);
                 }
@@ -135,6 +137,14 @@ impl Facts {
                 if let Some(master) = &wanted.master {
                     pairs.push(("bridge", master.to_string(), self.master_of(place, actual, master)));
                 }
+                if let Some(parent) = wanted.kind.parent() {
+                    pairs.push(("parent", parent.name.to_string(), self.parent_of(place, actual, parent)));
+                }
+                let found = |what: &str| actual.properties.iter().find(|(name, _)| *name == what);
+                pairs.extend(wanted.kind.properties().into_iter().map(|(what, wanted)| {
+                    let actual = found(what).map_or_else(|| "unknown".to_owned(), |(_, value)| value.clone());
+                    (what, wanted, actual)
+                }));
                 Some(pairs)
             }
             Resource::LinkUp(link) => {
@@ -271,6 +281,18 @@ impl Facts {
             _ => format!("interface {index}"),
         }
     }
+
+    /// The name of the interface that another is on, as far as it is the wanted one or none.
+    fn parent_of(&self, place: Place, link: &LinkState, wanted: &Parent) -> String {
+        let Some(index) = link.peer_index else { return "none".to_owned() };
+        let here = link.peer_namespace.is_none();
+        match self.link(wanted.place, &wanted.name) {
+            Some(parent) if parent.index == index && here == (wanted.place == place) => {
+                wanted.name.to_string()
+            }
+            _ => format!("interface {index}"),
+        }
+    }
 }
 
 /// Wanted and actual values of one kind of queueing discipline.
@@ -302,28 +324,30 @@ fn up_or_down(up: bool) -> String {
     if up { "up" } else { "down" }.to_owned()
 }
 
-/// What must be asked to compare a resource with the kernel.
-fn queries(resource: &Resource) -> Vec<Query> {
-    match resource {
+/// What must be asked, and where, to compare a step's resource with the kernel.
+fn queries(step: &Step) -> Vec<(Place, Query)> {
+    let here = |query| vec![(step.place, query)];
+    match &step.resource {
         Resource::Link(link) => {
-            let own = Query::Link(link.name.clone());
-            link.master.iter().cloned().map(Query::Link).chain([own]).collect()
+            let parent = link.kind.parent().map(|parent| (parent.place, Query::Link(parent.name.clone())));
+            let names = link.master.iter().chain([&link.name]);
+            names.map(|name| (step.place, Query::Link(name.clone()))).chain(parent).collect()
         }
         Resource::LinkUp(link) | Resource::Promiscuous(link) | Resource::FixedMac(link) => {
-            vec![Query::Link(link.clone())]
+            here(Query::Link(link.clone()))
         }
-        Resource::Port(port) => vec![Query::Port(port.link.clone())],
-        Resource::Address(address) => vec![Query::Addresses(address.link.clone())],
+        Resource::Port(port) => here(Query::Port(port.link.clone())),
+        Resource::Address(address) => here(Query::Addresses(address.link.clone())),
         Resource::Settled(_) => Vec::new(),
-        Resource::Route(route) | Resource::NoRoute(route) => vec![Query::Routes(route.link.clone())],
-        Resource::Rule(_) => vec![Query::Rules],
-        Resource::Sysctl(sysctl) => vec![Query::Sysctl(sysctl.key.clone())],
-        Resource::Qdisc(qdisc) => vec![Query::Qdiscs(qdisc.link.clone())],
-        Resource::Redirect(redirect) => vec![Query::Redirects(redirect.from.clone())],
-        Resource::Entry(entry) => vec![Query::Entry(entry.key())],
-        Resource::Foreign(rules) => vec![Query::Foreign(rules.clone())],
-        Resource::Isolation(isolation) => vec![Query::Isolation(isolation.clone())],
-        Resource::ForwardJump(jump) => vec![Query::ForwardJump(jump.clone())],
+        Resource::Route(route) | Resource::NoRoute(route) => here(Query::Routes(route.link.clone())),
+        Resource::Rule(_) => here(Query::Rules),
+        Resource::Sysctl(sysctl) => here(Query::Sysctl(sysctl.key.clone())),
+        Resource::Qdisc(qdisc) => here(Query::Qdiscs(qdisc.link.clone())),
+        Resource::Redirect(redirect) => here(Query::Redirects(redirect.from.clone())),
+        Resource::Entry(entry) => here(Query::Entry(entry.key())),
+        Resource::Foreign(rules) => here(Query::Foreign(rules.clone())),
+        Resource::Isolation(isolation) => here(Query::Isolation(isolation.clone())),
+        Resource::ForwardJump(jump) => here(Query::ForwardJump(jump.clone())),
     }
 }
 

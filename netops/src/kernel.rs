@@ -104,6 +104,9 @@ pub enum Query {
     /// The routing tables that anybody uses: there are routes in them, or any rule leads there. Answer:
     /// [`Answer::Tables`].
     Tables,
+    /// The default routes of the `main` table: IPv4's before IPv6's, and of each those with the lowest metric first.
+    /// Answer: [`Answer::Routes`].
+    DefaultRoutes,
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
     /// The queueing disciplines of one interface, as far as they are of a [`Discipline`](crate::Discipline).
@@ -137,6 +140,7 @@ impl fmt::Display for Query {
             Self::LinkTo(address) => write!(f, "interface that leads to {address}"),
             Self::Rules => f.write_str("routing rules"),
             Self::Tables => f.write_str("routing tables"),
+            Self::DefaultRoutes => f.write_str("default routes"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Qdiscs(link) => write!(f, "queueing disciplines of \"{link}\""),
             Self::Redirects(link) => write!(f, "redirections of \"{link}\""),
@@ -214,6 +218,8 @@ pub struct LinkState {
     /// The id, in this namespace, of the namespace that [`peer_index`](Self::peer_index) belongs to; `None` if it is
     /// this one (`IFLA_LINK_NETNSID`).
     pub peer_namespace: Option<i32>,
+    /// What only its kind has, by name: a macvlan's mode, a tap's owner. As far as a [`crate::LinkKind`] can ask for it.
+    pub properties: Vec<(&'static str, String)>,
 }
 
 impl LinkState {
@@ -233,6 +239,7 @@ impl LinkState {
             alias: None,
             peer_index: None,
             peer_namespace: None,
+            properties: Vec::new(),
         }
     }
 }
@@ -278,6 +285,18 @@ pub fn read_links(kernel: &mut dyn Kernel, place: Place) -> Result<Vec<LinkState
     Ok(match answers.into_iter().next() {
         Some(Answer::Links(links)) => links,
         _ => Vec::new(),
+    })
+}
+
+/// Reads the interface that packets leave by which nothing else is known of: the first default route's.
+///
+/// # Errors
+/// As [`Kernel::read`].
+pub fn read_default_link(kernel: &mut dyn Kernel, place: Place) -> Result<Option<LinkName>, Error> {
+    let answers = kernel.read(place, &[Query::DefaultRoutes])?;
+    Ok(match answers.into_iter().next() {
+        Some(Answer::Routes(routes)) => routes.into_iter().next().map(|route| route.link),
+        _ => None,
     })
 }
 

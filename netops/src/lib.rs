@@ -31,11 +31,14 @@ pub use entry::{Entry, EntryKey, EntryKind, Forwarded, Masquerade, SpoofCheck};
 pub use error::{Errno, Error, NamespaceProblem, Operation};
 pub use facts::{Deviation, Difference, Facts};
 pub use foreign::{Family, ForeignChain, ForeignRules, WhichRules};
-pub use kernel::{Answer, Created, Kernel, LinkState, Query, Removed, read_entries, read_link, read_links};
+pub use kernel::{
+    Answer, Created, Kernel, LinkState, Query, Removed, read_default_link, read_entries, read_link,
+    read_links,
+};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use linux::read_as_answers;
-pub use linux::{LinuxKernel, Namespace, PacketSocket};
+pub use linux::{LinuxKernel, Namespace, PacketSocket, open_tap};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
 pub use name::{ChainName, Invalid, LinkName, MacAddr, Mark, SysctlKey};
@@ -43,8 +46,9 @@ pub use place::Place;
 pub use plan::{Ownership, Plan, Step};
 pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
-    Address, Discipline, ForwardJump, IpVersion, Isolation, Link, LinkKind, Neighbours, OtherAddresses, Port,
-    PortVlan, Qdisc, Redirect, Resource, Route, Rule, Sysctl, TokenBucket, VethPeer,
+    Address, Discipline, ForwardJump, IpVersion, IpvlanMode, Isolation, Link, LinkKind, MacvlanMode,
+    Neighbours, OtherAddresses, Parent, Port, PortVlan, Qdisc, Redirect, Resource, Route, Rule, Sysctl, Tap,
+    TokenBucket, VethPeer,
 };
 pub use script::{Command, Script};
 

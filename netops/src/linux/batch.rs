@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 
 use super::create::write_sysctls;
 use super::netlink::{Datagram, Refusal, Reply};
-use super::rtnetlink::link::{Creation, Flag};
-use super::rtnetlink::{address, link, port, route, rule, tc};
-use super::{Known, LinuxKernel, read, refused, remove};
+use super::rtnetlink::link::{Creation, Flag, ParentIndex};
+use super::rtnetlink::{address, link, namespace, port, route, rule, tc};
+use super::{Known, LinuxKernel, read, refused, remove, tap};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Resource, Rule, Sysctl, VethPeer};
+use crate::resource::{Link, LinkKind, Port, Resource, Rule, Sysctl, Tap, VethPeer};
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -146,17 +146,22 @@ impl<'a> Batch<'a> {
             Some(master) => Some(self.index(master, resource)?),
             None => None,
         };
-        let elsewhere = peer(link).map(|peer| peer.place).filter(|place| *place != self.place);
-        let peer_namespace = match elsewhere {
-            Some(place) => Some(self.kernel.side(place)?.namespace()?.as_fd()),
-            None => None,
-        };
-        link::create(&mut self.datagram, &Creation { link, master, peer_namespace });
-        link::get(&mut self.datagram, &link.name);
-        self.unborn.push(link.name.clone());
-        self.unborn.extend(peer(link).filter(|peer| peer.place == self.place).map(|peer| peer.name.clone()));
-        self.purposes.push(Purpose::Make(number));
-        self.expect(Purpose::Learn, Created::New);
+        if let LinkKind::Tap(tap) = &link.kind {
+            self.queue_tap(link, tap, master, resource)?;
+        } else {
+            let parent = self.parent(link, resource)?;
+            let elsewhere = peer(link).map(|peer| peer.place).filter(|place| *place != self.place);
+            let peer_namespace = match elsewhere {
+                Some(place) => Some(self.kernel.side(place)?.namespace()?.as_fd()),
+                None => None,
+            };
+            link::create(&mut self.datagram, &Creation { link, master, peer_namespace, parent });
+            link::get(&mut self.datagram, &link.name);
+            let peer = peer(link).filter(|peer| peer.place == self.place);
+            self.unborn.extend([&link.name].into_iter().chain(peer.map(|peer| &peer.name)).cloned());
+            self.purposes.push(Purpose::Make(number));
+            self.expect(Purpose::Learn, Created::New);
+        }
         if link.mark.is_none() && !link.ignore_router_advertisements {
             return Ok(());
         }
@@ -175,6 +180,58 @@ impl<'a> Batch<'a> {
             self.purposes.push(Purpose::Complete(number));
         }
         Ok(())
+    }
+
+    /// A tap is made by other means, at once, and then given what it is to have.
+    fn queue_tap(
+        &mut self,
+        link: &Link,
+        tap: &Tap,
+        master: Option<u32>,
+        resource: &Resource,
+    ) -> Result<(), Stop> {
+        self.flush()?;
+        let number = self.outcomes.len();
+        let made = self.kernel.side(self.place)?.within(|| tap::create(&link.name, tap))?;
+        if let Err(refusal) = made {
+            let refusal = explain(refusal, resource, None);
+            let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
+            return Err(Stop::Here(error));
+        }
+        link::get(&mut self.datagram, &link.name);
+        self.expect(Purpose::Learn, Created::New);
+        if link.mtu.is_some() || link.mac.is_some() || master.is_some() || link.up {
+            self.flush()?;
+            let index = self.index(&link.name, resource)?;
+            link::configure(&mut self.datagram, index, link, master);
+            self.purposes.push(Purpose::Complete(number));
+        }
+        Ok(())
+    }
+
+    /// What a link is on: its index, and the number that its namespace has here.
+    fn parent(&mut self, link: &Link, resource: &Resource) -> Result<Option<ParentIndex>, Stop> {
+        let Some(parent) = link.kind.parent() else { return Ok(None) };
+        if parent.place == self.place {
+            let index = self.index(&parent.name, resource)?;
+            return Ok(Some(ParentIndex { index, namespace: None }));
+        }
+        let Some(found) = read::link(self.kernel, parent.place, &parent.name)? else {
+            let text =
+                format!("there is no interface \"{}\" in the {}'s namespace", parent.name, parent.place);
+            return Err(self.missing(text, resource));
+        };
+        let mut request = Datagram::default();
+        let there = self.kernel.side(parent.place)?.namespace()?.as_fd();
+        namespace::give_number(&mut request, there);
+        namespace::get_number(&mut request, there);
+        let object = format!("number for the {}'s namespace", parent.place);
+        let replies = self.kernel.exchange(self.place, &mut request, Operation::Read, &object)?;
+        // Whether it has just got the number, or had one before, is all the same.
+        let answer = replies.into_iter().nth(1).unwrap_or_default().accepted();
+        let answer = answer.map_err(|refusal| refused(Operation::Read, self.place, &object, refusal))?;
+        let namespace = answer.first().and_then(|body| namespace::parse_number(body));
+        Ok(Some(ParentIndex { index: found.index, namespace }))
     }
 
     /// By name, which needs no index. A link that was just made is down and quiet; of another it is asked first.
@@ -258,14 +315,14 @@ impl<'a> Batch<'a> {
         }
         match read::link(self.kernel, self.place, name)? {
             Some(link) => Ok(link.index),
-            None => {
-                let refusal = Refusal {
-                    errno: Errno::ENODEV,
-                    detail: Some(format!("there is no interface \"{name}\"")),
-                };
-                Err(Stop::Here(refused(Operation::Create, self.place, &resource.to_string(), refusal)))
-            }
+            None => Err(self.missing(format!("there is no interface \"{name}\""), resource)),
         }
+    }
+
+    /// The end of the batch, for a link that a resource refers to is not there.
+    fn missing(&self, what: String, resource: &Resource) -> Stop {
+        let refusal = Refusal { errno: Errno::ENODEV, detail: Some(what) };
+        Stop::Here(refused(Operation::Create, self.place, &resource.to_string(), refusal))
     }
 
     /// Whether a link is as it was made a moment ago, which it is not any more after this.
@@ -392,18 +449,19 @@ impl LinuxKernel {
 fn peer(link: &Link) -> Option<&VethPeer> {
     match &link.kind {
         LinkKind::Veth { peer } => Some(peer),
-        LinkKind::Bridge { .. } | LinkKind::Dummy | LinkKind::Ifb => None,
+        _ => None,
     }
 }
 
-/// "File exists" about a veth does not say which of its two names is taken. The look for it that followed does: if
-/// nothing has the first name, it is the second.
+/// Adds what the kernel does not say.
 fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refusal {
     let peer = match resource {
         Resource::Link(link) => peer(link),
         _ => None,
     };
     match (peer, next) {
+        // "File exists" about a veth does not say which of its two names is taken. The look for it that followed does:
+        // if nothing has the first name, it is the second.
         (Some(peer), Some(look)) if refusal.errno == Errno::EEXIST && look.refusal.is_some() => Refusal {
             errno: refusal.errno,
             detail: Some(format!(

@@ -27,7 +27,8 @@ fn genuine() -> Vec<u8> {
     let mut wanted = Link::new(name(), LinkKind::Veth { peer });
     wanted.mac = Some(MacAddr::new([2, 0, 0, 0, 0, 1]));
     wanted.mtu = Some(1400);
-    link::create(&mut datagram, &link::Creation { link: &wanted, master: Some(3), peer_namespace: None });
+    let creation = link::Creation { link: &wanted, master: Some(3), peer_namespace: None, parent: None };
+    link::create(&mut datagram, &creation);
     link::set_alias(&mut datagram, 1, &Mark::new("mark").unwrap());
     let vlans = vec![PortVlan { first: 1, last: 9, access: false }];
     port::set(

@@ -5,6 +5,7 @@
 //!      │
 //!      ├── Side × 2      the host's and the container's: sockets, opened when first needed, and indices of links
 //!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
+//!      ├── tap.rs        /dev/net/tun, inside the namespace
 //!      ├── nft/          masquerades, spoof checks, … ───┐
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
 //!      ├── forward_jump.rs  a way through those ── nft/ ─┤
@@ -34,6 +35,7 @@ mod remove;
 mod rtnetlink;
 mod sys;
 mod sysctl;
+mod tap;
 
 use std::collections::HashMap;
 
@@ -42,6 +44,7 @@ pub use answers::read_as_answers;
 pub use namespace::Namespace;
 use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 pub use packet::PacketSocket;
+pub use tap::open_tap;
 
 use crate::error::{Error, Operation};
 use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};

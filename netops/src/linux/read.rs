@@ -45,6 +45,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             Query::LinkTo(address) => Answer::Links(link_to(kernel, place, *address)?.into_iter().collect()),
             Query::Rules => Answer::Rules(rules(kernel, place)?),
             Query::Tables => Answer::Tables(tables(kernel, place)?),
+            Query::DefaultRoutes => Answer::Routes(default_routes(kernel, place)?),
             Query::Sysctl(key) => {
                 let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
@@ -179,6 +180,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::LinkTo(_)
         | Query::Rules
         | Query::Tables
+        | Query::DefaultRoutes
         | Query::Sysctl(_)
         | Query::Entry(_)
         | Query::Entries(_)
@@ -221,7 +223,9 @@ fn addresses(
 /// The addresses of a link's other end. The namespace that it is in needs no path, only the number that the kernel
 /// gave it for us.
 fn peer_addresses(kernel: &mut LinuxKernel, place: Place, link: &LinkState) -> Result<Vec<Address>, Error> {
-    let Some(index) = link.peer_index.filter(|index| *index != 0) else { return Ok(Vec::new()) };
+    let Some(index) = link.peer_index.filter(|index| *index != 0 && link.kind == "veth") else {
+        return Ok(Vec::new());
+    };
     let namespace = match link.peer_namespace {
         Some(number) if number < 0 => return Ok(Vec::new()),
         other => other,
@@ -340,6 +344,32 @@ fn tables(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<u32>, Error> {
         tables.extend(list.iter().filter_map(|body| route::table(body)));
     }
     Ok(tables.into_iter().collect())
+}
+
+/// The default routes, which takes a look at all of the main table: the kernel can be asked for one route only by an
+/// address that it leads to.
+fn default_routes(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<Route>, Error> {
+    let mut found = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = Datagram::default();
+        route::get_table(&mut request, family);
+        let object = Query::DefaultRoutes.to_string();
+        let list = kernel.dump(place, &mut request, &object)?;
+        let mut indices: Vec<_> = list.iter().flat_map(|body| route::default_of(body)).collect();
+        indices.sort_by_key(|(metric, _)| *metric);
+        indices.dedup();
+        for (_, index) in indices {
+            let mut request = Datagram::default();
+            link::get_by_index(&mut request, index);
+            let reply = kernel.exchange(place, &mut request, Operation::Read, &object)?.pop();
+            let answers = reply.unwrap_or_default().accepted().unwrap_or_default();
+            let Some(link) = answers.first().and_then(|body| link::parse(body)) else { continue };
+            let routes = list.iter().flat_map(|body| route::parse(body, index, &link.name));
+            let is_default = |route: &Route| route.destination.prefix_len() == 0 && route.table.is_none();
+            found.extend(routes.filter(is_default));
+        }
+    }
+    Ok(found)
 }
 
 /// A link that went away between two questions has nothing.

@@ -1,7 +1,8 @@
 //! System calls that neither `std` nor `nix` wraps: the only unsafe code here. Each is a function that is safe to call.
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
+use std::fs::File;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -63,6 +64,98 @@ pub(super) fn packet_socket(
     Ok(socket)
 }
 
+/// A tap to be made, by `/dev/net/tun`.
+#[derive(Debug)]
+pub(super) struct NewTap<'a> {
+    pub(super) name: &'a str,
+    /// `IFF_TAP` and others.
+    pub(super) flags: c_int,
+    pub(super) owner: Option<u32>,
+    pub(super) group: Option<u32>,
+}
+
+/// Makes a tap that stays (`TUNSETIFF`, `TUNSETOWNER`, `TUNSETGROUP`, `TUNSETPERSIST`). One that has got its name and
+/// not the rest goes when the device is closed.
+pub(super) fn make_tap(device: &File, wanted: &NewTap<'_>) -> Result<(), Errno> {
+    // linux/if_tun.h: _IOW('T', N, int)
+    const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
+    const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+    const TUNSETGROUP: libc::c_ulong = 0x4004_54ce;
+    attach_tap(device, wanted.name, wanted.flags).map_err(|errno| match errno {
+        // Another tap has the name, or another interface.
+        Errno::EBUSY | Errno::EINVAL => Errno::EEXIST,
+        errno => errno,
+    })?;
+    let numbers = [(TUNSETOWNER, wanted.owner), (TUNSETGROUP, wanted.group), (TUNSETPERSIST, Some(1))];
+    for (request, number) in numbers {
+        if let Some(number) = number {
+            let number = libc::c_ulong::from(number);
+            // SAFETY: these requests take an integer.
+            Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), request as _, number) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Connects an open `/dev/net/tun` with an interface, which is made if there is none (`TUNSETIFF`).
+pub(super) fn attach_tap(device: &File, name: &str, flags: c_int) -> Result<(), Errno> {
+    // linux/if_tun.h: _IOW('T', 202, int)
+    const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+    // SAFETY: a structure of integers, which are valid as zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays NUL.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: this request reads and writes the structure that it is given.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), TUNSETIFF as _, &raw mut request) };
+    Errno::result(done).map(drop)
+}
+
+/// As [`make_tap`], by a process that has taken an SELinux context by writing it to a file: a tap belongs to its maker's
+/// context, which a process of several threads cannot change, and no process can change back.
+pub(super) fn make_tap_as(
+    device: &File,
+    wanted: &NewTap<'_>,
+    attribute: &CStr,
+    context: &str,
+) -> Result<(), Errno> {
+    // SAFETY: what runs in the new process is nothing but async-signal-safe calls on memory that was prepared above, and
+    // ends in _exit(2).
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let file = libc::open(attribute.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            let taken = file >= 0
+                && libc::write(file, context.as_ptr().cast(), context.len()) == context.len().cast_signed();
+            let made = if taken { make_tap(device, wanted) } else { Err(Errno::last()) };
+            // Error numbers are below 256.
+            libc::_exit(made.err().map_or(0, |errno| errno as c_int));
+        }
+        Errno::result(child)?
+    };
+    match wait_for(child)? {
+        Some(0) => Ok(()),
+        Some(errno) => Err(Errno::from_raw(errno)),
+        None => Err(Errno::EINTR),
+    }
+}
+
+/// Waits for a child to end; its exit status, or `None` if a signal ended it.
+fn wait_for(child: libc::pid_t) -> Result<Option<c_int>, Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a local.
+        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => return Ok(libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))),
+        }
+    }
+}
+
 /// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
 /// waits for: an orphan in a session of its own, that holds no others, and ends when the `send` has returned and the
 /// descriptors are closed, whatever came of it.
@@ -98,17 +191,11 @@ pub(super) fn leave_to_an_orphan(
         }
         Errno::result(child)?
     };
-    let mut status = 0;
-    loop {
-        // SAFETY: the pointer is to a local.
-        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
-            Err(Errno::EINTR) => {}
-            // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
-            Err(Errno::ECHILD) => return Ok(()),
-            Err(errno) => return Err(errno),
-            Ok(_) if status == 0 => return Ok(()),
-            Ok(_) => return Err(Errno::EAGAIN),
-        }
+    match wait_for(child) {
+        // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
+        Ok(Some(0)) | Err(Errno::ECHILD) => Ok(()),
+        Ok(_) => Err(Errno::EAGAIN),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::resource::{Link, LinkKind, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::namespace::{Interface, Kind, Membership, Namespace};
-use super::{addresses, refused, routes, sysctls};
+use super::{addresses, refused, routes, sysctls, uppers};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
 const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -28,6 +28,12 @@ pub(super) fn create(
         }
         LinkKind::Dummy => add(machine, here, &wanted.name, Kind::Dummy, wanted.mac, wanted.mtu),
         LinkKind::Ifb => add(machine, here, &wanted.name, Kind::Ifb, wanted.mac, wanted.mtu),
+        LinkKind::Macvlan { .. } | LinkKind::Ipvlan { .. } | LinkKind::Vlan { .. } => {
+            uppers::add(machine, view, here, wanted)?
+        }
+        LinkKind::Tap(_) | LinkKind::Any => {
+            add(machine, here, &wanted.name, Kind::Tap(wanted.kind.clone()), wanted.mac, wanted.mtu)
+        }
         LinkKind::Veth { peer } => {
             let there = view.of(peer.place)?;
             // The kernel registers the peer first, so that its index is the lower one.
@@ -73,6 +79,9 @@ pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
     }
     if let Kind::Veth { place, peer } = link.kind {
         delete(machine, place, peer);
+    }
+    for (place, upper) in uppers::of(machine, place, index) {
+        delete(machine, place, upper);
     }
 }
 
@@ -145,6 +154,9 @@ pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool
             .get(&place)
             .and_then(|there| there.links.get(&peer))
             .is_some_and(|peer| peer.up),
+        Kind::Upper { place, parent, .. } => carrier(machine, place, parent),
+        // Nobody has opened it.
+        Kind::Tap(_) => false,
     }
 }
 
@@ -174,7 +186,7 @@ pub(super) fn settle(machine: &mut Machine) {
     }
 }
 
-fn add(
+pub(super) fn add(
     machine: &mut Machine,
     place: NamespaceId,
     name: &LinkName,
@@ -207,7 +219,16 @@ fn can_be_made(
         LinkKind::Veth { .. } => Feature::Veth,
         LinkKind::Dummy => Feature::Dummy,
         LinkKind::Ifb => Feature::Ifb,
+        LinkKind::Macvlan { .. } => Feature::Macvlan,
+        LinkKind::Ipvlan { .. } => Feature::Ipvlan,
+        LinkKind::Vlan { .. } => Feature::Vlan,
+        LinkKind::Tap(_) => Feature::Tun,
+        LinkKind::Any => return Err(refused(Errno::EOPNOTSUPP, "Unknown device type")),
     };
+    if let Some(parent) = wanted.kind.parent() {
+        let there = machine.namespaces.get(&view.of(parent.place)?).ok_or(Problem::NoContainer)?;
+        there.index(&parent.name)?;
+    }
     if machine.has(feature) {
         is_valid(&wanted.kind, wanted.mtu, wanted.mac)?;
         if let LinkKind::Veth { peer } = &wanted.kind {
@@ -232,8 +253,12 @@ fn can_be_made(
                 return Err(Problem::Refused(Errno::EEXIST, None));
             }
         }
+        LinkKind::Macvlan { .. } | LinkKind::Ipvlan { .. } | LinkKind::Vlan { .. } => {
+            uppers::can_be_made(machine, view, wanted)?;
+        }
+        LinkKind::Tap(_) => has_sane_mtu(wanted.mtu)?,
         // Their MTU has no limits.
-        LinkKind::Dummy | LinkKind::Ifb => {}
+        LinkKind::Dummy | LinkKind::Ifb | LinkKind::Any => {}
     }
     if let Some(master) = master {
         takes_ports(machine, here, master, &wanted.kind)?;
@@ -256,7 +281,7 @@ fn is_valid(kind: &LinkKind, mtu: Option<u32>, mac: Option<MacAddr>) -> Result<(
     if matches!(kind, LinkKind::Veth { .. }) { has_sane_mtu(mtu) } else { Ok(()) }
 }
 
-fn has_sane_mtu(mtu: Option<u32>) -> Result<(), Problem> {
+pub(super) fn has_sane_mtu(mtu: Option<u32>) -> Result<(), Problem> {
     match mtu {
         Some(mtu) if !ETHERNET_MTU.contains(&mtu) => Err(Problem::Refused(Errno::EINVAL, None)),
         _ => Ok(()),

@@ -60,6 +60,14 @@ pub enum Feature {
     Ingress,
     /// `CONFIG_NET_CLS_U32` and `CONFIG_NET_ACT_MIRRED`.
     Redirect,
+    /// `CONFIG_MACVLAN`.
+    Macvlan,
+    /// `CONFIG_IPVLAN`.
+    Ipvlan,
+    /// `CONFIG_VLAN_8021Q`.
+    Vlan,
+    /// `CONFIG_TUN`.
+    Tun,
     /// `CONFIG_NF_TABLES`.
     NfTables,
     /// `CONFIG_IPV6`.
@@ -295,6 +303,7 @@ impl Machine {
             }
             Query::Rules => Answer::Rules(namespace.rules.clone()),
             Query::Tables => Answer::Tables(tables(namespace)),
+            Query::DefaultRoutes => Answer::Routes(routes::defaults(namespace)),
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
             Query::Qdiscs(name) => Answer::Qdiscs(shaping::qdiscs(namespace, name)),
             Query::Redirects(name) => Answer::Redirects(shaping::redirects(namespace, name)),

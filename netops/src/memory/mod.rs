@@ -24,8 +24,8 @@
 //! ```
 //!
 //! # What it knows
-//! Namespaces with their `lo`; links by name and index, veth pairs, bridges and their ports; IPv4 and IPv6 addresses,
-//! primary and secondary; routes, those that come and go with addresses too, and the rules that lead to them; sysctls
+//! Namespaces with their `lo`; links by name and index, veth pairs, bridges and their ports, what is on
+//! another link; IPv4 and IPv6 addresses, primary and secondary; routes, those that come and go with addresses too, and the rules that lead to them; sysctls
 //! with Linux's defaults and, for forwarding and `disable_ipv6`, their effects; queueing disciplines and redirections;
 //! cnikit's nf_tables maps. The rules were taken from Linux 6.18 by
 //! trying, and `tests/linux/memory.rs` compares the two, request by request.
@@ -44,6 +44,7 @@ mod rules;
 mod shaping;
 mod snapshot;
 mod sysctls;
+mod uppers;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

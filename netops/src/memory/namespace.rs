@@ -69,6 +69,14 @@ pub(super) enum Kind {
         place: NamespaceId,
         peer: u32,
     },
+    /// On another link: a macvlan, an ipvlan, a VLAN.
+    Upper {
+        as_made: LinkKind,
+        place: NamespaceId,
+        parent: u32,
+    },
+    /// Made as was asked for, and on nothing.
+    Tap(LinkKind),
 }
 
 /// Being a bridge's port.
@@ -166,6 +174,7 @@ impl Interface {
     pub(super) fn state(&self, here: NamespaceId, carrier: bool) -> LinkState {
         let peer = match self.kind {
             Kind::Veth { place, peer } => Some((place, peer)),
+            Kind::Upper { place, parent, .. } => Some((place, parent)),
             _ => None,
         };
         LinkState {
@@ -181,6 +190,7 @@ impl Interface {
             alias: self.alias.clone(),
             peer_index: peer.map(|(_, index)| index),
             peer_namespace: peer.filter(|(place, _)| *place != here).map(|(place, _)| place.number()),
+            properties: self.kind.properties(),
             ..LinkState::new(self.index, self.name.clone(), self.kind.name())
         }
     }
@@ -195,6 +205,23 @@ impl Kind {
             Self::Ifb => LinkKind::Ifb.name(),
             Self::Bridge { .. } => "bridge",
             Self::Veth { .. } => "veth",
+            Self::Upper { as_made, .. } | Self::Tap(as_made) => as_made.name(),
+        }
+    }
+
+    /// What only this kind has, by name.
+    pub(super) fn properties(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Upper { as_made, .. } | Self::Tap(as_made) => as_made.properties(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The link, and where it is, that a link is on.
+    pub(super) fn parent(&self) -> Option<(NamespaceId, u32)> {
+        match self {
+            Self::Upper { place, parent, .. } => Some((*place, *parent)),
+            _ => None,
         }
     }
 

@@ -103,6 +103,19 @@ pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
     namespace.routes.iter().filter(|entry| entry.link == link).map(|entry| entry.route.clone()).collect()
 }
 
+/// The default routes of the main table, the one that is taken first.
+pub(super) fn defaults(namespace: &Namespace) -> Vec<Route> {
+    let routes = namespace.routes.iter().map(|entry| &entry.route);
+    let mut found: Vec<_> = routes
+        .filter(|route| {
+            route.destination.prefix_len() == 0 && route.table.is_none_or(|table| table == MAIN_TABLE)
+        })
+        .cloned()
+        .collect();
+    found.sort_by_key(|route| (route.destination.addr().is_ipv6(), route.metric.unwrap_or(0)));
+    found
+}
+
 /// Adds the route to an address's own prefix, if it has one.
 pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) {
     let Some(link) = namespace.links.get(&index) else { return };

@@ -147,13 +147,19 @@ fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link
     if link.promiscuous {
         line.push_str(" promiscuous");
     }
-    if let Kind::Veth { place: there, peer } = link.kind {
+    let tie = match link.kind {
+        Kind::Veth { place, peer } => Some(("peer", place, peer)),
+        Kind::Upper { place, parent, .. } => Some(("on", place, parent)),
+        _ => None,
+    };
+    if let Some((how, there, other)) = tie {
         let number = machine.namespaces.keys().position(|id| *id == there);
-        let name = machine.namespaces.get(&there).and_then(|there| there.links.get(&peer));
-        if let (Some(number), Some(peer)) = (number, name) {
-            line.push_str(&format!(" peer {} \"{}\"", place(number), peer.name));
+        let name = machine.namespaces.get(&there).and_then(|there| there.links.get(&other));
+        if let (Some(number), Some(other)) = (number, name) {
+            line.push_str(&format!(" {how} {} \"{}\"", place(number), other.name));
         }
     }
+    line.extend(link.kind.properties().into_iter().map(|(what, value)| format!(" {what} {value}")));
     if let Some(membership) = &link.membership {
         let port = &membership.port;
         let bridge = namespace.links.get(&membership.bridge).map_or("?", |bridge| bridge.name.as_str());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::kind::LinkKind;
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::place::Place;
 
@@ -52,54 +53,6 @@ impl Link {
         };
         [(place, &self.name)].into_iter().chain(peer)
     }
-}
-
-/// What a link is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LinkKind {
-    /// A software bridge. Its MAC address should be given: a bridge without one of its own takes its ports' lowest and
-    /// changes it as they come and go.
-    Bridge {
-        /// 802.1Q filtering of its ports (needs a kernel with `CONFIG_BRIDGE_VLAN_FILTERING`).
-        vlan_filtering: bool,
-    },
-    /// One end of a virtual cable; the other is made in the same message. Removing either removes both.
-    Veth {
-        /// The other end.
-        peer: VethPeer,
-    },
-    /// An interface that drops what is sent to it.
-    Dummy,
-    /// An intermediate functional block: what is redirected to it ([`crate::Redirect`]) goes through its queueing
-    /// discipline and then on its way, as if it had come in a moment later.
-    Ifb,
-}
-
-impl LinkKind {
-    /// The kernel's word for it (`IFLA_INFO_KIND`).
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Bridge { .. } => "bridge",
-            Self::Veth { .. } => "veth",
-            Self::Dummy => "dummy",
-            Self::Ifb => "ifb",
-        }
-    }
-}
-
-/// The other end of a [`LinkKind::Veth`]. It cannot be created up (the kernel answers `ENOTCONN`: the ends are joined
-/// after the peer is configured), so raise it with [`Resource::LinkUp`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VethPeer {
-    /// Where it is put.
-    pub place: Place,
-    /// Its name there.
-    pub name: LinkName,
-    /// MTU in bytes.
-    pub mtu: Option<u32>,
-    /// MAC address.
-    pub mac: Option<MacAddr>,
 }
 
 /// How a bridge treats a port (`IFLA_BRPORT_*`). Goes with its link: never removed by itself.

@@ -1,6 +1,7 @@
 //! What can exist in a network namespace, as values.
 
 mod forwarding;
+mod kind;
 mod link;
 mod route;
 mod shaping;
@@ -14,7 +15,9 @@ use crate::foreign::ForeignRules;
 use crate::name::LinkName;
 
 pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
-pub use link::{Link, LinkKind, Port, PortVlan, VethPeer};
+pub(crate) use kind::property;
+pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
+pub use link::{Link, Port, PortVlan};
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, Rule};
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
@@ -98,6 +101,11 @@ impl Resource {
                     LinkKind::Veth { .. } => "CONFIG_VETH (module veth)",
                     LinkKind::Dummy => "CONFIG_DUMMY (module dummy)",
                     LinkKind::Ifb => "CONFIG_IFB (module ifb)",
+                    LinkKind::Macvlan { .. } => "CONFIG_MACVLAN (module macvlan)",
+                    LinkKind::Ipvlan { .. } => "CONFIG_IPVLAN (module ipvlan)",
+                    LinkKind::Vlan { .. } => "CONFIG_VLAN_8021Q (module 8021q)",
+                    LinkKind::Tap(_) => "CONFIG_TUN (module tun)",
+                    LinkKind::Any => return detail,
                 }
             }
             (Self::Qdisc(qdisc), Errno::ENOENT) => match qdisc.discipline {
@@ -119,7 +127,7 @@ impl Resource {
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Link(link) => write!(f, "{} \"{}\"", link.kind.name(), link.name),
+            Self::Link(link) => write!(f, "{} \"{}\"", link.kind, link.name),
             Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
             Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),

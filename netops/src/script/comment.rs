@@ -21,6 +21,22 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             LinkKind::Ifb => {
                 format!("Ifb \"{}\": where packets queue that have come in by another interface.", link.name)
             }
+            LinkKind::Macvlan { parent, mode, .. } => format!(
+                "\"{}\" in the {place} shares \"{}\" of the {}, with a MAC address of its own ({mode} mode).",
+                link.name, parent.name, parent.place
+            ),
+            LinkKind::Ipvlan { parent, mode } => format!(
+                "\"{}\" in the {place} shares \"{}\" of the {}, with its MAC address ({mode} mode).",
+                link.name, parent.name, parent.place
+            ),
+            LinkKind::Vlan { parent, id } => format!(
+                "\"{}\" in the {place} is VLAN {id} of \"{}\" of the {}.",
+                link.name, parent.name, parent.place
+            ),
+            LinkKind::Tap(_) => {
+                format!("Tap \"{}\": an interface whose cable ends in a program.", link.name)
+            }
+            LinkKind::Any => format!("Interface \"{}\".", link.name),
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
         Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),

@@ -4,17 +4,27 @@ use crate::error::Error;
 use crate::name::MacAddr;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Sysctl};
+use crate::resource::{Link, LinkKind, Port, Sysctl, Tap};
 
 use super::Step;
 
 impl Step<'_> {
     pub(super) fn add_link(&mut self, link: &Link) -> Result<(), Error> {
-        let peer_namespace = match &link.kind {
-            LinkKind::Veth { peer } => self.namespace_of(peer.place)?,
+        if let LinkKind::Tap(tap) = &link.kind {
+            self.add_tap(link, tap);
+            return Ok(());
+        }
+        // Where what it is tied to is.
+        let peer_namespace = match (&link.kind, link.kind.parent()) {
+            (LinkKind::Veth { peer }, _) => self.namespace_of(peer.place)?,
+            (_, Some(parent)) => self.namespace_of(parent.place)?,
             _ => self.namespace.clone(),
         };
-        let mut add = words(["link", "add", "name", link.name.as_str()]);
+        let mut add = words(["link", "add"]);
+        if let Some(parent) = link.kind.parent() {
+            add.extend(words(["link", parent.name.as_str()]));
+        }
+        add.extend(words(["name", link.name.as_str()]));
         let here = self.namespace.clone();
         // A pair that spans two namespaces is made from the host's, which has no name to be told to `ip`.
         let spanning = here != peer_namespace;
@@ -25,7 +35,17 @@ impl Step<'_> {
         add.extend(words(["type", link.kind.name()]));
         match &link.kind {
             LinkKind::Bridge { vlan_filtering: true } => add.extend(words(["vlan_filtering", "1"])),
-            LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy | LinkKind::Ifb => {}
+            LinkKind::Bridge { vlan_filtering: false }
+            | LinkKind::Dummy
+            | LinkKind::Ifb
+            | LinkKind::Tap(_)
+            | LinkKind::Any => {}
+            LinkKind::Macvlan { mode, broadcast_queue, .. } => {
+                add.extend(["mode".to_owned(), mode.to_string()]);
+                add.extend(option("bcqueuelen", *broadcast_queue));
+            }
+            LinkKind::Ipvlan { mode, .. } => add.extend(["mode".to_owned(), mode.to_string()]),
+            LinkKind::Vlan { id, .. } => add.extend(option("id", Some(u32::from(*id)))),
             LinkKind::Veth { peer } => {
                 add.extend(words(["peer", "name", peer.name.as_str()]));
                 add.extend(numbers(peer.mtu, peer.mac));
@@ -41,6 +61,21 @@ impl Step<'_> {
         }
         self.finish_link(link);
         Ok(())
+    }
+
+    fn add_tap(&mut self, link: &Link, tap: &Tap) {
+        let name = link.name.as_str();
+        let mut add = words(["tuntap", "add", "dev", name, "mode", "tap"]);
+        if tap.multi_queue {
+            add.push("multi_queue".to_owned());
+        }
+        add.extend(option("user", tap.owner).chain(option("group", tap.group)));
+        self.ip(add);
+        let mut numbers = numbers(link.mtu, link.mac).peekable();
+        if numbers.peek().is_some() {
+            self.ip(words(["link", "set", "dev", name]).into_iter().chain(numbers).collect::<Vec<_>>());
+        }
+        self.finish_link(link);
     }
 
     /// What the kernel takes in the same message, and `ip` does not, or not readably.
@@ -97,6 +132,10 @@ impl Step<'_> {
 fn numbers(mtu: Option<u32>, mac: Option<MacAddr>) -> impl Iterator<Item = String> {
     let mtu = mtu.into_iter().flat_map(|mtu| ["mtu".to_owned(), mtu.to_string()]);
     mtu.chain(mac.into_iter().flat_map(|mac| ["address".to_owned(), mac.to_string()]))
+}
+
+fn option(name: &str, value: Option<u32>) -> impl Iterator<Item = String> {
+    value.into_iter().flat_map(move |value| [name.to_owned(), value.to_string()])
 }
 
 pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {

@@ -170,7 +170,7 @@ impl Kernel for Script {
             Query::Link(_) | Query::Links => Answer::Links(Vec::new()),
             Query::Port(_) => Answer::Port(None),
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
-            Query::Routes(_) => Answer::Routes(Vec::new()),
+            Query::Routes(_) | Query::DefaultRoutes => Answer::Routes(Vec::new()),
             Query::Rules => Answer::Rules(Vec::new()),
             Query::Tables => Answer::Tables(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),

@@ -22,3 +22,4 @@ mod shaping;
 mod sharing;
 mod support;
 mod sysctls;
+mod uppers;

@@ -30,7 +30,9 @@ fn any_sequence_of_requests_is_answered_alike() {
 }
 
 fn compare(mut lab: Lab, sequence: &[Request]) {
-    let mut memory = MemoryKernel::new().lacking(Feature::VlanFiltering).lacking(Feature::Dummy);
+    let mut memory = [Feature::VlanFiltering, Feature::Dummy, Feature::Ipvlan, Feature::Vlan]
+        .into_iter()
+        .fold(MemoryKernel::new(), MemoryKernel::lacking);
     let mut done = Vec::new();
     let all = beginning().into_iter().chain(sequence.iter().cloned());
     for request in all {
@@ -85,7 +87,7 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
         let master = link.master.and_then(|index| links.iter().find(|link| link.index == index));
         let master = master.map(|master| master.name.to_string());
         lines.push(format!(
-            "link {} {} mtu {} mac {:?} up {} promiscuous {} master {master:?} peer {} alias {:?}",
+            "link {} {} mtu {} mac {:?} up {} promiscuous {} master {master:?} peer {} alias {:?} {:?}",
             link.name,
             link.kind,
             link.mtu,
@@ -95,6 +97,7 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
             link.promiscuous,
             link.peer_index.is_some(),
             link.alias,
+            link.properties,
         ));
         let queries = [
             Query::Addresses(link.name.clone()),
@@ -259,15 +262,23 @@ fn links() -> impl Strategy<Value = Link> {
         peer_places,
         prop::option::of(names()),
         choice(&[0_u32, 1300, 60, 70000]),
-        0..5,
+        0..9,
         any::<bool>(),
     )
         .prop_map(|(name, peer, place, master, mtu, kind, up)| {
+            let parent = Parent { place, name: peer.clone() };
             let mtu = (mtu != 0).then_some(mtu);
             let kind = match kind {
                 0 => LinkKind::Bridge { vlan_filtering: false },
                 1 => LinkKind::Dummy,
-                2 => LinkKind::Ifb,
+                2 => LinkKind::Ipvlan { parent, mode: IpvlanMode::L3 },
+                3 => LinkKind::Tap(Tap { owner: Some(1000), ..Tap::default() }),
+                4 | 5 => LinkKind::Macvlan {
+                    parent,
+                    mode: if up { MacvlanMode::Bridge } else { MacvlanMode::Passthru },
+                    broadcast_queue: Some(900),
+                },
+                6 => LinkKind::Ifb,
                 _ => LinkKind::Veth { peer: VethPeer { place, name: peer, mtu, mac: None } },
             };
             let mac = matches!(kind, LinkKind::Bridge { .. }).then_some(MacAddr::new([2, 0, 0, 0, 0, 7]));

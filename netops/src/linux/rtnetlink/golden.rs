@@ -2,10 +2,14 @@
 //! (`strace -e write`), apart from the NUL behind a kind, which `ip` leaves out, and the flag that says that an attribute
 //! is nested (`NLA_F_NESTED`), which `tc` leaves out; the kernel takes either way.
 
+use super::link::{self, Creation, ParentIndex};
+use super::{port, rule, tc};
 use crate::linux::netlink::Datagram;
-use crate::linux::rtnetlink::{link, port, rule, tc};
 use crate::name::LinkName;
-use crate::resource::{Discipline, Link, LinkKind, Port, PortVlan, Rule, TokenBucket};
+use crate::place::Place;
+use crate::resource::{
+    Discipline, IpvlanMode, Link, LinkKind, MacvlanMode, Parent, Port, PortVlan, Rule, TokenBucket,
+};
 
 fn sent(write: impl FnOnce(&mut Datagram)) -> Vec<u8> {
     let mut datagram = Datagram::default();
@@ -24,10 +28,17 @@ fn vlan_port(vlans: &[PortVlan]) -> Port {
 }
 
 fn created(name: &str, kind: LinkKind) -> Vec<u8> {
+    created_on(name, kind, None)
+}
+
+fn created_on(name: &str, kind: LinkKind, parent: Option<ParentIndex>) -> Vec<u8> {
     let link = Link::new(LinkName::new(name).unwrap(), kind);
-    sent(|datagram| {
-        link::create(datagram, &link::Creation { link: &link, master: None, peer_namespace: None });
-    })
+    let creation = Creation { link: &link, master: None, peer_namespace: None, parent };
+    sent(|datagram| link::create(datagram, &creation))
+}
+
+fn parent() -> Parent {
+    Parent { place: Place::Host, name: LinkName::new("br0").unwrap() }
 }
 
 #[test]
@@ -139,6 +150,20 @@ fn an_ifb_as_ip_link_add_does() {
 
 #[test]
 #[rustfmt::skip]
+fn a_macvlan_as_ip_link_add_does() {
+    let on = ParentIndex { index: 2, namespace: None };
+    let kind = LinkKind::Macvlan { parent: parent(), mode: MacvlanMode::Private, broadcast_queue: Some(500) };
+    assert_eq!(created_on("m0", kind, Some(on)), [
+        0x54, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 5, 0, 2, 0, 0, 0, 7, 0, 3, 0, b'm', b'0', 0, 0, // IFLA_LINK, IFLA_IFNAME
+        0x24, 0, 0x12, 0, 0x0c, 0, 1, 0, b'm', b'a', b'c', b'v', b'l', b'a', b'n', 0,
+        0x14, 0, 2, 0, 8, 0, 7, 0, 0xf4, 1, 0, 0, 8, 0, 1, 0, 1, 0, 0, 0, // bcqueuelen, mode
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
 fn ingress_as_tc_qdisc_add_does() {
     assert_eq!(sent(|d| tc::create(d, 3, &Discipline::Ingress)), [
         0x30, 0, 0, 0, 0x24, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWQDISC, CREATE | EXCL
@@ -189,5 +214,32 @@ fn a_redirection_as_tc_filter_add_does() {
         0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, // stolen, to index 4
         0x24, 0, 5, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // TCA_U32_SEL: terminal, one key
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_vlan_as_ip_link_add_does() {
+    let on = ParentIndex { index: 2, namespace: None };
+    assert_eq!(created_on("v0", LinkKind::Vlan { parent: parent(), id: 5 }, Some(on)), [
+        0x4c, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 5, 0, 2, 0, 0, 0, 7, 0, 3, 0, b'v', b'0', 0, 0,
+        0x1c, 0, 0x12, 0, 9, 0, 1, 0, b'v', b'l', b'a', b'n', 0, 0, 0, 0,
+        0x0c, 0, 2, 0, 6, 0, 1, 0, 5, 0, 0, 0, // IFLA_VLAN_ID
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn an_ipvlan_as_ip_link_add_does_with_link_netnsid() {
+    let on = ParentIndex { index: 2, namespace: Some(3) };
+    assert_eq!(created_on("i0", LinkKind::Ipvlan { parent: parent(), mode: IpvlanMode::L3s }, Some(on)), [
+        0x5c, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 0x25, 0, 3, 0, 0, 0, 8, 0, 5, 0, 2, 0, 0, 0, // IFLA_LINK_NETNSID, IFLA_LINK
+        7, 0, 3, 0, b'i', b'0', 0, 0,
+        0x24, 0, 0x12, 0, 0x0b, 0, 1, 0, b'i', b'p', b'v', b'l', b'a', b'n', 0, 0,
+        0x14, 0, 2, 0, 6, 0, 1, 0, 2, 0, 0, 0, 6, 0, 2, 0, 0, 0, 0, 0, // mode, flags
     ]);
 }

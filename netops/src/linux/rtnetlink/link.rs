@@ -4,14 +4,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
-    LinkLayerType, LinkMessage, State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags, IpVlanMode,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
+    State,
 };
 
 use crate::kernel::LinkState;
-use crate::linux::netlink::{Datagram, attribute, attributes, get_u32, text};
+use crate::linux::netlink::{Datagram, attribute, attributes, get_u16, get_u32, text};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{Link, LinkKind, VethPeer};
+use crate::resource::{IpvlanMode, Link, LinkKind, MacvlanMode, VethPeer, property};
 
 /// Length of `struct ifinfomsg`.
 pub(in crate::linux) const HEADER: usize = 16;
@@ -48,32 +49,86 @@ pub(in crate::linux) struct Creation<'a> {
     pub(in crate::linux) master: Option<u32>,
     /// Where a veth's other end goes, if not to the same namespace.
     pub(in crate::linux) peer_namespace: Option<BorrowedFd<'a>>,
+    /// What it is on.
+    pub(in crate::linux) parent: Option<ParentIndex>,
+}
+
+/// The interface that another is on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::linux) struct ParentIndex {
+    pub(in crate::linux) index: u32,
+    /// The number, in the other's namespace, of the namespace that it is in, if that is another one.
+    pub(in crate::linux) namespace: Option<i32>,
 }
 
 /// Makes a link: everything about it that the kernel takes in one message. Its alias is not among that.
+///
+/// One on a parent elsewhere is made where it belongs, with its final name: told from where the parent is, kernels
+/// before 6.15 look for that name among the parent's neighbours, and there is an `eth0` in most places.
 pub(in crate::linux) fn create(datagram: &mut Datagram, creation: &Creation<'_>) {
-    let Creation { link, master, peer_namespace } = *creation;
-    let mut attributes = basics(&link.name, link.mtu, link.mac);
+    let Creation { link, master, peer_namespace, parent } = *creation;
+    let mut attributes = Vec::new();
+    if let Some(parent) = parent {
+        attributes.extend(parent.namespace.map(LinkAttribute::LinkNetNsId));
+        attributes.push(LinkAttribute::Link(parent.index));
+    }
+    attributes.extend(basics(&link.name, link.mtu, link.mac));
     attributes.extend(master.map(LinkAttribute::Controller));
     if matches!(link.kind, LinkKind::Veth { .. }) {
         attributes.extend(ONE_QUEUE);
     }
-    let mut info = vec![LinkInfo::Kind(InfoKind::from(link.kind.name()))];
-    match &link.kind {
-        LinkKind::Veth { peer } => {
-            info.push(LinkInfo::Data(InfoData::Veth(veth_peer(peer, peer_namespace))));
-        }
-        LinkKind::Bridge { vlan_filtering: true } => {
-            info.push(LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)])));
-        }
-        LinkKind::Bridge { vlan_filtering: false } | LinkKind::Dummy | LinkKind::Ifb => {}
-    }
-    attributes.push(LinkAttribute::LinkInfo(info));
+    let kind = LinkInfo::Kind(InfoKind::from(link.kind.name()));
+    let data = data(&link.kind, peer_namespace).map(LinkInfo::Data);
+    attributes.push(LinkAttribute::LinkInfo([kind].into_iter().chain(data).collect()));
     let mut message = message(0, attributes);
     if link.up {
         switch(&mut message, LinkFlags::Up, true);
     }
     datagram.request(libc::NLM_F_CREATE | libc::NLM_F_EXCL, &NewLink(message));
+}
+
+/// What is particular to a kind (`IFLA_INFO_DATA`).
+fn data(kind: &LinkKind, peer_namespace: Option<BorrowedFd<'_>>) -> Option<InfoData> {
+    Some(match kind {
+        LinkKind::Veth { peer } => InfoData::Veth(veth_peer(peer, peer_namespace)),
+        LinkKind::Bridge { vlan_filtering: true } => InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]),
+        LinkKind::Macvlan { mode, broadcast_queue, .. } => {
+            let queue = broadcast_queue.map(InfoMacVlan::BcQueueLen);
+            let mode = InfoMacVlan::Mode(MacVlanMode::from(macvlan_mode(*mode)));
+            InfoData::MacVlan(queue.into_iter().chain([mode]).collect())
+        }
+        LinkKind::Ipvlan { mode, .. } => {
+            let mode = IpVlanMode::from(ipvlan_mode(*mode));
+            InfoData::IpVlan(vec![InfoIpVlan::Mode(mode), InfoIpVlan::Flags(IpVlanFlags::empty())])
+        }
+        LinkKind::Vlan { id, .. } => InfoData::Vlan(vec![InfoVlan::Id(*id)]),
+        LinkKind::Bridge { vlan_filtering: false }
+        | LinkKind::Dummy
+        | LinkKind::Ifb
+        | LinkKind::Tap(_)
+        | LinkKind::Any => {
+            return None;
+        }
+    })
+}
+
+/// `MACVLAN_MODE_*`.
+fn macvlan_mode(mode: MacvlanMode) -> u32 {
+    match mode {
+        MacvlanMode::Private => 1,
+        MacvlanMode::Vepa => 2,
+        MacvlanMode::Bridge => 4,
+        MacvlanMode::Passthru => 8,
+    }
+}
+
+/// `IPVLAN_MODE_*`.
+fn ipvlan_mode(mode: IpvlanMode) -> u16 {
+    match mode {
+        IpvlanMode::L2 => 0,
+        IpvlanMode::L3 => 1,
+        IpvlanMode::L3s => 2,
+    }
 }
 
 fn veth_peer(peer: &VethPeer, namespace: Option<BorrowedFd<'_>>) -> InfoVeth {
@@ -125,6 +180,18 @@ fn without_counters() -> LinkAttribute {
 pub(in crate::linux) fn set_flag(datagram: &mut Datagram, name: &LinkName, flag: Flag, on: bool) {
     let mut message = message(0, vec![named(name)]);
     switch(&mut message, flag.bit(), on);
+    datagram.request(0, &SetLink(message));
+}
+
+/// Sets what a link that was made by other means is to have.
+pub(in crate::linux) fn configure(datagram: &mut Datagram, index: u32, link: &Link, master: Option<u32>) {
+    let mtu = link.mtu.map(LinkAttribute::Mtu);
+    let mac = link.mac.map(|mac| LinkAttribute::Address(mac.bytes().to_vec()));
+    let attributes = [mtu, mac, master.map(LinkAttribute::Controller)];
+    let mut message = message(index, attributes.into_iter().flatten().collect());
+    if link.up {
+        switch(&mut message, LinkFlags::Up, true);
+    }
     datagram.request(0, &SetLink(message));
 }
 
@@ -188,9 +255,57 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
             libc::IFLA_LINKINFO => {
                 let kind = attribute(value, libc::IFLA_INFO_KIND).and_then(text);
                 link.kind = kind.unwrap_or_default().to_owned();
+                let data = attribute(value, libc::IFLA_INFO_DATA).unwrap_or_default();
+                link.properties = properties(&link.kind, data).unwrap_or_default();
             }
             _ => {}
         }
     }
     Some(link)
 }
+
+/// What is particular to a kind; `None` if it is not all there.
+fn properties(kind: &str, data: &[u8]) -> Option<Vec<(&'static str, String)>> {
+    let number = |kind| attribute(data, kind).and_then(|value| get_u32(value, 0));
+    let short = |kind| attribute(data, kind).and_then(|value| get_u16(value, 0));
+    let is_set = |kind| attribute(data, kind).is_some_and(|value| value.first() == Some(&1));
+    Some(match kind {
+        "macvlan" => {
+            let number_of_mode = number(IFLA_MACVLAN_MODE)?;
+            let mode = MACVLAN_MODES.iter().find(|mode| macvlan_mode(**mode) == number_of_mode);
+            let mode = mode.map_or_else(|| format!("number {number_of_mode}"), ToString::to_string);
+            let queue = number(IFLA_MACVLAN_BC_QUEUE_LEN);
+            let queue = queue.map(|length| (property::BROADCAST_QUEUE, length.to_string()));
+            [(property::MODE, mode)].into_iter().chain(queue).collect()
+        }
+        "ipvlan" => {
+            let number_of_mode = short(IFLA_IPVLAN_MODE)?;
+            let mode = IPVLAN_MODES.iter().find(|mode| ipvlan_mode(**mode) == number_of_mode);
+            vec![(
+                property::MODE,
+                mode.map_or_else(|| format!("number {number_of_mode}"), ToString::to_string),
+            )]
+        }
+        "vlan" => vec![(property::VLAN, short(IFLA_VLAN_ID)?.to_string())],
+        "tun" => {
+            let ethernet = *attribute(data, IFLA_TUN_TYPE)?.first()? == IFF_TAP;
+            let (owner, group) = (number(IFLA_TUN_OWNER), number(IFLA_TUN_GROUP));
+            property::of_tap(ethernet, is_set(IFLA_TUN_MULTI_QUEUE), owner, group)
+        }
+        _ => Vec::new(),
+    })
+}
+
+const MACVLAN_MODES: [MacvlanMode; 4] =
+    [MacvlanMode::Private, MacvlanMode::Vepa, MacvlanMode::Bridge, MacvlanMode::Passthru];
+const IPVLAN_MODES: [IpvlanMode; 3] = [IpvlanMode::L2, IpvlanMode::L3, IpvlanMode::L3s];
+// linux/if_link.h, linux/if_tun.h
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_MACVLAN_BC_QUEUE_LEN: u16 = 7;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_TUN_OWNER: u16 = 1;
+const IFLA_TUN_GROUP: u16 = 2;
+const IFLA_TUN_TYPE: u16 = 3;
+const IFLA_TUN_MULTI_QUEUE: u16 = 7;
+const IFF_TAP: u8 = 2;

@@ -11,6 +11,7 @@ pub(super) mod address;
 #[cfg(test)]
 mod golden;
 pub(super) mod link;
+pub(super) mod namespace;
 pub(super) mod port;
 pub(super) mod route;
 pub(super) mod rule;

@@ -109,6 +109,33 @@ pub(in crate::linux) fn parse_direct(body: &[u8]) -> Option<u32> {
     get_u32(attribute(details, libc::RTA_OIF)?, 0)
 }
 
+/// Asks for the routes of one family in the main table.
+pub(in crate::linux) fn get_table(datagram: &mut Datagram, family: AddressFamily) {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.attributes = vec![RouteAttribute::Table(MAIN_TABLE)];
+    datagram.request(0, &GetRoute(message));
+}
+
+/// The metric and the interfaces of the default route of the main table that a message tells of, if it does.
+pub(in crate::linux) fn default_of(body: &[u8]) -> Vec<(u32, u32)> {
+    let parsed = || {
+        let header = RouteHeader::parse(body).ok()?;
+        let details = body.get(HEADER..)?;
+        let number = |kind| attribute(details, kind).and_then(|value| get_u32(value, 0));
+        let table = number(libc::RTA_TABLE).unwrap_or_else(|| header.table.into());
+        if header.destination_prefix_length > 0 || header.kind != RouteType::Unicast || table != MAIN_TABLE {
+            return None;
+        }
+        let hops = attribute(details, libc::RTA_MULTIPATH).into_iter().flat_map(next_hops);
+        let indices = number(libc::RTA_OIF).into_iter().chain(hops.map(|hop| hop.index));
+        let metric = number(libc::RTA_PRIORITY).unwrap_or(0);
+        Some(indices.map(|index| (metric, index)).collect())
+    };
+    parsed().unwrap_or_default()
+}
+
 /// The routes out of an interface that a message tells of: none if it is not about unicast, or about the table of
 /// local addresses; several if there are several next hops.
 pub(in crate::linux) fn parse(body: &[u8], index: u32, link: &LinkName) -> Vec<Route> {
