@@ -290,6 +290,10 @@ impl Facts {
             Some(parent) if parent.index == index && here == (wanted.place == place) => {
                 wanted.name.to_string()
             }
+            // A macvlan on a macvlan is beside it, on the same parent.
+            Some(parent) if parent.kind == link.kind && parent.peer_index == Some(index) => {
+                wanted.name.to_string()
+            }
             _ => format!("interface {index}"),
         }
     }

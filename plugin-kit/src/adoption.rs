@@ -7,7 +7,7 @@ use cni_spec::plugin::GcRequest;
 use cni_spec::{AttachmentId, Error};
 use netops::{Address, Answer, Kernel, LinkState, Place, Plan, Query, Resource, read_links};
 
-use crate::detach::{remove_all, remove_foreign, veth_by_name};
+use crate::detach::{by_name, remove_all, remove_foreign};
 use crate::error::{self, kernel_error};
 use crate::kernels::{Kernels, Purpose};
 use crate::owner::{MarkedOwner, Owner};
@@ -82,8 +82,7 @@ pub(crate) fn collect(
     let mut errors = remove_foreign(&mut *kernel, rules);
     match foreign_cables(call, stale, &mut *kernel) {
         Ok(cables) => {
-            let cables: Vec<_> =
-                cables.into_iter().map(|cable| (Place::Host, veth_by_name(cable.name))).collect();
+            let cables: Vec<_> = cables.into_iter().map(|cable| (Place::Host, by_name(cable.name))).collect();
             errors.extend(remove_all(&mut *kernel, &cables));
         }
         Err(error) => errors.push(error),

@@ -2,7 +2,9 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, Place, Plan, Query, Resource};
+use netops::{
+    Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, MacAddr, Place, Plan, Query, Resource,
+};
 use serde::de::DeserializeOwned;
 
 use crate::adoption;
@@ -45,6 +47,12 @@ pub trait Attach: Send + Sync {
     fn plan(&self, request: &Request<'_, Self::Config>, kernel: &mut dyn Kernel)
     -> Result<Attachment, Error>;
 
+    /// The MAC address that the configuration asks for; whoever makes the call may ask for another.
+    fn mac(&self, config: &Self::Config) -> Option<MacAddr> {
+        let _ = config;
+        None
+    }
+
     /// Completes the result with what only the kernel knows, once the plan is applied.
     ///
     /// # Errors
@@ -61,7 +69,7 @@ pub trait Attach: Send + Sync {
 
     /// What may be left of an attachment of which nothing is certain but whose it is: everything of its own is removed.
     /// Only what follows from the owner's names, bears its [mark](Owner::mark), or was found in the kernel belongs in it.
-    /// Not asked of plugins that leave a [cable](Remains::Cable).
+    /// Not asked of plugins that leave a [cable](Remains::Cable) or an [interface](Remains::Interface).
     ///
     /// # Errors
     /// When the owner's names are none that the kernel takes, or as the kernel's.
@@ -74,7 +82,7 @@ pub trait Attach: Send + Sync {
     fn traces(&self, call: &DelRequest, owner: &Owner) -> Traces {
         match Self::REMAINS {
             Remains::Cable => Traces::of_cable(call, owner),
-            Remains::Inside | Remains::Outside => Traces::none(),
+            Remains::Interface(_) | Remains::Inside | Remains::Outside => Traces::none(),
         }
     }
 
@@ -84,7 +92,7 @@ pub trait Attach: Send + Sync {
         let _ = call;
         match Self::REMAINS {
             Remains::Cable => [reference::masquerades(owner), reference::spoof_check(owner)].concat(),
-            Remains::Inside | Remains::Outside => Vec::new(),
+            Remains::Interface(_) | Remains::Inside | Remains::Outside => Vec::new(),
         }
     }
 
@@ -123,6 +131,9 @@ pub trait Attach: Send + Sync {
 pub enum Remains {
     /// On the host: the end of the cable of [`Request::cable`], which takes the other along.
     Cable,
+    /// In the container's namespace: the interface itself, of this kind (`IFLA_INFO_KIND`), unless it bears another
+    /// attachment's [mark](Owner::mark). The reference's bear none.
+    Interface(&'static str),
     /// In the container's namespace and, perhaps, on the host: [`Attach::remnants`] says what, and is asked with both.
     Inside,
     /// On the host: [`Attach::remnants`] says what, and is asked without the container's namespace.
@@ -220,7 +231,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
             errors.extend(manager.check(call).err());
         }
         let addresses = own_addresses(&previous, &owner);
-        let names = Names::derived(&owner, owner.link()?, requested_mac(call)?).recorded(&previous);
+        let names = self.names(call, &owner, &config)?.recorded(&previous);
         let request = Request { call, owner, config, addresses, names, previous: Some(previous) };
         let mut kernel = self.open(call, Purpose::Attach)?;
         let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
@@ -298,7 +309,7 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
         owner: Owner,
         config: P::Config,
     ) -> Result<Request<'a, P::Config>, Error> {
-        let mut names = Names::derived(&owner, owner.link()?, requested_mac(call)?);
+        let mut names = self.names(call, &owner, &config)?;
         let mut previous = call.config.prev_result()?;
         let mut addresses = AddResult::default();
         if P::ADDRESSING == Addressing::Inherited {
@@ -309,6 +320,12 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
             previous = Some(inherited);
         }
         Ok(Request { call, owner, config, addresses, names, previous })
+    }
+
+    /// What an attachment's interfaces are called.
+    fn names(&self, call: &plugin::Request, owner: &Owner, config: &P::Config) -> Result<Names, Error> {
+        let mac = requested_mac(call)?.or_else(|| self.plugin.mac(config));
+        Ok(Names::derived(owner, owner.link()?, mac))
     }
 
     fn open(&self, call: &plugin::Request, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {

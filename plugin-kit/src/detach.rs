@@ -7,7 +7,7 @@ use cni_spec::plugin::{DelRequest, GcRequest};
 use cni_spec::{AddResult, AttachmentId, Error};
 use netops::{
     Answer, Entry, EntryKey, EntryKind, ForeignRules, Kernel, Link, LinkKind, LinkName, LinkState, Mark,
-    NamespaceProblem, Place, Plan, Query, Removed, Resource, VethPeer, read_entries, read_link, read_links,
+    NamespaceProblem, Place, Plan, Query, Removed, Resource, read_entries, read_link, read_links,
 };
 
 use crate::attach::{Attach, Remains};
@@ -60,18 +60,19 @@ pub(crate) fn detach<P: Attach>(
     owner: &Owner,
     kernels: &dyn Kernels,
 ) -> Result<(), Error> {
-    let mut kernel = open(call, kernels, P::REMAINS == Remains::Inside)?;
+    let inside = matches!(P::REMAINS, Remains::Inside | Remains::Interface(_));
+    let mut kernel = open(call, kernels, inside)?;
     let kernel = &mut *kernel;
     // nf_tables first: what waits for the links' end waits for the closing of its socket as well.
     let mut errors = remove_marked(plugin.traces(call, owner), &owner.mark(), kernel);
     errors.extend(remove_foreign(kernel, plugin.references_rules(call, owner)));
-    if P::REMAINS == Remains::Cable {
-        errors.extend(remove_cable(call, owner, kernel, kernels).err());
-    } else {
-        match plugin.remnants(call, owner, kernel) {
+    match P::REMAINS {
+        Remains::Cable => errors.extend(remove_cable(call, owner, kernel, kernels).err()),
+        Remains::Interface(kind) => errors.extend(remove_interface(kind, owner, kernel).err()),
+        Remains::Inside | Remains::Outside => match plugin.remnants(call, owner, kernel) {
             Ok(remnants) => errors.extend(remnants.remove(kernel).iter().filter_map(left)),
             Err(error) => errors.push(error),
-        }
+        },
     }
     errors.extend(plugin.restore(call, owner, kernel).err());
     error::join(errors)
@@ -144,7 +145,7 @@ fn remove_cable(
     kernel: &mut dyn Kernel,
     kernels: &dyn Kernels,
 ) -> Result<(), Error> {
-    let cable = veth_by_name(owner.host_interface());
+    let cable = by_name(owner.host_interface());
     match kernel.remove(Place::Host, &[&cable]).pop() {
         Some(Ok(Removed::Now)) => Ok(()),
         Some(Err(error)) => Err(kernel_error(&error)),
@@ -180,12 +181,30 @@ fn remove_foreign_cable(call: &DelRequest, owner: &Owner, kernels: &dyn Kernels)
     let is_other_end = |end: &&LinkState| {
         end.kind == "veth" && Some(end.index) == link.peer_index && end.peer_index == Some(link.index)
     };
-    let mark = links.iter().find(is_other_end).and_then(|end| end.alias.as_deref());
-    if mark.is_some_and(|mark| MarkedOwner::parse(mark).is_some() && mark != owner.mark().as_str()) {
+    if links.iter().find(is_other_end).is_some_and(|end| is_anothers(end, owner)) {
         return Ok(());
     }
-    let resource = veth_by_name(link.name);
+    let resource = by_name(link.name);
     error::join(remove_all(&mut *kernel, &[(Place::Container, resource)]))
+}
+
+/// Removes the interface in the container, if it is of a kind, and not another attachment's, whose being there is why
+/// this one's `ADD` failed.
+fn remove_interface(kind: &str, owner: &Owner, kernel: &mut dyn Kernel) -> Result<(), Error> {
+    let name = owner.link()?;
+    match read_link(kernel, Place::Container, &name) {
+        Ok(Some(link)) if link.kind == kind && !is_anothers(&link, owner) => {
+            error::join(remove_all(kernel, &[(Place::Container, by_name(name))]))
+        }
+        Ok(_) | Err(netops::Error::NoContainer) => Ok(()),
+        Err(error) => Err(kernel_error(&error)),
+    }
+}
+
+/// Whether an interface bears the mark of another attachment.
+fn is_anothers(link: &LinkState, owner: &Owner) -> bool {
+    let mark = link.alias.as_deref();
+    mark.is_some_and(|mark| MarkedOwner::parse(mark).is_some() && mark != owner.mark().as_str())
 }
 
 /// Removes what bears the mark of an attachment of the network that is not valid any more.
@@ -211,7 +230,7 @@ pub(crate) fn collect_garbage(call: &GcRequest, kernels: &dyn Kernels) -> Result
     for link in links {
         let mark = link.alias.as_deref().and_then(|alias| Mark::new(alias).ok());
         if mark.is_some_and(|mark| stale(&mark)) {
-            found.push((Place::Host, veth_by_name(link.name)));
+            found.push((Place::Host, by_name(link.name)));
         }
     }
     error::join(remove_all(&mut *kernel, &found))
@@ -268,10 +287,9 @@ fn entry_of(resource: &Resource) -> Option<&Entry> {
     }
 }
 
-/// A cable of which one end's name is known, to be removed: the other end's does not matter.
-pub(crate) fn veth_by_name(name: LinkName) -> Resource {
-    let peer = VethPeer { place: Place::Container, name: name.clone(), mtu: None, mac: None };
-    Resource::Link(Link::new(name, LinkKind::Veth { peer }))
+/// An interface of which the name is known, to be removed: what it is does not matter.
+pub(crate) fn by_name(name: LinkName) -> Resource {
+    Resource::Link(Link::new(name, LinkKind::Any))
 }
 
 /// The nf_tables entries among answers whose mark is wanted.

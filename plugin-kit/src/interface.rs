@@ -18,6 +18,9 @@ pub enum DuplicateDetection {
     Skipped,
     /// Yes (`enabledad`), and the attachment waits for the outcome.
     Done,
+    /// As the kernel does by itself, and the attachment waits for IPv6 addresses of its own: for an interface on a segment
+    /// that other machines are on, whose allocators know nothing of this one's.
+    Usual,
 }
 
 /// Who makes the routes to the prefixes of a container's addresses.
@@ -43,6 +46,7 @@ pub fn plan_addresses(
     };
     match detection {
         DuplicateDetection::Skipped => set(SysctlKey::ipv6(link, "accept_dad"), 0),
+        DuplicateDetection::Usual => {}
         DuplicateDetection::Done => {
             set(SysctlKey::ipv6(link, "enhanced_dad"), 1);
             set(SysctlKey::ipv6(link, "accept_dad"), 1);
@@ -64,7 +68,7 @@ pub fn plan_addresses(
                 link: link.clone(),
                 net: ip.address,
                 prefix_route: prefix_routes == PrefixRoutes::Kernel,
-                detect_duplicates: detection == DuplicateDetection::Done,
+                detect_duplicates: detection != DuplicateDetection::Skipped,
                 others: OtherAddresses::Welcome,
             }),
         );

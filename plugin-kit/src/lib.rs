@@ -37,4 +37,4 @@ pub use interface::{
 };
 pub use kernels::{Kernels, Linux, Purpose};
 pub use owner::{MarkedOwner, Owner, derived_name, derived_number, network_prefix};
-pub use request::{Names, Request, mtu};
+pub use request::{Names, Request, mac, mtu};

@@ -143,6 +143,18 @@ pub fn mtu(value: i64) -> Result<Option<u32>, String> {
     }
 }
 
+/// A `mac` as configurations have it: an empty text asks for none.
+///
+/// # Errors
+/// A text that names the key, for what is no interface's address.
+pub fn mac(text: &str) -> Result<Option<MacAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mac: MacAddr = text.parse().map_err(|e| format!("mac: {e}"))?;
+    if mac.is_unicast() { Ok(Some(mac)) } else { Err(format!("mac: {mac} is no interface's address")) }
+}
+
 /// The MAC address that a call asks for: `runtimeConfig.mac` before `args.cni.mac` before `MAC` in `CNI_ARGS`.
 pub(crate) fn requested_mac(call: &plugin::Request) -> Result<Option<MacAddr>, Error> {
     let text = match call.config.runtime_config().mac()? {
@@ -150,11 +162,5 @@ pub(crate) fn requested_mac(call: &plugin::Request) -> Result<Option<MacAddr>, E
         None => call.config.cni_args()?.get::<String>("mac")?,
     };
     let text = text.as_deref().filter(|mac| !mac.is_empty()).or_else(|| call.args.get("MAC"));
-    let Some(text) = text.filter(|mac| !mac.is_empty()) else { return Ok(None) };
-    let mac: MacAddr = text.parse().map_err(|e| Error::config(format!("mac: {e}")))?;
-    if mac.is_unicast() {
-        Ok(Some(mac))
-    } else {
-        Err(Error::config(format!("mac: {mac} is no interface's address")))
-    }
+    mac(text.unwrap_or_default()).map_err(Error::config)
 }

@@ -12,16 +12,20 @@ use plugin_bridge::Bridge;
 use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
-use plugin_link::{Dummy, Loopback, Ptp};
+use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
 static FIREWALL: Kit<Firewall> = Kit::new(Firewall);
+static IPVLAN: Kit<Ipvlan> = Kit::new(Ipvlan);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
+static MACVLAN: Kit<Macvlan> = Kit::new(Macvlan);
 static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
 static SBR: Kit<Sbr> = Kit::new(Sbr);
+static TAP: Kit<Tap> = Kit::new(Tap);
+static VLAN: Kit<Vlan> = Kit::new(Vlan);
 
 /// A plugin that can say what it would do, or one that has nothing of its own in the kernel.
 #[derive(Clone, Copy)]
@@ -51,11 +55,15 @@ pub static ALL: &[(&str, Entry)] = &[
     ("dummy", Entry::Interface(&DUMMY)),
     ("firewall", Entry::Interface(&FIREWALL)),
     ("host-local", Entry::Addresses(&HOST_LOCAL)),
+    ("ipvlan", Entry::Interface(&IPVLAN)),
     ("loopback", Entry::Interface(&LOOPBACK)),
+    ("macvlan", Entry::Interface(&MACVLAN)),
     ("portmap", Entry::Interface(&PORTMAP)),
     ("ptp", Entry::Interface(&PTP)),
     ("sbr", Entry::Interface(&SBR)),
     ("static", Entry::Addresses(&STATIC)),
+    ("tap", Entry::Interface(&TAP)),
+    ("vlan", Entry::Interface(&VLAN)),
 ];
 
 /// The plugin of a name, if it is one of ours.

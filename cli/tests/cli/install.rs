@@ -34,7 +34,19 @@ fn every_plugin_works_under_its_name() {
     let bin = dir.path().join("opt/cni/bin");
     let (status, stdout, stderr) = install(&["--bin-dir", bin.to_str().unwrap(), "--from", PLUGINS]);
     assert_eq!((status, stderr.as_str()), (0, ""));
-    for plugin in ["bandwidth", "bridge", "dummy", "host-local", "loopback", "ptp", "static"] {
+    for plugin in [
+        "bandwidth",
+        "bridge",
+        "dummy",
+        "host-local",
+        "ipvlan",
+        "loopback",
+        "macvlan",
+        "ptp",
+        "static",
+        "tap",
+        "vlan",
+    ] {
         assert!(stdout.contains(&format!("installed  {}", bin.join(plugin).display())), "{stdout}");
         assert!(version(&bin.join(plugin)).contains("supportedVersions"), "{plugin}");
     }

@@ -2,12 +2,14 @@
 //!
 //! Input: a line `NAME=VALUE` for each variable, an empty line, stdin.
 
+use std::net::Ipv4Addr;
+
 use cni_spec::plugin::{DelRequest, Outcome, Plugin, Request, Stdio, dispatch};
 use cni_spec::{AddResult, Env, Error, ErrorCode, SpecVersion};
-use netops::{MemoryKernel, Plan, Script};
+use netops::{Kernel, Link, LinkKind, LinkName, MemoryKernel, Place, Plan, Resource, Route, Script};
 use plugin_bridge::Bridge;
 use plugin_kit::{Explain, Kit};
-use plugin_link::{Dummy, Loopback, Ptp};
+use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 use serde_json::Value;
 
 use super::text;
@@ -39,7 +41,16 @@ pub(crate) fn plugins(data: &[u8]) {
         }
     }
     let stdin = document.to_string();
-    let kits: [&dyn Explain; 4] = [&Kit::new(Bridge), &Kit::new(Ptp), &Kit::new(Dummy), &Kit::new(Loopback)];
+    let kits: [&dyn Explain; 8] = [
+        &Kit::new(Bridge),
+        &Kit::new(Ptp),
+        &Kit::new(Dummy),
+        &Kit::new(Loopback),
+        &Kit::new(Macvlan),
+        &Kit::new(Ipvlan),
+        &Kit::new(Vlan),
+        &Kit::new(Tap),
+    ];
     for kit in kits {
         one_answer(&Planner(kit), env.clone(), stdin.as_bytes());
     }
@@ -111,7 +122,7 @@ impl Plugin for Planner<'_> {
     }
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
-        let mut kernel = MemoryKernel::new();
+        let mut kernel = uplinked();
         let attachment = self.0.explain(request, &mut kernel)?;
         made_and_unmade(&attachment.plan, &mut kernel);
         written_down(&attachment.plan);
@@ -125,6 +136,17 @@ impl Plugin for Planner<'_> {
     fn check(&self, _: &Request) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// A kernel in memory with an interface for others to be on, which the default route leads through.
+fn uplinked() -> MemoryKernel {
+    let mut kernel = MemoryKernel::new();
+    if let Ok(name) = LinkName::new("up0") {
+        let uplink = Link { up: true, ..Link::new(name.clone(), LinkKind::Bridge { vlan_filtering: false }) };
+        let default = Route::new(plugin_kit::default_route(Ipv4Addr::UNSPECIFIED.into()), None, name);
+        kernel.create(Place::Host, &[&Resource::Link(uplink), &Resource::Route(default)]);
+    }
+    kernel
 }
 
 fn made_and_unmade(plan: &Plan, kernel: &mut MemoryKernel) {

@@ -32,6 +32,10 @@ pub(crate) fn network_config(data: &[u8]) {
     typed::<plugin_link::Ptp>(&config);
     typed::<plugin_link::Dummy>(&config);
     typed::<plugin_link::Loopback>(&config);
+    typed::<plugin_link::Macvlan>(&config);
+    typed::<plugin_link::Ipvlan>(&config);
+    typed::<plugin_link::Vlan>(&config);
+    typed::<plugin_link::Tap>(&config);
     let _ = (HostLocal::pool(&config), HostLocal::data_dir(&config));
     let ipam = config.section("ipam");
     let _ = (ipam.get::<Vec<Route>>("routes"), ipam.get::<Vec<Vec<IpRange>>>("ranges"));

@@ -89,6 +89,11 @@ pub(super) fn add(
         _ => wanted.mac,
     };
     let mtu = wanted.mtu.or(Some(parent.mtu));
-    let kind = Kind::Upper { as_made: wanted.kind.clone(), place, parent: parent.index };
+    // A macvlan on a macvlan is beside it, on the same parent, and an ipvlan on an ipvlan.
+    let beside = parent.kind.parent().filter(|_| {
+        !matches!(wanted.kind, LinkKind::Vlan { .. }) && parent.kind.name() == wanted.kind.name()
+    });
+    let (place, parent) = beside.unwrap_or((place, parent.index));
+    let kind = Kind::Upper { as_made: wanted.kind.clone(), place, parent };
     Ok(links::add(machine, here, &wanted.name, kind, inherited, mtu))
 }

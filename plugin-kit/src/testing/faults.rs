@@ -72,9 +72,22 @@ fn fail_every_add<P: Attach + Copy>(
 /// # Panics
 /// If that is not so.
 pub fn assert_del_is_completed_by_the_next<P: Attach + Copy>(plugin: P, config: &Value) {
+    assert_del_is_completed_by_the_next_on(MemoryNode::new, plugin, config, config);
+}
+
+/// The same on nodes that have what the plugin needs; the other attachment has a configuration of its own.
+///
+/// # Panics
+/// If that is not so.
+pub fn assert_del_is_completed_by_the_next_on<P: Attach + Copy>(
+    node: impl Fn() -> MemoryNode,
+    plugin: P,
+    config: &Value,
+    bystanders: &Value,
+) {
     for gone in [false, true] {
         for n in 0.. {
-            if fail_del(plugin, config, gone, n) {
+            if fail_del(node(), plugin, config, bystanders, gone, n) {
                 break;
             }
         }
@@ -82,11 +95,17 @@ pub fn assert_del_is_completed_by_the_next<P: Attach + Copy>(plugin: P, config: 
 }
 
 /// Whether the DEL got past its last operation.
-fn fail_del<P: Attach + Copy>(plugin: P, config: &Value, gone: bool, n: usize) -> bool {
-    let node = MemoryNode::new();
+fn fail_del<P: Attach + Copy>(
+    node: MemoryNode,
+    plugin: P,
+    config: &Value,
+    bystanders: &Value,
+    gone: bool,
+    n: usize,
+) -> bool {
     let plugin = Kit::with_kernels(plugin, &node);
     node.start_container("c1");
-    let bystander = TestCall::new(config.clone()).container("bystander");
+    let bystander = TestCall::new(bystanders.clone()).container("bystander");
     expect(plugin.add(&bystander.request()), "ADD of another");
     let (before, leases_before) = (node.snapshot(), leases(config));
 

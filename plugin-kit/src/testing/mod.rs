@@ -29,6 +29,7 @@ mod node;
 
 pub use faults::{
     assert_add_is_all_or_nothing, assert_chained_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
+    assert_del_is_completed_by_the_next_on,
 };
 pub use node::{Captured, Node};
 
