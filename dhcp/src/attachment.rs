@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cni_spec::AddResult;
 
-use crate::client::{Client, Event, Identity, Random};
+use crate::client::{Client, Dialect, Event, Identity, Random};
 use crate::container::{Container, Present, Socket};
 use crate::key::Key;
 use crate::lease::Lease;
@@ -69,7 +69,8 @@ impl Attachment {
     ) -> Self {
         let mut attachment = Self { key, container, wishes, sessions: BTreeMap::new(), behaviour };
         for family in attachment.wishes.families().to_vec() {
-            let client = attachment.client(family, present, now, random);
+            let dialect = attachment.dialect(family, present);
+            let client = Client::new(dialect, behaviour.timeout, now, random);
             attachment.sessions.insert(family, Session { client, socket: None, configured: None });
         }
         attachment
@@ -99,15 +100,12 @@ impl Attachment {
         Ok(Some(attachment))
     }
 
-    fn client(&self, family: Family, present: &Present, now: Time, random: Random<'_>) -> Client {
+    fn dialect(&self, family: Family, present: &Present) -> Box<dyn Dialect> {
         let identity = Identity { name: self.key.client_name(), mac: present.mac };
         let wishes = self.wishes.clone();
-        let timeout = self.behaviour.timeout;
         match family {
-            Family::V4 => {
-                Client::new(Box::new(V4::new(identity, wishes, self.behaviour.v4)), timeout, now, random)
-            }
-            Family::V6 => Client::new(Box::new(V6::new(&identity, wishes)), timeout, now, random),
+            Family::V4 => Box::new(V4::new(identity, wishes, self.behaviour.v4)),
+            Family::V6 => Box::new(V6::new(&identity, wishes)),
         }
     }
 
@@ -307,17 +305,17 @@ impl Attachment {
 
     /// Sends a message, through a socket that is opened if need be. Says whether the interface is there.
     fn send(&mut self, family: Family, message: &[u8]) -> io::Result<bool> {
-        let Some(session) = self.sessions.get_mut(&family) else { return Ok(true) };
-        let socket = match session.socket.take() {
-            Some(socket) => socket,
-            None => match self.container.reach().map_err(io::Error::other)? {
-                Some(present) => present.socket(family)?,
-                None => return Ok(false),
-            },
-        };
-        let sent = socket.send(message);
-        session.socket = Some(socket);
-        sent.map(|()| true)
+        if self.sessions.get(&family).is_some_and(|session| session.socket.is_none()) {
+            let Some(present) = self.container.reach().map_err(io::Error::other)? else { return Ok(false) };
+            let (socket, dialect) = (present.socket(family)?, self.dialect(family, &present));
+            if let Some(session) = self.sessions.get_mut(&family) {
+                session.socket = Some(socket);
+                // The interface may have got another MAC address meanwhile: the next message has it.
+                session.client.speak(dialect);
+            }
+        }
+        let socket = self.sessions.get(&family).and_then(|session| session.socket.as_ref());
+        socket.map_or(Ok(()), |socket| socket.send(message)).map(|()| true)
     }
 
     fn close_idle(&mut self, family: Family, now: Time) {

@@ -7,6 +7,7 @@ use netops::MacAddr;
 use plugin_kit::ipam::dhcp::protocol::Call;
 
 use crate::client::{Dialect, Identity, Reply};
+use crate::connection;
 use crate::store;
 use crate::time::Time;
 use crate::v4::{Settings, V4};
@@ -43,8 +44,9 @@ fn examine(reply: Result<Option<Reply>, String>, now: Time) {
     assert_eq!(serde_json::from_str(&text).ok(), Some(lease));
 }
 
-/// Reads bytes as a plugin's call, and as a record.
+/// Reads bytes as a plugin's call, ours and the reference's, and as a record.
 pub fn read_as_document(data: &[u8]) {
+    connection::read_as_reference(data);
     if let Ok(call) = serde_json::from_slice::<Call>(data) {
         if let Call::Add(subject) | Call::Check(subject) | Call::Del(subject) = &call
             && let Ok(config) = subject.config()

@@ -97,7 +97,7 @@ pub(crate) struct Patience {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Jitter {
-    /// A second (RFC 2131, 4.1).
+    /// A second (RFC 2131, 4.1); of short waits a quarter.
     Second,
     /// A tenth of the wait (RFC 8415, 15).
     Tenth,
@@ -180,6 +180,11 @@ impl Client {
         self.phase = Phase::Holding;
         self.held = Some(lease);
         self
+    }
+
+    /// Changes who it is, or how it speaks, from the next message on.
+    pub(crate) fn speak(&mut self, dialect: Box<dyn Dialect>) {
+        self.dialect = dialect;
     }
 
     /// The lease that the client has.
@@ -347,13 +352,11 @@ impl Client {
         };
         let patience = self.dialect.patience(step, end.since(now));
         let wait = patience.first.saturating_mul(1 << self.sent.min(16)).min(patience.most);
-        let wait = match patience.jitter {
-            Jitter::Second => {
-                let second = Duration::from_secs(1);
-                (wait + self.spread(2 * second, random)).saturating_sub(second).max(second)
-            }
-            Jitter::Tenth => wait - wait / 10 + self.spread(wait / 5, random),
+        let jitter = match patience.jitter {
+            Jitter::Second => Duration::from_secs(1).min(wait / 4),
+            Jitter::Tenth => wait / 10,
         };
+        let wait = wait - jitter + self.spread(2 * jitter, random);
         self.sent += 1;
         self.due = (now + wait).min(end);
         self.listens_until = now + self.timeout;

@@ -208,15 +208,10 @@ impl Daemon {
         }
         let due = self.attachments.values().map(Attachment::next_timeout);
         let due = due.chain(self.connections.values().map(Connection::deadline)).min();
-        // Rounded up, so as not to come too early again and again.
-        let timeout = match due.unwrap_or(Time::NEVER) {
-            Time::NEVER => PollTimeout::NONE,
-            due => {
-                let wait = due.since(now()).as_millis() + 1;
-                PollTimeout::try_from(wait.min(i32::MAX as u128)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match poll(&mut polled, timeout) {
+        // Rounded up, so as not to come too early again and again. `poll` does not count a machine's sleep, leases do.
+        let wait = due.unwrap_or(Time::NEVER).since(now()).as_millis() + 1;
+        let wait = u16::try_from(wait).unwrap_or(u16::MAX);
+        match poll(&mut polled, PollTimeout::from(wait)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }

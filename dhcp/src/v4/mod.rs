@@ -219,7 +219,9 @@ impl Dialect for V4 {
             // With hours left, there is no hurry: half of the time (RFC 2131, 4.4.5).
             Step::Renew | Step::Rebind => self.settings.resend_max.max(rest / 2),
         };
-        Patience { first: Duration::from_secs(2), most, jitter: Jitter::Second }
+        // The standard's four seconds are for machines that start after a power cut; a pod's first message may well be lost,
+        // as its bridge's port has just been made.
+        Patience { first: Duration::from_secs(1), most, jitter: Jitter::Second }
     }
 }
 

@@ -103,7 +103,13 @@ impl Lan {
 
     /// The same; an `ADD` fails after so many seconds without a server.
     pub(crate) fn start_daemon_with(&mut self, seconds: &str) {
-        let mut program = match &self.plugins {
+        let plugins = self.plugins.clone();
+        self.start_daemon_of(&plugins, seconds);
+    }
+
+    /// The same, of somebody else.
+    pub(crate) fn start_daemon_of(&mut self, whose: &Implementation, seconds: &str) {
+        let mut program = match whose {
             Implementation::Ours(_) => {
                 let mut program = Command::new(env!("CARGO_BIN_EXE_dhcp-under-test"));
                 program.arg(seconds);
@@ -120,7 +126,7 @@ impl Lan {
             program.stdin(Stdio::null()).stderr(log).spawn().unwrap()
         });
         self.programs.push(("daemon", child));
-        let asks = matches!(self.plugins, Implementation::Ours(_));
+        let asks = matches!(whose, Implementation::Ours(_));
         self.await_on("the daemon", |lan| lan.node.inside(|| serves(asks)));
     }
 

@@ -130,6 +130,35 @@ fn an_attachment_that_ended_while_no_daemon_ran_is_forgotten() {
 }
 
 #[test]
+fn a_pod_that_vanishes_is_not_kept_alive_and_is_forgotten_at_its_next_renewal() {
+    isolated(|| {
+        let mut lan = Lan::new();
+        let (pod, _, _) = renewing(&mut lan);
+        let ports = |lan: &Lan| lan.node.shell("ip -brief link | grep -c ^veth || true");
+        assert_eq!(ports(&lan).trim(), "1");
+        lan.node.end(&pod);
+        lan.await_on("the record's end", |lan| lan.records().is_empty());
+        // The kernel takes the interface away when nobody holds the namespace any more.
+        lan.await_on("the interface's end", |lan| ports(lan).trim() == "0");
+        assert!(lan.daemon_log().contains("the interface is gone"), "{}", lan.daemon_log());
+    });
+}
+
+#[test]
+fn a_pod_whose_mac_address_changes_keeps_its_lease() {
+    isolated(|| {
+        let mut lan = Lan::new();
+        let (pod, _, addresses) = renewing(&mut lan);
+        lan.node.pod_shell(&pod, "ip link set eth0 address 02:00:00:00:aa:bb");
+        lan.await_on("a renewal with the new address", |lan| {
+            let log = lan.server_log();
+            log.lines().any(|line| line.contains("DHCPACK(") && line.contains("02:00:00:00:aa:bb"))
+        });
+        assert_eq!(lan.addresses(&pod), addresses);
+    });
+}
+
+#[test]
 fn a_note_of_an_end_releases_the_lease_of_an_interface_that_is_still_there() {
     isolated(|| {
         let mut lan = Lan::new();

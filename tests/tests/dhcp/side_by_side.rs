@@ -38,3 +38,33 @@ fn the_reference_says_the_same_of_the_same_server() {
         }
     });
 }
+
+#[test]
+fn the_references_plugins_get_and_give_back_addresses_through_our_daemon() {
+    isolated(|| {
+        let Some(reference) = Implementation::reference() else { return };
+        let mut lan = Lan::of(reference);
+        lan.start_server(&[RANGE, "--dhcp-option=121,198.51.100.0/25,10.9.0.4,0.0.0.0/0,10.9.0.5"]);
+        lan.start_daemon_of(&ours!(), "5");
+        let pod = lan.node.pod("c1");
+        let config = lan.config(&json!({"request": [{"option": "121"}]}));
+        let result = lan.add(&pod, &config);
+        let address = result["ips"][0]["address"].as_str().unwrap();
+        assert_eq!(lan.addresses(&pod), [address], "{}", lan.daemon_log());
+        assert_eq!(result["ips"][0]["gateway"], "10.9.0.1");
+        let routes =
+            json!([{"dst": "198.51.100.0/25", "gw": "10.9.0.4"}, {"dst": "0.0.0.0/0", "gw": "10.9.0.5"}]);
+        assert_eq!(result["routes"], routes);
+        let mut checked = config.clone();
+        checked["prevResult"] = result.clone();
+        lan.call("CHECK", &pod, &checked).run().done();
+        assert_eq!(lan.records().len(), 1);
+        lan.del(&pod, &config);
+        assert_eq!(lan.records().len(), 0);
+
+        // An error is one to it, too.
+        lan.stop("server", nix::sys::signal::Signal::SIGKILL);
+        let error = lan.call("ADD", &lan.node.pod("c2"), &config).run().error();
+        assert!(error["msg"].as_str().unwrap().contains("no DHCP server grants an address"), "{error}");
+    });
+}

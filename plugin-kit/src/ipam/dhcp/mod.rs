@@ -53,7 +53,8 @@ impl Manager for Dhcp {
     }
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
-        release(&Self::socket(&call.config)?, Subject::of(call, call.netns.as_deref()))
+        // What was acquired is found by its names.
+        release(&Self::socket(&call.config)?, Subject::of(call, None))
     }
 
     fn check(&self, call: &Request) -> Result<(), Error> {

@@ -1,4 +1,8 @@
-//! A plugin that is connected: a line comes in, a line goes out. Neither may take long, nor be long.
+//! A plugin that is connected: a call comes in, an answer goes out. Neither may take long, nor be long. Our plugin speaks
+//! lines of JSON, the reference's something else; the first bytes tell.
+
+mod gob;
+mod reference;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,7 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Connection {
     stream: UnixStream,
     state: State,
+    language: Language,
     deadline: Time,
+}
+
+/// How a plugin speaks.
+#[derive(Debug)]
+enum Language {
+    Ours,
+    /// As the reference's, once its call is known.
+    Reference(Option<reference::Request>),
 }
 
 #[derive(Debug)]
@@ -50,7 +63,12 @@ pub(crate) enum Turn {
 impl Connection {
     pub(crate) fn new(stream: UnixStream, now: Time) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, state: State::Reading(Vec::new()), deadline: now + PATIENCE })
+        Ok(Self {
+            stream,
+            state: State::Reading(Vec::new()),
+            language: Language::Ours,
+            deadline: now + PATIENCE,
+        })
     }
 
     /// When patience ends.
@@ -79,8 +97,10 @@ impl Connection {
 
     /// Says something; then it is over.
     pub(crate) fn answer(&mut self, answer: &Answer, at_stake: Option<Key>, now: Time) {
-        let mut answer = serde_json::to_vec(answer).unwrap_or_default();
-        answer.push(b'\n');
+        let answer = match &self.language {
+            Language::Reference(Some(request)) => reference::write(request, answer),
+            _ => [serde_json::to_vec(answer).unwrap_or_default(), b"\n".to_vec()].concat(),
+        };
         self.state = State::Writing { answer, written: 0, at_stake };
         self.deadline = now + PATIENCE;
     }
@@ -97,7 +117,7 @@ impl Connection {
     /// The plugin has written, or is ready to read, or gone.
     pub(crate) fn turn(&mut self) -> Turn {
         match &mut self.state {
-            State::Reading(bytes) => read(&mut self.stream, bytes),
+            State::Reading(bytes) => read(&mut self.stream, bytes, &mut self.language),
             State::Waiting(key) => match self.stream.read(&mut [0; 64]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Pending,
                 // Whatever it has to say now is of no interest; that it is gone is.
@@ -126,21 +146,49 @@ impl AsFd for Connection {
     }
 }
 
-fn read(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> Turn {
+fn read(stream: &mut UnixStream, bytes: &mut Vec<u8>, language: &mut Language) -> Turn {
     let mut piece = [0; 16 * 1024];
     match stream.read(&mut piece) {
-        Ok(0) => Turn::Broken(None),
-        Ok(length) => {
-            bytes.extend(&piece[..length]);
-            if piece[..length].contains(&b'\n') {
-                return match serde_json::from_slice(bytes) {
-                    Ok(call) => Turn::Called(Box::new(call)),
-                    Err(_) => Turn::Broken(None),
-                };
-            }
-            if bytes.len() > MAX_BYTES { Turn::Broken(None) } else { Turn::Pending }
+        Ok(0) => return Turn::Broken(None),
+        Ok(length) => bytes.extend(&piece[..length]),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Pending,
+        Err(_) => return Turn::Broken(None),
+    }
+    if let (Language::Ours, Some(rest)) = (&language, bytes.strip_prefix(reference::GREETING)) {
+        *bytes = rest.to_vec();
+        *language = Language::Reference(None);
+        // A few bytes into an empty buffer.
+        if stream.write_all(reference::WELCOME).is_err() {
+            return Turn::Broken(None);
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Pending,
-        Err(_) => Turn::Broken(None),
+    }
+    match understand(bytes, language) {
+        Ok(Some(call)) => Turn::Called(Box::new(call)),
+        Ok(None) if bytes.len() <= MAX_BYTES => Turn::Pending,
+        Ok(None) | Err(()) => Turn::Broken(None),
+    }
+}
+
+/// The call, if all of it is there.
+fn understand(bytes: &[u8], language: &mut Language) -> Result<Option<Call>, ()> {
+    match language {
+        Language::Ours if bytes.contains(&b'\n') && !reference::GREETING.starts_with(bytes) => {
+            serde_json::from_slice(bytes).map(Some).map_err(drop)
+        }
+        Language::Ours => Ok(None),
+        Language::Reference(request) => {
+            let Some((header, call)) = reference::read(bytes).map_err(drop)? else { return Ok(None) };
+            *request = Some(header);
+            Ok(Some(call))
+        }
+    }
+}
+
+/// Reads bytes as the reference's plugin's call, for cnikit-fuzz; what comes of it is answered.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_as_reference(data: &[u8]) {
+    if let Ok(Some((request, _))) = reference::read(data) {
+        let answer = reference::write(&request, &Answer::Result(serde_json::Value::Null));
+        assert!(gob::read_structs(&answer, 2).is_ok());
     }
 }
