@@ -5,6 +5,7 @@
 
 mod adoption;
 mod chained;
+mod firewall;
 mod keys;
 mod mixed;
 mod packets;

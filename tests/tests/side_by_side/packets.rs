@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::pair::{Case, Pair, Side};
 
 /// How long a packet is waited for that should come, and one that should not.
-const SOON: Duration = Duration::from_millis(1500);
-const NEVER: Duration = Duration::from_millis(300);
+pub(crate) const SOON: Duration = Duration::from_millis(1500);
+pub(crate) const NEVER: Duration = Duration::from_millis(300);
 
 /// A network beyond the node, with one host on it, which knows the way back to the pods.
-fn outside(node: &Node) -> Pod {
+pub(crate) fn outside(node: &Node) -> Pod {
     let outside = node.pod("outside");
     node.shell(
         "ip link add out0 type veth peer name out1 netns outside; ip link set out0 up

@@ -67,6 +67,10 @@ impl Case {
     }
 }
 
+/// Where duplicates are looked for they are not waited for: nothing here is about how long that takes.
+pub(crate) const NO_PROBES: &str = "echo 0 > /proc/sys/net/ipv6/conf/default/dad_transmits
+    echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitation_delay";
+
 /// A node with a pod, one implementation that is used there, and another that is there too.
 pub(crate) struct Side {
     pub(crate) node: Node,
@@ -80,12 +84,8 @@ impl Side {
         let node = Node::new(own);
         node.install(other);
         let pod = node.pod("blue");
-        // Where duplicates are looked for they are not waited for: nothing here is about how long that takes.
-        let no_probes = "echo 0 > /proc/sys/net/ipv6/conf/default/dad_transmits";
-        let no_delay = "echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitation_delay";
-        let script = format!("{no_probes}; {no_delay}");
-        node.shell(&script);
-        node.pod_shell(&pod, &script);
+        node.shell(NO_PROBES);
+        node.pod_shell(&pod, NO_PROBES);
         Self { node, pod, own: own.clone(), other: other.clone() }
     }
 
