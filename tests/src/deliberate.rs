@@ -105,7 +105,8 @@ pub const ALL: &[Deliberate] = &[
         erase: |scene| each_place(scene, without_strangers),
     },
     Deliberate {
-        what: "masquerading and the check of MAC addresses are nf_tables entries of our own tables",
+        what: "masquerading, the check of MAC addresses, and what firewall accepts and isolates, are nf_tables entries of our \
+               own tables",
         why: "one transaction in process, no helper program, and a cost that does not grow with the number of pods; what \
               packets experience is the same, and is compared instead",
         erase: |scene| scene["nftables"] = Value::Null,
