@@ -11,7 +11,7 @@ use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
 use crate::resource::{
-    Address, Discipline, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, TokenBucket,
+    Address, Discipline, Master, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, TokenBucket,
 };
 
 /// Answers, by place and question.
@@ -146,6 +146,10 @@ impl Facts {
                     (what, wanted, actual)
                 }));
                 Some(pairs)
+            }
+            Resource::Master(Master { link, master }) => {
+                let actual = self.master_of(place, self.link(place, link)?, master);
+                Some(vec![("master", master.to_string(), actual)])
             }
             Resource::LinkUp(link) => {
                 Some(vec![("state", "up".to_owned(), up_or_down(self.link(place, link)?.up))])
@@ -341,6 +345,9 @@ fn queries(step: &Step) -> Vec<(Place, Query)> {
             here(Query::Link(link.clone()))
         }
         Resource::Port(port) => here(Query::Port(port.link.clone())),
+        Resource::Master(Master { link, master }) => {
+            [master, link].map(|name| (step.place, Query::Link(name.clone()))).into()
+        }
         Resource::Address(address) => here(Query::Addresses(address.link.clone())),
         Resource::Settled(_) => Vec::new(),
         Resource::Route(route) | Resource::NoRoute(route) => here(Query::Routes(route.link.clone())),

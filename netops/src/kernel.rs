@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::foreign::{ForeignChain, ForeignRules};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route, Rule};
+use crate::resource::{
+    Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route, Rule, property,
+};
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
 pub trait Kernel {
@@ -35,7 +37,7 @@ pub trait Kernel {
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
-    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off; [`Resource::FixedMac`], [`Resource::Port`],
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off, [`Resource::Master`]'s link is set free; [`Resource::FixedMac`], [`Resource::Port`],
     /// [`Resource::Settled`], [`Resource::NoRoute`], [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and
     /// are left. A [`Resource::Entry`] is removed only if its mark is the same: an address may have found a new owner since
     /// ([`Removed::Before`]). With one [`Resource::Redirect`] of an interface go all of them. Where no container's namespace
@@ -209,7 +211,7 @@ pub struct LinkState {
     pub operational: bool,
     /// Promiscuous (`IFF_PROMISC`).
     pub promiscuous: bool,
-    /// The index of the bridge that it is a port of.
+    /// The index of the bridge or VRF that it belongs to.
     pub master: Option<u32>,
     /// Its alias.
     pub alias: Option<String>,
@@ -223,6 +225,12 @@ pub struct LinkState {
 }
 
 impl LinkState {
+    /// A VRF's routing table.
+    pub fn table(&self) -> Option<u32> {
+        let (_, table) = self.properties.iter().find(|(what, _)| *what == property::TABLE)?;
+        table.parse().ok()
+    }
+
     /// An interface that is down and has nothing.
     pub fn new(index: u32, name: LinkName, kind: &str) -> Self {
         Self {

@@ -7,8 +7,10 @@ mod bandwidth;
 mod firewall;
 mod portmap;
 mod sbr;
+mod vrf;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
 pub use firewall::{Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};
 pub use sbr::{Sbr, SbrConfig};
+pub use vrf::{Vrf, VrfConfig};

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr};
+use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr, Vrf};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
@@ -26,6 +26,7 @@ static PTP: Kit<Ptp> = Kit::new(Ptp);
 static SBR: Kit<Sbr> = Kit::new(Sbr);
 static TAP: Kit<Tap> = Kit::new(Tap);
 static VLAN: Kit<Vlan> = Kit::new(Vlan);
+static VRF: Kit<Vrf> = Kit::new(Vrf);
 
 /// A plugin that can say what it would do, or one that has nothing of its own in the kernel.
 #[derive(Clone, Copy)]
@@ -64,6 +65,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("static", Entry::Addresses(&STATIC)),
     ("tap", Entry::Interface(&TAP)),
     ("vlan", Entry::Interface(&VLAN)),
+    ("vrf", Entry::Interface(&VRF)),
 ];
 
 /// The plugin of a name, if it is one of ours.

@@ -11,7 +11,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Resource, Rule, Sysctl, Tap, VethPeer};
+use crate::resource::{Link, LinkKind, Master, Port, Resource, Rule, Sysctl, Tap, VethPeer};
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -96,6 +96,7 @@ impl<'a> Batch<'a> {
             Resource::Promiscuous(name) => self.queue_flag(name, Flag::Promiscuous),
             Resource::FixedMac(name) => self.queue_fixed_mac(name, resource),
             Resource::Port(port) => self.queue_port(port, resource),
+            Resource::Master(master) => self.queue_master(master, resource),
             Resource::Address(address) => {
                 let index = self.index(&address.link, resource)?;
                 address::create(&mut self.datagram, index, address);
@@ -281,6 +282,29 @@ impl<'a> Batch<'a> {
             self.purposes.extend(std::iter::repeat_n(Purpose::Make(number), messages));
         }
         self.outcomes.push(Ok(created));
+        Ok(())
+    }
+
+    fn queue_master(&mut self, wanted: &Master, resource: &Resource) -> Result<(), Stop> {
+        let master = self.index(&wanted.master, resource)?;
+        let index = self.index(&wanted.link, resource)?;
+        // What it loses by that is safe only once all before that was done.
+        self.flush()?;
+        self.is_fresh(&wanted.link)?;
+        let before = read::link(self.kernel, self.place, &wanted.link)?.and_then(|link| link.master);
+        if before == Some(master) {
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        }
+        let before = match before {
+            Some(before) => read::link_by_index(self.kernel, self.place, before)?,
+            None => None,
+        };
+        let created = before.map_or(Created::New, |before| {
+            Created::Changed(Resource::Master(Master { master: before.name, ..wanted.clone() }))
+        });
+        link::set_master(&mut self.datagram, index, master);
+        self.expect(Purpose::Make, created);
         Ok(())
     }
 

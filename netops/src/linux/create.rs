@@ -61,6 +61,7 @@ impl Means {
             | Resource::Promiscuous(_)
             | Resource::FixedMac(_)
             | Resource::Port(_)
+            | Resource::Master(_)
             | Resource::Address(_)
             | Resource::Route(_)
             | Resource::NoRoute(_)

@@ -82,6 +82,23 @@ pub(super) fn link(
     Ok(Found::look_up(kernel, place, &[Query::Link(name.clone())])?.link(name))
 }
 
+/// Reads one interface by its index.
+pub(super) fn link_by_index(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    index: u32,
+) -> Result<Option<LinkState>, Error> {
+    let object = format!("interface {index}");
+    let mut request = Datagram::default();
+    link::get_by_index(&mut request, index);
+    let reply = kernel.exchange(place, &mut request, Operation::Read, &object)?.pop().unwrap_or_default();
+    match reply.accepted() {
+        Ok(answers) => Ok(answers.first().and_then(|body| link::parse(body))),
+        Err(refusal) if refusal.errno == Errno::ENODEV => Ok(None),
+        Err(refusal) => Err(refused(Operation::Read, place, &object, refusal)),
+    }
+}
+
 /// Reads how a bridge treats a port.
 pub(super) fn port(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<Port>, Error> {
     Found::look_up(kernel, place, &[Query::Port(name.clone())])?.port(kernel, place, name)

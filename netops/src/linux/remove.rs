@@ -120,6 +120,10 @@ fn write_request(
         Resource::Link(link) => link::delete(datagram, &link.name),
         Resource::LinkUp(name) => link::set_flag(datagram, name, Flag::Up, false),
         Resource::Promiscuous(name) => link::set_flag(datagram, name, Flag::Promiscuous, false),
+        Resource::Master(master) => match index(kernel, place, &master.link)? {
+            Some(index) => link::set_master(datagram, index, 0),
+            None => return Ok(None),
+        },
         Resource::Address(address) => match index(kernel, place, &address.link)? {
             Some(index) => address::delete(datagram, index, address),
             None => return Ok(None),

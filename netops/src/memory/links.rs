@@ -4,7 +4,7 @@ use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, PortVlan, Resource};
+use crate::resource::{Link, LinkKind, Master, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::namespace::{Interface, Kind, Membership, Namespace};
@@ -12,6 +12,9 @@ use super::{addresses, refused, routes, sysctls, uppers};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
 const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// A VRF's MTU: what IPv6 takes, and more than any interface has (`vrf_setup()`).
+const VRF_MTU: u32 = 65575;
 
 /// Makes a link, as `RTM_NEWLINK` with `NLM_F_EXCL`.
 pub(super) fn create(
@@ -27,6 +30,14 @@ pub(super) fn create(
             add(machine, here, &wanted.name, Kind::Bridge { had_ports: false }, wanted.mac, wanted.mtu)
         }
         LinkKind::Dummy => add(machine, here, &wanted.name, Kind::Dummy, wanted.mac, wanted.mtu),
+        LinkKind::Vrf { table } => add(
+            machine,
+            here,
+            &wanted.name,
+            Kind::Vrf { table: *table },
+            wanted.mac,
+            wanted.mtu.or(Some(VRF_MTU)),
+        ),
         LinkKind::Ifb => add(machine, here, &wanted.name, Kind::Ifb, wanted.mac, wanted.mtu),
         LinkKind::Macvlan { .. } | LinkKind::Ipvlan { .. } | LinkKind::Vlan { .. } => {
             uppers::add(machine, view, here, wanted)?
@@ -77,6 +88,10 @@ pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
     for port in namespace.links.values_mut().filter(|port| port.bridge() == Some(index)) {
         port.membership = None;
     }
+    let of_vrf = namespace.links.values().filter(|member| member.vrf == Some(index));
+    for member in of_vrf.map(|member| member.name.clone()).collect::<Vec<_>>() {
+        join_vrf(namespace, &member, None);
+    }
     if let Kind::Veth { place, peer } = link.kind {
         delete(machine, place, peer);
     }
@@ -107,6 +122,74 @@ pub(super) fn lower(namespace: &mut Namespace, name: &LinkName) -> bool {
     routes::flush(namespace, index, routes::Family::V4);
     addresses::link_lowered(namespace, index);
     true
+}
+
+/// Makes a link another's, as `RTM_SETLINK` with `IFLA_MASTER`.
+pub(super) fn set_master(
+    machine: &mut Machine,
+    place: NamespaceId,
+    wanted: &Master,
+) -> Result<Created, Problem> {
+    let has_vlans = machine.has(Feature::VlanFiltering);
+    let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
+    let master = namespace.index(&wanted.master)?;
+    let index = namespace.index(&wanted.link)?;
+    let Some(link) = namespace.links.get(&index) else { return Ok(Created::Kept) };
+    let before = link.bridge().or(link.vrf);
+    if before == Some(master) {
+        return Ok(Created::Kept);
+    }
+    let before = before.and_then(|before| namespace.links.get(&before)).map(|before| before.name.clone());
+    let into_vrf = namespace.links.get(&master).is_some_and(|master| matches!(master.kind, Kind::Vrf { .. }));
+    // The kernel lets go of the old one before it asks the new one.
+    let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
+    release(namespace, &wanted.link);
+    if into_vrf {
+        join_vrf(namespace, &wanted.link, Some(master));
+    } else {
+        let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
+        let link = namespace.links.get(&index).ok_or(Problem::NoContainer)?;
+        if link.kind.is_loopback() {
+            let bridge = namespace.links.get(&master).is_some_and(|m| matches!(m.kind, Kind::Bridge { .. }));
+            return Err(Problem::Refused(if bridge { Errno::EINVAL } else { Errno::EOPNOTSUPP }, None));
+        }
+        let kind = match link.kind {
+            Kind::Bridge { .. } => LinkKind::Bridge { vlan_filtering: false },
+            _ => LinkKind::Dummy,
+        };
+        takes_ports(machine, place, master, &kind)?;
+        let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
+        enslave(namespace, index, master, has_vlans);
+    }
+    Ok(before.map_or(Created::New, |before| {
+        Created::Changed(Resource::Master(Master { master: before, ..wanted.clone() }))
+    }))
+}
+
+/// Sets a link free; whether it was anybody's.
+pub(super) fn release(namespace: &mut Namespace, name: &LinkName) -> bool {
+    let Ok(link) = namespace.link_mut(name) else { return false };
+    if let Some(membership) = link.membership.take() {
+        follow_ports(namespace, membership.bridge);
+        return true;
+    }
+    let was_in_vrf = link.vrf.is_some();
+    if was_in_vrf {
+        join_vrf(namespace, name, None);
+    }
+    was_in_vrf
+}
+
+/// Puts a link into a VRF, or takes it out: down and up again (`cycle_netdev()`).
+fn join_vrf(namespace: &mut Namespace, name: &LinkName, vrf: Option<u32>) {
+    let was_up = lower(namespace, name);
+    if let Ok(link) = namespace.link_mut(name) {
+        link.vrf = vrf;
+    }
+    if was_up {
+        // It is there.
+        let _ = raise(namespace, name);
+    }
 }
 
 /// Sets how a bridge treats a port.
@@ -145,7 +228,9 @@ pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool
     let Some(namespace) = machine.namespaces.get(&place) else { return false };
     let Some(link) = namespace.links.get(&index).filter(|link| link.up) else { return false };
     match link.kind {
-        Kind::Loopback | Kind::Dummy | Kind::Ifb | Kind::Bridge { had_ports: false } => true,
+        Kind::Loopback | Kind::Dummy | Kind::Ifb | Kind::Vrf { .. } | Kind::Bridge { had_ports: false } => {
+            true
+        }
         Kind::Bridge { had_ports: true } => {
             namespace.ports(index).any(|port| carrier(machine, place, port.index))
         }
@@ -224,6 +309,7 @@ fn can_be_made(
         LinkKind::Vlan { .. } => Feature::Vlan,
         LinkKind::Tap(_) => Feature::Tun,
         LinkKind::Any => return Err(refused(Errno::EOPNOTSUPP, "Unknown device type")),
+        LinkKind::Vrf { .. } => Feature::Vrf,
     };
     if let Some(parent) = wanted.kind.parent() {
         let there = machine.namespaces.get(&view.of(parent.place)?).ok_or(Problem::NoContainer)?;
@@ -258,7 +344,7 @@ fn can_be_made(
         }
         LinkKind::Tap(_) => has_sane_mtu(wanted.mtu)?,
         // Their MTU has no limits.
-        LinkKind::Dummy | LinkKind::Ifb | LinkKind::Any => {}
+        LinkKind::Dummy | LinkKind::Ifb | LinkKind::Vrf { .. } | LinkKind::Any => {}
     }
     if let Some(master) = master {
         takes_ports(machine, here, master, &wanted.kind)?;

@@ -72,6 +72,8 @@ pub enum Feature {
     NfTables,
     /// `CONFIG_IPV6`.
     Ipv6,
+    /// `CONFIG_NET_VRF`.
+    Vrf,
     /// `CONFIG_IP_MULTIPLE_TABLES` and `CONFIG_IPV6_MULTIPLE_TABLES`.
     PolicyRouting,
 }
@@ -188,6 +190,7 @@ impl Machine {
         let created = match resource {
             Resource::Link(link) => links::create(self, view, place, link),
             Resource::LinkUp(link) => links::raise(namespace, link),
+            Resource::Master(master) => links::set_master(self, view.of(place)?, master),
             Resource::Promiscuous(link) => {
                 let link = namespace.link_mut(link)?;
                 let before = std::mem::replace(&mut link.promiscuous, true);
@@ -252,6 +255,7 @@ impl Machine {
                 }
             }
             Resource::LinkUp(link) => links::lower(namespace, link),
+            Resource::Master(master) => links::release(namespace, &master.link),
             Resource::Promiscuous(link) => {
                 namespace.link_mut(link).is_ok_and(|link| std::mem::replace(&mut link.promiscuous, false))
             }

@@ -310,7 +310,10 @@ impl Kernel for MemoryKernel {
         let mut results = Vec::with_capacity(resources.len());
         let mut rest = resources;
         while !rest.is_empty() {
-            let (datagram, after) = rest.split_at(self.batching.next_length().min(rest.len()));
+            // What a link loses when it is made another's is safe only once all before that was done.
+            let master = rest.iter().skip(1).position(|resource| matches!(resource, Resource::Master(_)));
+            let most = master.map_or(rest.len(), |at| at + 1);
+            let (datagram, after) = rest.split_at(self.batching.next_length().min(most));
             for resource in datagram {
                 let result = self.operation(
                     (Operation::Create, place, Means::of(resource)),

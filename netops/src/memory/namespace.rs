@@ -50,6 +50,8 @@ pub(super) struct Interface {
     pub(super) promiscuous: bool,
     pub(super) alias: Option<String>,
     pub(super) membership: Option<Membership>,
+    /// The index of the VRF that it is in.
+    pub(super) vrf: Option<u32>,
     pub(super) shaping: Shaping,
     pub(super) addresses: Vec<Held>,
     /// It has been up with a carrier since it last went up (`IF_READY`): IPv6 has begun on it.
@@ -61,6 +63,9 @@ pub(super) enum Kind {
     Loopback,
     Dummy,
     Ifb,
+    Vrf {
+        table: u32,
+    },
     Bridge {
         /// A bridge has a carrier until its first port comes; from then on it has its ports'.
         had_ports: bool,
@@ -139,6 +144,14 @@ impl Namespace {
         self.link(name).map(|link| link.index).ok_or(Problem::Refused(Errno::ENODEV, None))
     }
 
+    /// The routing table of a link's own routes, if it is in a VRF.
+    pub(super) fn vrf_table(&self, index: u32) -> Option<u32> {
+        match self.links.get(&self.links.get(&index)?.vrf?)?.kind {
+            Kind::Vrf { table } => Some(table),
+            _ => None,
+        }
+    }
+
     /// The ports of a bridge.
     pub(super) fn ports(&self, bridge: u32) -> impl Iterator<Item = &Interface> {
         self.links.values().filter(move |link| link.bridge() == Some(bridge))
@@ -159,6 +172,7 @@ impl Interface {
             promiscuous: false,
             alias: None,
             membership: None,
+            vrf: None,
             shaping: Shaping::default(),
             addresses: Vec::new(),
             ready: false,
@@ -186,7 +200,7 @@ impl Interface {
                 && carrier
                 && !matches!(self.kind, Kind::Loopback | Kind::Ifb | Kind::Bridge { had_ports: false }),
             promiscuous: self.promiscuous,
-            master: self.bridge(),
+            master: self.bridge().or(self.vrf),
             alias: self.alias.clone(),
             peer_index: peer.map(|(_, index)| index),
             peer_namespace: peer.filter(|(place, _)| *place != here).map(|(place, _)| place.number()),
@@ -203,6 +217,7 @@ impl Kind {
             Self::Loopback => "",
             Self::Dummy => LinkKind::Dummy.name(),
             Self::Ifb => LinkKind::Ifb.name(),
+            Self::Vrf { .. } => "vrf",
             Self::Bridge { .. } => "bridge",
             Self::Veth { .. } => "veth",
             Self::Upper { as_made, .. } | Self::Tap(as_made) => as_made.name(),
@@ -213,6 +228,7 @@ impl Kind {
     pub(super) fn properties(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Upper { as_made, .. } | Self::Tap(as_made) => as_made.properties(),
+            Self::Vrf { table } => LinkKind::Vrf { table: *table }.properties(),
             _ => Vec::new(),
         }
     }

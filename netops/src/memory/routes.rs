@@ -134,6 +134,7 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
         metric,
         source,
         protocol: Some(KERNEL),
+        table: namespace.vrf_table(index),
         ..Route::new(held.net, None, link.name.clone())
     };
     let there = |entry: &Entry| entry.link == index && entry.route == route;
@@ -144,9 +145,10 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
 
 /// Removes the route to an address's own prefix.
 pub(super) fn remove_connected(namespace: &mut Namespace, index: u32, net: IpNet) {
+    let table = namespace.vrf_table(index).unwrap_or(MAIN_TABLE);
     let came_with_it = |Entry { route, link }: &Entry| {
         *link == index
-            && (route.protocol, route.table(), route.destination) == (Some(KERNEL), MAIN_TABLE, net.trunc())
+            && (route.protocol, route.table(), route.destination) == (Some(KERNEL), table, net.trunc())
     };
     namespace.routes.retain(|entry| !came_with_it(entry));
 }

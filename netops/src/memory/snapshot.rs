@@ -173,6 +173,9 @@ fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link
         line.extend(vlans);
     }
     shaping::describe(namespace, link, &mut line);
+    if let Some(vrf) = link.vrf.and_then(|vrf| namespace.links.get(&vrf)) {
+        line.push_str(&format!(" master \"{}\"", vrf.name));
+    }
     if let Some(alias) = &link.alias {
         line.push_str(&format!(" # {alias}"));
     }

@@ -49,6 +49,12 @@ pub enum LinkKind {
         /// VLAN ID, 0 (tagged with a priority only) to 4094.
         id: u16,
     },
+    /// A routing domain of its own (virtual routing and forwarding): what its interfaces receive and send is looked up in
+    /// its table alone.
+    Vrf {
+        /// The routing table.
+        table: u32,
+    },
     /// An Ethernet interface whose cable ends in a program: whoever opens it reads and writes its frames
     /// (`/dev/net/tun`).
     Tap(Tap),
@@ -67,6 +73,7 @@ impl LinkKind {
             Self::Macvlan { .. } => "macvlan",
             Self::Ipvlan { .. } => "ipvlan",
             Self::Vlan { .. } => "vlan",
+            Self::Vrf { .. } => "vrf",
             Self::Tap(_) => "tun",
             Self::Any => "interface",
         }
@@ -78,9 +85,13 @@ impl LinkKind {
             Self::Macvlan { parent, .. } | Self::Ipvlan { parent, .. } | Self::Vlan { parent, .. } => {
                 Some(parent)
             }
-            Self::Bridge { .. } | Self::Veth { .. } | Self::Dummy | Self::Ifb | Self::Tap(_) | Self::Any => {
-                None
-            }
+            Self::Bridge { .. }
+            | Self::Veth { .. }
+            | Self::Dummy
+            | Self::Ifb
+            | Self::Vrf { .. }
+            | Self::Tap(_)
+            | Self::Any => None,
         }
     }
 
@@ -93,6 +104,7 @@ impl LinkKind {
             }
             Self::Ipvlan { mode, .. } => vec![(property::MODE, mode.to_string())],
             Self::Vlan { id, .. } => vec![(property::VLAN, id.to_string())],
+            Self::Vrf { table } => vec![(property::TABLE, table.to_string())],
             Self::Tap(tap) => property::of_tap(true, tap.multi_queue, tap.owner, tap.group),
             Self::Bridge { .. } | Self::Veth { .. } | Self::Dummy | Self::Ifb | Self::Any => Vec::new(),
         }
@@ -112,6 +124,8 @@ pub(crate) mod property {
     pub(crate) const MODE: &str = "mode";
     /// See [`super::LinkKind::Macvlan`].
     pub(crate) const BROADCAST_QUEUE: &str = "broadcast queue";
+    /// The routing table of a VRF.
+    pub(crate) const TABLE: &str = "table";
     /// The ID of a VLAN.
     pub(crate) const VLAN: &str = "VLAN";
 

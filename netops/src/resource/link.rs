@@ -55,6 +55,18 @@ impl Link {
     }
 }
 
+/// Whose an existing link is (`IFLA_MASTER`): a port of a bridge, or an interface of a VRF.
+///
+/// A VRF takes it down and up again (`cycle_netdev()`): its IPv4 addresses stay, its IPv6 addresses where the setting
+/// `keep_addr_on_down` says so, and of its routes those that come with addresses, now in the VRF's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// The interface.
+    pub link: LinkName,
+    /// The one that it belongs to.
+    pub master: LinkName,
+}
+
 /// How a bridge treats a port (`IFLA_BRPORT_*`). Goes with its link: never removed by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {

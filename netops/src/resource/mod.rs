@@ -17,7 +17,7 @@ use crate::name::LinkName;
 pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
-pub use link::{Link, Port, PortVlan};
+pub use link::{Link, Master, Port, PortVlan};
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, Rule};
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
@@ -40,6 +40,8 @@ pub enum Resource {
     FixedMac(LinkName),
     /// How a bridge treats one of its ports.
     Port(Port),
+    /// An existing interface's being another's. To remove it is to set it free.
+    Master(Master),
     /// An address on an interface.
     Address(Address),
     /// An interface's addresses' being usable: IPv6 duplicate address detection is over and found none. Making it so
@@ -81,6 +83,7 @@ impl Resource {
                 Some(link.as_str())
             }
             Self::Port(port) => Some(port.link.as_str()),
+            Self::Master(master) => Some(master.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
             Self::Route(route) | Self::NoRoute(route) => Some(route.link.as_str()),
             Self::Sysctl(sysctl) => sysctl.key.link(),
@@ -106,6 +109,7 @@ impl Resource {
                     LinkKind::Vlan { .. } => "CONFIG_VLAN_8021Q (module 8021q)",
                     LinkKind::Tap(_) => "CONFIG_TUN (module tun)",
                     LinkKind::Any => return detail,
+                    LinkKind::Vrf { .. } => "CONFIG_NET_VRF (module vrf)",
                 }
             }
             (Self::Qdisc(qdisc), Errno::ENOENT) => match qdisc.discipline {
@@ -131,6 +135,7 @@ impl fmt::Display for Resource {
             Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
             Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),
+            Self::Master(Master { link, master }) => write!(f, "\"{link}\"'s being of \"{master}\""),
             Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),
             Self::Address(address) => write!(f, "address {} on \"{}\"", address.net, address.link),
             Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),

@@ -2,7 +2,7 @@
 
 use crate::entry::Entry;
 use crate::place::Place;
-use crate::resource::{Discipline, LinkKind, Neighbours, Qdisc, Resource};
+use crate::resource::{Discipline, LinkKind, Master, Neighbours, Qdisc, Resource};
 
 /// What making something is for.
 pub(super) fn of(place: Place, resource: &Resource) -> String {
@@ -17,6 +17,9 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             ),
             LinkKind::Dummy => {
                 format!("Dummy \"{}\": an interface that drops what is sent to it.", link.name)
+            }
+            LinkKind::Vrf { table } => {
+                format!("VRF \"{}\": its interfaces know the routes of table {table} alone.", link.name)
             }
             LinkKind::Ifb => {
                 format!("Ifb \"{}\": where packets queue that have come in by another interface.", link.name)
@@ -39,6 +42,7 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             LinkKind::Any => format!("Interface \"{}\".", link.name),
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
+        Resource::Master(Master { link, master }) => format!("\"{link}\" belongs to \"{master}\"."),
         Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),
         Resource::FixedMac(link) => format!("\"{link}\" keeps its address, whatever ports it gets."),
         Resource::Port(port) => format!("How the bridge treats its port \"{}\".", port.link),
@@ -109,6 +113,7 @@ fn entry_purpose(entry: &Entry) -> String {
 pub(super) fn of_removal(place: Place, resource: &Resource) -> String {
     match resource {
         Resource::LinkUp(link) => format!("\"{link}\" goes down."),
+        Resource::Master(Master { link, master }) => format!("\"{link}\" is no longer \"{master}\"'s."),
         Resource::Promiscuous(link) => format!("\"{link}\" takes only frames for itself."),
         _ => format!("Remove {resource} from the {place}."),
     }

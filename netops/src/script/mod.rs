@@ -46,7 +46,7 @@ use crate::error::Error;
 use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Address, Resource, Route, Rule, Sysctl};
+use crate::resource::{Address, Master, Resource, Route, Rule, Sysctl};
 
 /// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl`, `nft` and `iptables` for what it is asked
 /// for. Its
@@ -114,6 +114,9 @@ impl Script {
         match resource {
             Resource::Link(link) => step.add_link(link)?,
             Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "up"]),
+            Resource::Master(Master { link, master }) => {
+                step.ip(["link", "set", "dev", link.as_str(), "master", master.as_str()]);
+            }
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "on"]),
             // A script makes the bridge itself, with an address.
             Resource::FixedMac(_) => {}
@@ -140,6 +143,7 @@ impl Script {
         match resource {
             Resource::Link(link) => step.ip(["link", "delete", "dev", link.name.as_str()]),
             Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "down"]),
+            Resource::Master(master) => step.ip(["link", "set", "dev", master.link.as_str(), "nomaster"]),
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "off"]),
             Resource::Address(address) => {
                 step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);

@@ -44,9 +44,10 @@ fn compare(mut lab: Lab, sequence: &[Request]) {
             ) => answer(kernel.create(*place, &[resource]).remove(0).map(|_| "done")),
             Request::Create(place, resource) => answer(kernel.create(*place, &[resource]).remove(0)),
             // The real kernel is not asked whether it was off before.
-            Request::Remove(place, resource @ (Resource::LinkUp(_) | Resource::Promiscuous(_))) => {
-                answer(kernel.remove(*place, &[resource]).remove(0).map(|_| "done"))
-            }
+            Request::Remove(
+                place,
+                resource @ (Resource::LinkUp(_) | Resource::Promiscuous(_) | Resource::Master(_)),
+            ) => answer(kernel.remove(*place, &[resource]).remove(0).map(|_| "done")),
             Request::Remove(place, resource) => answer(kernel.remove(*place, &[resource]).remove(0)),
         });
         done.push(format!("{request:?}"));
@@ -176,6 +177,7 @@ fn resources() -> impl Strategy<Value = Resource> {
         6 => routes().prop_map(Resource::Route),
         2 => routes().prop_map(Resource::NoRoute),
         3 => rules().prop_map(Resource::Rule),
+        3 => (names(), names()).prop_map(|(link, master)| Resource::Master(Master { link, master })),
         2 => sysctls().prop_map(Resource::Sysctl),
         2 => (names(), disciplines())
             .prop_map(|(link, discipline)| Resource::Qdisc(Qdisc { link, discipline })),

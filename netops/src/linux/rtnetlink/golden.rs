@@ -128,6 +128,27 @@ fn a_rule_for_a_table_past_what_a_byte_holds_as_ip_rule_add_from() {
 
 #[test]
 #[rustfmt::skip]
+fn a_vrf_as_ip_link_add_does() {
+    assert_eq!(created("red", LinkKind::Vrf { table: 1000 }), [
+        0x40, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 3, 0, b'r', b'e', b'd', 0, 0x18, 0, 0x12, 0, 8, 0, 1, 0, b'v', b'r', b'f', 0,
+        0x0c, 0, 2, 0, 8, 0, 1, 0, 0xe8, 3, 0, 0, // data: IFLA_VRF_TABLE
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_master_as_ip_link_set_master_does() {
+    assert_eq!(sent(|d| link::set_master(d, 4, 7)), [
+        0x28, 0, 0, 0, 0x13, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_SETLINK
+        0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        8, 0, 0x0a, 0, 7, 0, 0, 0, // IFLA_MASTER
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
 fn a_dummy_as_ip_link_add_does() {
     assert_eq!(created("dummy0", LinkKind::Dummy), [
         0x3c, 0, 0, 0, 0x10, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,

@@ -4,9 +4,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags, IpVlanMode,
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
-    State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVrf, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkLayerType, LinkMessage,
+    MacVlanMode, State,
 };
 
 use crate::kernel::LinkState;
@@ -16,6 +16,9 @@ use crate::resource::{IpvlanMode, Link, LinkKind, MacvlanMode, VethPeer, propert
 
 /// Length of `struct ifinfomsg`.
 pub(in crate::linux) const HEADER: usize = 16;
+
+/// `IFLA_VRF_TABLE`, which the C library's headers lack.
+const IFLA_VRF_TABLE: u16 = 1;
 
 /// A flag of a link that can be switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,7 @@ fn data(kind: &LinkKind, peer_namespace: Option<BorrowedFd<'_>>) -> Option<InfoD
             InfoData::IpVlan(vec![InfoIpVlan::Mode(mode), InfoIpVlan::Flags(IpVlanFlags::empty())])
         }
         LinkKind::Vlan { id, .. } => InfoData::Vlan(vec![InfoVlan::Id(*id)]),
+        LinkKind::Vrf { table } => InfoData::Vrf(vec![InfoVrf::TableId(*table)]),
         LinkKind::Bridge { vlan_filtering: false }
         | LinkKind::Dummy
         | LinkKind::Ifb
@@ -206,6 +210,11 @@ pub(in crate::linux) fn set_mac(datagram: &mut Datagram, index: u32, mac: MacAdd
     datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Address(mac.bytes().to_vec())])));
 }
 
+/// Makes a link another's; 0 sets it free.
+pub(in crate::linux) fn set_master(datagram: &mut Datagram, index: u32, master: u32) {
+    datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Controller(master)])));
+}
+
 /// Removes a link, by name.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, name: &LinkName) {
     datagram.request(0, &DelLink(message(0, vec![named(name)])));
@@ -287,6 +296,7 @@ fn properties(kind: &str, data: &[u8]) -> Option<Vec<(&'static str, String)>> {
             )]
         }
         "vlan" => vec![(property::VLAN, short(IFLA_VLAN_ID)?.to_string())],
+        "vrf" => vec![(property::TABLE, number(IFLA_VRF_TABLE)?.to_string())],
         "tun" => {
             let ethernet = *attribute(data, IFLA_TUN_TYPE)?.first()? == IFF_TAP;
             let (owner, group) = (number(IFLA_TUN_OWNER), number(IFLA_TUN_GROUP));
