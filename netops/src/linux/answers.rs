@@ -1,8 +1,8 @@
 //! Reading bytes as every answer that they could be, for tests and fuzzing.
 
 use super::netlink::{attributes, messages, refusal};
-use super::nft;
 use super::rtnetlink::{address, link, port, route, rule, tc};
+use super::{conntrack, nft};
 use crate::name::LinkName;
 
 /// Reads a datagram, or the body of a message, as every answer of the kernel that is known. Not part of the API.
@@ -37,5 +37,6 @@ fn read_body(body: &[u8]) {
     let _ = rule::parse(body);
     let _ = rule::table(body);
     nft::read_as_elements(body);
+    conntrack::read_as_connection(body);
     let _ = nft::foreign::parse(body);
 }

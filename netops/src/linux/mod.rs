@@ -7,6 +7,7 @@
 //!      ├── sysctl.rs     files below /proc/sys, inside the namespace (namespace.rs)
 //!      ├── tap.rs        /dev/net/tun, inside the namespace
 //!      ├── nft/          masquerades, spoof checks, … ───┐
+//!      ├── conntrack.rs  what goes with ports ───────────┤
 //!      ├── foreign/      other programs' rules ─── nft/ ─┤
 //!      ├── forward_jump.rs  a way through those ── nft/ ─┤
 //!      └── rtnetlink/    links, routes, rules, tc, … ────┴── netlink/   messages and the socket
@@ -18,6 +19,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 mod answers;
 mod batch;
+mod conntrack;
 mod create;
 mod detached;
 mod foreign;

@@ -3,5 +3,6 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
+mod connections;
 mod packets;
 mod support;

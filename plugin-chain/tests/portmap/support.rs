@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use cni_spec::{AddResult, Error};
 use netops::*;
@@ -168,8 +169,10 @@ pub(crate) fn serve_datagrams(lab: &Lab, pod: &str, port: u16) {
     let socket = lab.at(pod, || UdpSocket::bind(("::", port)).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
-        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(format!("{who} {}", peer.ip().to_canonical()).as_bytes(), peer);
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let question = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let answer = format!("{who} {}{question}", peer.ip().to_canonical());
+            let _ = socket.send_to(answer.as_bytes(), peer);
         }
     });
 }
@@ -200,15 +203,28 @@ pub(crate) fn client(lab: &Lab, from: &str, to: &str) -> UdpSocket {
 
 /// What a client is answered.
 pub(crate) fn answer(client: &UdpSocket, patience: Duration) -> std::io::Result<String> {
-    let started = std::time::Instant::now();
+    static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+    // Answers to earlier questions may still come.
+    let question = format!(" ({})", QUESTIONS.fetch_add(1, Ordering::Relaxed));
+    let started = Instant::now();
+    let mut buffer = [0; 64];
+    let mut outcome = client.send(question.as_bytes());
     loop {
-        let _ = client.send(b"hello");
-        let mut buffer = [0; 64];
-        match client.recv(&mut buffer) {
-            Ok(length) => return Ok(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+        outcome = outcome.and_then(|_| client.recv(&mut buffer));
+        match outcome {
+            Ok(length) => {
+                let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if let Some(said) = said.strip_suffix(&question) {
+                    return Ok(said.to_owned());
+                }
+                outcome = Ok(length);
+            }
             Err(error) if started.elapsed() >= patience => return Err(error),
             // Refused at once, perhaps.
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => {
+                std::thread::sleep(Duration::from_millis(20));
+                outcome = client.send(question.as_bytes());
+            }
         }
     }
 }

@@ -34,11 +34,12 @@ pub(super) use lookup::{all, look_up};
 use message::Transaction;
 
 use super::netlink::{Refusal, Reply};
-use super::{LinuxKernel, failed, refused};
+use super::{LinuxKernel, conntrack, failed, refused};
 use crate::entry::Entry;
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
 use crate::place::Place;
+use crate::port_mapping::PortMapping;
 use crate::resource::Resource;
 
 /// How many entries fit into one transaction, which is one datagram of at most 208 KiB: of the longest kind, a spoof
@@ -65,6 +66,10 @@ pub(super) fn create(
             break;
         }
     }
+    let made = entries.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let mapped: Vec<_> = made.filter_map(|(entry, _)| mapping_of(entry)).collect();
+    // What is remembered of earlier connections is no part of the mapping, and is forgotten in time.
+    let _ = conntrack::mapped(kernel, place, &mapped);
     outcomes
 }
 
@@ -118,10 +123,20 @@ pub(super) fn remove(
     place: Place,
     run: &[&Resource],
 ) -> Vec<Result<Removed, Error>> {
-    run.chunks(TOGETHER).flat_map(|run| remove_some(kernel, place, run)).collect()
+    let mut unmapped = Vec::new();
+    let outcomes =
+        run.chunks(TOGETHER).flat_map(|run| remove_some(kernel, place, run, &mut unmapped)).collect();
+    // As with the beginning of a mapping.
+    let _ = conntrack::unmapped(kernel, place, &unmapped);
+    outcomes
 }
 
-fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
+fn remove_some(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    run: &[&Resource],
+    unmapped: &mut Vec<PortMapping>,
+) -> Vec<Result<Removed, Error>> {
     let wanted: Vec<_> = run.iter().filter_map(|resource| entry_of(resource)).collect();
     let keys: Vec<_> = wanted.iter().map(|entry| entry.key()).collect();
     let keys: Vec<_> = keys.iter().collect();
@@ -138,7 +153,10 @@ fn remove_some(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec
         let (numbers, entries): (Vec<usize>, Vec<&Entry>) =
             doomed.iter().map(|(n, entry)| (*n, entry)).unzip();
         let (concerned, outcome) = match delete(kernel, place, &entries) {
-            Ok(()) => (0..doomed.len(), Ok(Removed::Now)),
+            Ok(()) => {
+                unmapped.extend(entries.iter().filter_map(|entry| mapping_of(entry)).cloned());
+                (0..doomed.len(), Ok(Removed::Now))
+            }
             // The others are tried again without it.
             Err((which, outcome)) => (which..which + 1, outcome),
         };
@@ -211,6 +229,13 @@ fn first_refusal(replies: Vec<Reply>, messages: &[Range<usize>]) -> Result<(), (
 fn entry_of(resource: &Resource) -> Option<&Entry> {
     match resource {
         Resource::Entry(entry) => Some(entry),
+        _ => None,
+    }
+}
+
+fn mapping_of(entry: &Entry) -> Option<&PortMapping> {
+    match entry {
+        Entry::PortMapping(mapping) => Some(mapping),
         _ => None,
     }
 }

@@ -82,6 +82,12 @@ pub(in crate::linux) fn parse(body: &[u8], index: u32, link: &LinkName) -> Optio
     })
 }
 
+/// An address of whatever interface.
+pub(in crate::linux) fn parse_address(body: &[u8]) -> Option<IpAddr> {
+    let index = AddressHeader::parse(body).ok()?.index;
+    Some(parse(body, index, &LinkName::loopback())?.net.addr())
+}
+
 /// How far IPv6 duplicate address detection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) enum Detection {
