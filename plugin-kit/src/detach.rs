@@ -251,9 +251,10 @@ pub(crate) fn remove_abandoned(plan: &Plan, kernel: &mut dyn Kernel) -> Result<b
     }
     let links = read_links(kernel, Place::Host).map_err(|e| kernel_error(&e))?;
     for (_, entry) in &found {
-        let Some(mark) = entry_of(entry).map(Entry::mark).filter(|mark| is_alive(mark, &links)) else {
+        let Some(mark) = entry_of(entry).map(Entry::mark) else { continue };
+        if !is_alive(mark, &links) && !is_led_to(entry, plan, &links, kernel)? {
             continue;
-        };
+        }
         let ours = entries().any(|entry| entry.mark() == mark);
         let text = match ours {
             true => format!("{entry} is this attachment's already: a second ADD needs a DEL before it"),
@@ -277,6 +278,34 @@ fn hint(entry: &Resource) -> &'static str {
 fn is_alive(mark: &Mark, links: &[LinkState]) -> bool {
     let name = MarkedOwner::parse(mark.as_str()).map(|owner| owner.host_interface());
     links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()) || Some(&link.name) == name.as_ref())
+}
+
+/// Whether a port leads to somebody who is there, although by an interface that does not bear our mark: one that another
+/// program's plugin made. The address of the dead may be the plan's own by now.
+fn is_led_to(
+    entry: &Resource,
+    plan: &Plan,
+    links: &[LinkState],
+    kernel: &mut dyn Kernel,
+) -> Result<bool, Error> {
+    let target = |resource: &Resource| match entry_of(resource) {
+        Some(Entry::PortMapping(mapping)) => Some(mapping.to.ip()),
+        _ => None,
+    };
+    let Some(address) = target(entry) else { return Ok(false) };
+    if plan.steps().iter().any(|step| target(&step.resource) == Some(address)) {
+        return Ok(false);
+    }
+    let cables = links.iter().filter(|link| link.kind == "veth");
+    let queries: Vec<_> = cables.map(|link| Query::PeerAddresses(link.name.clone())).collect();
+    let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+    let has = |answer| match answer {
+        Answer::Addresses(addresses) => {
+            addresses.iter().any(|held: &netops::Address| held.net.addr() == address)
+        }
+        _ => false,
+    };
+    Ok(answers.into_iter().any(has))
 }
 
 /// The entry of nf_tables that a resource is, if it is one.

@@ -12,6 +12,7 @@ use super::nft::hostile as nft;
 use super::rtnetlink::{address, link, port, route, rule, tc};
 use crate::entry::{Forwarded, Masquerade, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
+use crate::port_mapping::{HostPort, PortMapping, Transport};
 use crate::resource::{
     Address, Discipline, Link, LinkKind, Port, PortVlan, Route, Rule, TokenBucket, VethPeer,
 };
@@ -52,6 +53,18 @@ fn genuine() -> Vec<u8> {
     let source = IpAddr::from([10, 22, 0, 5]);
     bytes.extend(nft::genuine(&[
         Masquerade { source, within: "10.22.0.0/16".parse().unwrap(), mark: mark.clone() }.into(),
+        PortMapping {
+            port: HostPort {
+                transport: Transport::Tcp,
+                address: "192.0.2.1:8080".parse().unwrap(),
+                spare: false,
+            },
+            to: "10.22.0.5:80".parse().unwrap(),
+            masquerade: None,
+            conditions: Vec::new(),
+            mark: mark.clone(),
+        }
+        .into(),
         SpoofCheck { port: name(), mac: MacAddr::new([2, 0, 0, 0, 0, 1]), mark: mark.clone() }.into(),
         Forwarded { address: source, mark }.into(),
     ]));

@@ -1,5 +1,7 @@
 //! What packets experience.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::support::*;
@@ -201,4 +203,51 @@ fn what_a_person_flushed_comes_back_with_the_next_pod() {
     assert!(ask(&lab, WORLD, "192.0.2.1:8081", SOON).unwrap().starts_with("second"));
     lab.publish(1, "first", &config(8080), &first).unwrap();
     lab.check(1, "first", &config(8080), &first).unwrap();
+}
+
+/// The least of several times that something takes: others work on the same machine.
+fn least(mut measure: impl FnMut() -> Duration) -> Duration {
+    (0..50).map(|_| measure()).min().unwrap()
+}
+
+#[test]
+fn with_a_thousand_ports_a_connection_and_a_port_more_cost_what_they_cost_with_one() {
+    let lab = Lab::new();
+    let port = |port: u16| json!({"hostPort": port, "containerPort": 80});
+    let pod = lab.add(1, "pod", &publish(&[port(8080)])).unwrap();
+    serve(&lab, "pod", 80);
+    let friend = lab.add(1, "friend", &publish(&[])).unwrap();
+    let connect = || {
+        least(|| {
+            let started = Instant::now();
+            ask(&lab, WORLD, "192.0.2.1:8080", SOON).unwrap();
+            started.elapsed()
+        })
+    };
+    let publish_one = || {
+        let config = publish(&[port(8081)]);
+        least(|| {
+            let started = Instant::now();
+            lab.publish(1, "friend", &config, &friend).unwrap();
+            let elapsed = started.elapsed();
+            lab.unpublish(1, "friend", &config, &friend);
+            elapsed
+        })
+    };
+    let (connect_few, publish_few) = (connect(), publish_one());
+    let thousand: Vec<_> = (10_000..11_000).map(port).collect();
+    let many = lab.add(1, "many", &publish(&thousand)).unwrap();
+    lab.check(1, "many", &publish(&thousand), &many).unwrap();
+    let (connect_many, publish_many) = (connect(), publish_one());
+    eprintln!(
+        "connecting {connect_few:?} with one, {connect_many:?} with 1001; an ADD {publish_few:?}, {publish_many:?}"
+    );
+    // An order of magnitude tells constant cost from that of a walk; anything closer would measure the machine.
+    let same = |few: Duration, many: Duration| many < few * 5 + Duration::from_micros(100);
+    assert!(same(connect_few, connect_many), "connecting: {connect_few:?}, {connect_many:?}");
+    assert!(same(publish_few, publish_many), "an ADD: {publish_few:?}, {publish_many:?}");
+    lab.del(1, "many", &publish(&thousand), Some(&many));
+    lab.del(1, "pod", &publish(&[port(8080)]), Some(&pod));
+    let left = lab.run("nft list ruleset");
+    assert!(!left.contains("elements = { tcp") && !left.contains("10000"), "{left}");
 }

@@ -129,6 +129,11 @@ impl Lab {
         self.node.del(&BRIDGE, &bridge).unwrap();
     }
 
+    /// The first half of a DEL.
+    pub(crate) fn unpublish(&self, network: u8, pod: &str, portmap: &Value, result: &AddResult) {
+        self.node.del(&PORTMAP, &self.portmap(network, portmap).container(pod).previous(result)).unwrap();
+    }
+
     /// What a command says on the node.
     pub(crate) fn run(&self, command: &str) -> String {
         let mut words = command.split_whitespace();

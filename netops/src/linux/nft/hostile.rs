@@ -32,9 +32,33 @@ fn elements_are_read_as_they_are_written() {
     };
     let forwarded =
         crate::Forwarded { address: "10.22.0.5".parse().unwrap(), mark: crate::Mark::new("m").unwrap() };
-    let bytes = genuine(&[masquerade.clone().into(), check.clone().into(), forwarded.clone().into()]);
-    let elements: Vec<_> = messages(&bytes).flat_map(|message| message::parse(message.body)).collect();
-    for entry in [Entry::Masquerade(masquerade), Entry::SpoofCheck(check), Entry::Forwarded(forwarded)] {
+    let mapping = crate::PortMapping {
+        port: crate::HostPort {
+            transport: crate::Transport::Udp,
+            address: "[2001:db8::1]:53".parse().unwrap(),
+            spare: true,
+        },
+        to: "[fd00:10::5]:5353".parse().unwrap(),
+        masquerade: Some(crate::PortMasquerade { from: "::/0".parse().unwrap(), bit: 31 }),
+        conditions: vec![crate::Condition {
+            what: crate::Aspect::Interface(crate::LinkName::new("eth0.1-a_b").unwrap()),
+            inverted: true,
+        }],
+        mark: crate::Mark::new("m").unwrap(),
+    };
+    let entries = [
+        Entry::Masquerade(masquerade),
+        Entry::PortMapping(mapping),
+        Entry::SpoofCheck(check),
+        Entry::Forwarded(forwarded),
+    ];
+    let bytes = genuine(&entries.clone().map(Resource::Entry));
+    let mut elements: Vec<_> = messages(&bytes).flat_map(|message| message::parse(message.body)).collect();
+    // Where a port leads is said beside it.
+    let at = elements.iter().position(|element| element.value.is_some()).unwrap();
+    let beside = elements.remove(at);
+    elements[at - 1] = elements[at - 1].clone().and(beside);
+    for entry in entries {
         let kind = entry.key().kind();
         assert!(
             elements.iter().any(|element| ruleset::parse(kind, element).as_ref() == Some(&entry)),

@@ -112,9 +112,14 @@ fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Resu
 /// Reads bytes as if they were elements.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::linux) fn read_as_elements(body: &[u8]) {
+    let mut before: Option<Element> = None;
     for element in message::parse(body) {
-        for kind in EntryKind::ALL {
-            let _ = ruleset::parse(*kind, &element);
+        // By itself, and with what stands beside it.
+        let beside = before.replace(element.clone()).map(|before| before.and(element.clone()));
+        for element in beside.iter().chain([&element]) {
+            for kind in EntryKind::ALL {
+                let _ = ruleset::parse(*kind, element);
+            }
         }
     }
 }
