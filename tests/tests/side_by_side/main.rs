@@ -10,5 +10,6 @@ mod keys;
 mod mixed;
 mod packets;
 mod pair;
+mod published;
 mod random;
 mod sbr;
