@@ -129,6 +129,11 @@ pub const ALL: &[Deliberate] = &[
         why: "as a cable's ends have it; its own discipline decides how many packets wait",
         erase: |scene| each_link(scene, |link| remove(link, &["txqlen"])),
     },
+    Deliberate {
+        what: "published ports are nf_tables entries of our own tables, and one port leads to one container",
+        why: "as with masquerading; of two containers with one port the reference lets one win, silently",
+        erase: |scene| scene["nftables"] = Value::Null,
+    },
 ];
 
 /// A scene without what is meant to be different.

@@ -9,6 +9,9 @@ use super::conditions;
 /// The bit of the packet mark that the reference uses unless it is told another one.
 const MARK_BIT: u8 = 13;
 
+/// The bit by which `firewall` knows what may pass. It is taken off on the way, so that nobody else can use it.
+const FIREWALLS_BIT: i64 = 12;
+
 /// What can be configured. What is published is the runtime's to say (`runtimeConfig.portMappings`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Raw")]
@@ -60,6 +63,11 @@ impl TryFrom<Raw> for Config {
             }
             // The chain is one of iptables, and what it would mark is masqueraded here.
             (None, _) => MARK_BIT,
+            (Some(FIREWALLS_BIT), None) => {
+                return Err(
+                    "markMasqBit is 12: that bit is the one by which cnikit's firewall knows pods".to_owned()
+                );
+            }
             (Some(bit), None) => match u8::try_from(bit) {
                 Ok(bit @ 0..=31) => bit,
                 _ => return Err(format!("markMasqBit is {bit}: it must be 0 to 31")),
@@ -111,6 +119,7 @@ mod tests {
             let error = config(json!({"markMasqBit": bit})).unwrap_err();
             assert_eq!(error, format!("markMasqBit is {bit}: it must be 0 to 31"));
         }
+        assert!(config(json!({"markMasqBit": 12})).unwrap_err().contains("firewall"));
         config(json!({"markMasqBit": 1, "externalSetMarkChain": "X"})).unwrap_err();
         config(json!({"backend": "ebtables"})).unwrap_err();
         config(json!({"backend": "iptables"})).unwrap();

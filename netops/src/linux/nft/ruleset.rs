@@ -16,6 +16,40 @@
 //!         ip saddr vmap @masquerade4
 //!         ip6 saddr vmap @masquerade6
 //!     }
+//!     map hostports4 {
+//!         type inet_proto . inet_service : verdict
+//!         elements = { tcp . 8080 comment "…" : jump backends4-snat-10.22.0.0/16-13 }
+//!     }
+//!     map backends4 {
+//!         type inet_proto . inet_service : ipv4_addr . inet_service
+//!         elements = { tcp . 8080 : 10.22.0.5 . 80 }
+//!     }
+//!     map hostports_at4 { type ipv4_addr . inet_proto . inet_service : verdict }
+//!     map backends_at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+//!     … the same of IPv6
+//!     chain hostports {
+//!         ip daddr . meta l4proto . th dport vmap @hostports_at4
+//!         meta nfproto ipv4 meta l4proto . th dport vmap @hostports4
+//!         … the same of IPv6
+//!     }
+//!     chain prerouting {
+//!         type nat hook prerouting priority dstnat; policy accept;
+//!         fib daddr type local jump hostports
+//!     }
+//!     chain output {
+//!         type nat hook output priority -100; policy accept;
+//!         fib daddr type local jump hostports
+//!     }
+//!     chain backends4-snat-10.22.0.0/16-13 {
+//!         ip saddr 10.22.0.0/16 meta mark set meta mark | 0x00002000
+//!         ip saddr 127.0.0.0/8 meta mark set meta mark | 0x00002000
+//!         dnat ip to meta l4proto . th dport map @backends4
+//!     }
+//!     chain marked-13 {
+//!         type nat hook postrouting priority srcnat - 1; policy accept;
+//!         meta mark & 0x00002000 == 0x00002000 masquerade
+//!     }
+//!     … and maps and chains named spare_…, once a container has its ports in two networks
 //!     set pods4 {
 //!         type ipv4_addr
 //!         elements = { 10.22.0.5 comment "…" }
@@ -66,7 +100,7 @@
 //! }
 //! ```
 //!
-//! A connection costs one look-up, a frame one or two, a packet that is forwarded two, and one where bridges are isolated,
+//! A connection costs one look-up, one to this node a few more, a frame one or two, a packet that is forwarded two, and one where bridges are isolated,
 //! however many pods there are; a pod is an element or two. The comments are marks; that in `checked` says by which key a
 //! port is found in `allowed`.
 
