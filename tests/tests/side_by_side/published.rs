@@ -1,7 +1,7 @@
 //! Published ports, compared by what packets experience.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,10 +90,12 @@ impl Scene {
             let mut buffer = [0; 64];
             while started.elapsed() < PATIENCE {
                 let _ = socket.send(b"hello");
-                if let Ok(length) = socket.recv(&mut buffer) {
-                    return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                match socket.recv(&mut buffer) {
+                    Ok(length) => return Some(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+                    // Nobody is there, and that is said.
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
+                    Err(_) => {}
                 }
-                thread::sleep(Duration::from_millis(10));
             }
             None
         })
