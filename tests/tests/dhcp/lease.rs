@@ -1,6 +1,6 @@
 //! An address from ADD to DEL.
 
-use cnikit_tests::isolated;
+use cnikit_tests::{Pod, isolated};
 use serde_json::json;
 
 use crate::lan::{Lan, RANGE};
@@ -154,10 +154,41 @@ fn what_belongs_to_no_valid_attachment_is_collected() {
         config["cniVersion"] = json!("1.1.0");
         lan.add(&kept, &config);
         lan.add(&lost, &config);
+        lan.node.call(&lan.plugins, "STATUS", "bridge", &config).run().done();
         config["cni.dev/valid-attachments"] = json!([{"containerID": "kept", "ifname": "eth0"}]);
         lan.node.call(&lan.plugins, "GC", "bridge", &config).run().done();
         assert_eq!((lan.links(&lost), lan.records().len()), (vec!["lo".to_owned()], 1));
         assert_eq!(lan.addresses(&kept).len(), 1);
         lan.await_on("a release", |lan| lan.server_log().contains("DHCPRELEASE"));
+    });
+}
+
+#[test]
+fn an_interface_on_the_nodes_own_network_gets_its_address_from_that_networks_server() {
+    isolated(|| {
+        let mut lan = Lan::new();
+        // The node's network card is a cable to the same network.
+        lan.node.shell(
+            "ip link add card type veth peer name wall; ip link set card up; ip link set wall up
+             ip link set wall master cni0",
+        );
+        lan.start_server(&[RANGE]);
+        lan.start_daemon();
+        let (one, two) = (lan.node.pod("c1"), lan.node.pod("c2"));
+        let mut config = lan.config(&json!({}));
+        config["type"] = json!("macvlan");
+        config["master"] = json!("card");
+        let call = |command, pod: &Pod| {
+            lan.node.call(&lan.plugins, command, "macvlan", &config).on(pod).container(pod.name()).run()
+        };
+        for pod in [&one, &two] {
+            let result = call("ADD", pod).result();
+            assert_eq!(lan.addresses(pod), [result["ips"][0]["address"].as_str().unwrap()]);
+        }
+        assert_ne!(lan.addresses(&one), lan.addresses(&two));
+        for pod in [&one, &two] {
+            call("DEL", pod).done();
+        }
+        lan.await_on("two releases", |lan| lan.server_log().matches("DHCPRELEASE").count() == 2);
     });
 }
