@@ -10,7 +10,7 @@ mod sbr;
 mod vrf;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
-pub use firewall::{Firewall, FirewallConfig, IngressPolicy};
+pub use firewall::{Backend as FirewallBackend, Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};
 pub use sbr::{Sbr, SbrConfig};
 pub use vrf::{Vrf, VrfConfig};

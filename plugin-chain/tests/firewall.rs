@@ -57,14 +57,14 @@ fn jump(version: IpVersion, admin: &str) -> Query {
 #[test]
 fn a_failed_add_leaves_everything_as_it_was() {
     for keys in [json!({}), json!({"ingressPolicy": "same-bridge"}), json!({"ingressPolicy": "isolated"})] {
-        assert!(assert_add_is_all_or_nothing(Firewall, &config(keys)) > 10);
+        assert!(assert_add_is_all_or_nothing(Firewall::without_firewalld(), &config(keys)) > 10);
     }
 }
 
 #[test]
 fn what_the_plugins_before_have_made_is_passed_on() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     // DNS settings are the business of the plugin that makes the interface.
     let call = TestCall::new(config(json!({"dns": {"nameservers": ["198.51.100.53"]}})));
     let result = plugin.add(&call.request()).unwrap();
@@ -75,7 +75,7 @@ fn what_the_plugins_before_have_made_is_passed_on() {
 #[test]
 fn each_address_is_forwarded_and_each_family_has_its_way() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     let call = TestCall::new(config(json!({"iptablesAdminChainName": "MINE"})));
     plugin.add(&call.request()).unwrap();
     assert_eq!(
@@ -98,7 +98,7 @@ fn each_address_is_forwarded_and_each_family_has_its_way() {
 #[test]
 fn only_the_family_that_a_pod_has_is_looked_at() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     let call = TestCall::new(config(json!({"prevResult": previous(&["10.22.0.5/16"])})));
     plugin.add(&call.request()).unwrap();
     assert!(is_there(&node, jump(IpVersion::V4, "CNI-ADMIN")));
@@ -114,7 +114,7 @@ fn a_policy_isolates_the_bridge_and_stays() {
         ("isolated", Some(Neighbours::Unreachable)),
     ] {
         let node = MemoryNode::new();
-        let plugin = Kit::with_kernels(Firewall, &node);
+        let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
         let call = TestCall::new(config(json!({"ingressPolicy": policy})));
         plugin.add(&call.request()).unwrap();
         plugin.check(&call.request()).unwrap();
@@ -133,7 +133,7 @@ fn del_needs_nothing_but_names_and_gc_neither() {
     without.as_object_mut().unwrap().remove("prevResult");
     for end in ["DEL", "DEL with another's result", "GC"] {
         let node = MemoryNode::new();
-        let plugin = Kit::with_kernels(Firewall, &node);
+        let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
         plugin.add(&TestCall::new(config(json!({}))).request()).unwrap();
         let other = config(json!({"prevResult": previous(&["10.22.0.9/16"])}));
         plugin.add(&TestCall::new(other.clone()).container("c2").request()).unwrap();
@@ -151,7 +151,7 @@ fn del_needs_nothing_but_names_and_gc_neither() {
 fn a_failed_del_is_completed_by_the_next() {
     for n in 0.. {
         let node = MemoryNode::new();
-        let plugin = Kit::with_kernels(Firewall, &node);
+        let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
         let call = TestCall::new(config(json!({})));
         plugin.add(&call.request()).unwrap();
         node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
@@ -170,7 +170,7 @@ fn a_failed_del_is_completed_by_the_next() {
 #[test]
 fn check_names_what_is_missing() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     let call = TestCall::new(config(json!({"ingressPolicy": "same-bridge"})));
     let error = plugin.check(&call.request()).unwrap_err().to_string();
     for missing in
@@ -183,7 +183,7 @@ fn check_names_what_is_missing() {
 #[test]
 fn another_attachments_address_is_not_taken_from_it() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     plugin.add(&TestCall::new(config(json!({}))).request()).unwrap();
     // The first one's interface is not there any more, so its DEL was another implementation's.
     plugin.add(&TestCall::new(config(json!({}))).container("c2").request()).unwrap();
@@ -193,7 +193,7 @@ fn another_attachments_address_is_not_taken_from_it() {
 #[test]
 fn mistakes_are_named() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     let mut inside = previous(&["10.22.0.5/16"]);
     inside["interfaces"] = json!([{"name": "eth0", "sandbox": "/run/netns/c1"}]);
     let mut nowhere = previous(&["10.22.0.5/16"]);
@@ -202,7 +202,6 @@ fn mistakes_are_named() {
         (json!({"ingressPolicy": "closed"}), "ingressPolicy"),
         (json!({"iptablesAdminChainName": "-A"}), "iptablesAdminChainName"),
         (json!({"iptablesAdminChainName": "a b"}), "iptablesAdminChainName"),
-        (json!({"backend": "firewalld"}), "firewalld"),
         (json!({"prevResult": null}), "prevResult"),
         (json!({"ingressPolicy": "isolated", "prevResult": inside}), "must come after bridge"),
         (json!({"ingressPolicy": "isolated", "prevResult": nowhere}), "prevResult.interfaces[0].name"),
@@ -216,7 +215,7 @@ fn mistakes_are_named() {
 #[test]
 fn status_says_whether_nf_tables_can_be_used() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, &node);
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
     let call = TestCall::new(config(json!({})));
     plugin.status(&call.status_request()).unwrap();
     node.fail_at(0, Fault::Refused(Errno::EINVAL));
@@ -256,7 +255,7 @@ impl Kernel for Process<'_> {
 #[test]
 fn neither_add_nor_del_looks_at_what_other_pods_have() {
     let node = MemoryNode::new();
-    let plugin = Kit::with_kernels(Firewall, Busy(&node));
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), Busy(&node));
     let call = TestCall::new(config(json!({"ingressPolicy": "same-bridge"})));
     plugin.add(&call.request()).unwrap();
     plugin.del(&call.del_request()).unwrap();

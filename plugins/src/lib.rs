@@ -17,7 +17,7 @@ use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
-static FIREWALL: Kit<Firewall> = Kit::new(Firewall);
+static FIREWALL: Kit<Firewall> = Kit::new(Firewall::new());
 static IPVLAN: Kit<Ipvlan> = Kit::new(Ipvlan);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
 static MACVLAN: Kit<Macvlan> = Kit::new(Macvlan);

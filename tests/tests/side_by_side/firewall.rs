@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -265,6 +266,61 @@ fn an_isolated_bridge_is_kept_from_itself() {
                 reaches(&a, &b, "10.1.0.3", reachable);
             }
         }
+    });
+}
+
+/// A firewalld, and a bus for it, in which nothing may be forwarded between networks.
+const FIREWALLD: &str = "mkdir -p /run/dbus; ip link set lo up
+    dbus-daemon --system --nopidfile --fork --print-pid > /run/dbus.pid
+    firewalld --nofork --nopid > /run/firewalld.log 2>&1 & echo $! > /run/firewalld.pid
+    until firewall-cmd --state > /run/state 2>&1; do sleep 0.1; done
+    firewall-cmd --zone=public --remove-forward > /run/state 2>&1";
+
+/// Who reaches whom where firewalld runs, with the zone that the pods' addresses are sources of.
+fn under_firewalld(plugins: &Implementation, keys: Value) -> BTreeMap<String, (bool, bool)> {
+    let node = node(plugins);
+    node.shell(FIREWALLD);
+    let site = Site::new(&node, plugins, keys);
+    let seen = experience(&site, "firewall-cmd --zone=trusted --list-sources", &not_from_the_world);
+    let sources =
+        node.shell("firewall-cmd --zone=trusted --list-sources; firewall-cmd --zone=work --list-sources");
+    node.shell("kill $(cat /run/firewalld.pid) $(cat /run/dbus.pid)");
+    // Of three pods with two addresses, one is detached.
+    assert_eq!(sources.split_whitespace().count(), 4, "{sources}");
+    seen
+}
+
+#[test]
+fn pods_pass_firewalld() {
+    if ["/usr/sbin/firewalld", "/usr/bin/dbus-daemon"].iter().any(|program| !Path::new(program).exists()) {
+        eprintln!("DID NOT RUN: firewalld and dbus-daemon are not installed");
+        return;
+    }
+    isolated(|| {
+        let Some(reference) = Implementation::reference() else { return };
+        for keys in [json!({}), json!({"backend": "firewalld", "firewalldZone": "trusted"})] {
+            let theirs = under_firewalld(&reference, keys.clone());
+            let ours = under_firewalld(&ours!(), keys.clone());
+            assert_eq!(theirs, ours, "{keys}: reference, ours");
+            assert_eq!(ours["a to the world at 192.0.2.2"], (true, true));
+            assert_eq!(ours["a to the world at 2001:db8::2"], (true, true));
+            assert!(!ours["a, detached, to the world"].0);
+        }
+    });
+}
+
+#[test]
+fn a_firewalld_that_was_asked_for_and_is_not_there_is_an_error() {
+    isolated(|| {
+        let plugins = ours!();
+        let node = node(&plugins);
+        let site = Site::new(&node, &plugins, json!({"backend": "firewalld"}));
+        let pod = node.pod("a");
+        let config = site.config("firewall", 1, Some(&previous("10.1.0.2")));
+        let error = site.call("ADD", "firewall", &pod, &config).error();
+        assert!(error["msg"].as_str().unwrap().contains("firewalld"), "{error}");
+        assert!(!node.shell("nft list ruleset").contains("10.1.0.2"), "what was made is unmade");
+        site.call("DEL", "firewall", &pod, &config).done();
     });
 }
 

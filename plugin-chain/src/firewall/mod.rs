@@ -3,11 +3,14 @@
 //! An address costs one element of a set. The way through the host's chain `FORWARD` is set up by the first of all
 //! attachments, and found there by the others.
 
+mod dbus;
+mod firewalld;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use cni_spec::plugin::DelRequest;
-use cni_spec::{Error, ErrorCode, Interface, SpecVersion};
+use cni_spec::{AddResult, Error, ErrorCode, Interface, SpecVersion};
 use netops::{
     ChainName, EntryKey, EntryKind, ForeignRules, ForwardJump, Forwarded, IpVersion, Isolation, Kernel,
     LinkName, Neighbours, Place, Plan, Query, Resource,
@@ -18,9 +21,39 @@ use serde::Deserialize;
 /// The chain in which the administrator has the first word, where the configuration names no other.
 const ADMIN_CHAIN: &str = "CNI-ADMIN";
 
+/// The zone of firewalld that pods are sources of, where the configuration names no other.
+const ZONE: &str = "trusted";
+
 /// The plugin `firewall`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Firewall;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Firewall {
+    firewalld: Firewalld,
+}
+
+/// Whether firewalld is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Firewalld {
+    Asked,
+    Ignored,
+}
+
+impl Firewall {
+    /// The plugin on this machine, with its firewalld, if there is one.
+    pub const fn new() -> Self {
+        Self { firewalld: Firewalld::Asked }
+    }
+
+    /// The plugin on a machine without firewalld: for kernels of one's own.
+    pub const fn without_firewalld() -> Self {
+        Self { firewalld: Firewalld::Ignored }
+    }
+}
+
+impl Default for Firewall {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// The configuration of [`Firewall`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +63,22 @@ pub struct FirewallConfig {
     pub admin_chain: ChainName,
     /// Who may reach the pods of a bridge (`ingressPolicy`).
     pub ingress: IngressPolicy,
+    /// Whose rules are looked after (`backend`).
+    pub backend: Backend,
+    /// The zone of firewalld that pods are sources of (`firewalldZone`).
+    pub zone: String,
+}
+
+/// Whose rules have to let the pods' packets pass. A way through `iptables` is made in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// firewalld's, if it runs (anything else, as with the reference).
+    #[default]
+    Unsaid,
+    /// Not firewalld's (`iptables`).
+    Iptables,
+    /// firewalld's, which must run (`firewalld`).
+    Firewalld,
 }
 
 /// Who may reach the pods of a bridge, apart from the world beyond the node.
@@ -50,6 +99,7 @@ pub enum IngressPolicy {
 #[serde(rename_all = "camelCase", default)]
 struct Raw {
     backend: String,
+    firewalld_zone: String,
     iptables_admin_chain_name: String,
     ingress_policy: IngressPolicy,
 }
@@ -58,21 +108,28 @@ impl TryFrom<Raw> for FirewallConfig {
     type Error = String;
 
     fn try_from(raw: Raw) -> Result<Self, String> {
-        if raw.backend == "firewalld" {
-            return Err(
-                "backend is firewalld: cnikit does not speak to firewalld. Without this key, pods pass \
-                        iptables' FORWARD; for firewalld put the pods' subnet into a zone: \
-                        firewall-cmd --permanent --zone=trusted --add-source=SUBNET"
-                    .to_owned(),
-            );
-        }
         let admin_chain = match raw.iptables_admin_chain_name.as_str() {
             "" => ADMIN_CHAIN,
             name => name,
         };
         let admin_chain = ChainName::new(admin_chain).map_err(|e| format!("iptablesAdminChainName: {e}"))?;
-        Ok(Self { admin_chain, ingress: raw.ingress_policy })
+        let backend = Backend::from(raw.backend.as_str());
+        Ok(Self { admin_chain, ingress: raw.ingress_policy, backend, zone: zone(&raw.firewalld_zone) })
     }
+}
+
+impl From<&str> for Backend {
+    fn from(text: &str) -> Self {
+        match text {
+            "iptables" => Self::Iptables,
+            "firewalld" => Self::Firewalld,
+            _ => Self::Unsaid,
+        }
+    }
+}
+
+fn zone(text: &str) -> String {
+    if text.is_empty() { ZONE } else { text }.to_owned()
 }
 
 impl Attach for Firewall {
@@ -87,7 +144,7 @@ impl Attach for Firewall {
 
     fn plan(&self, request: &Request<'_, FirewallConfig>, _: &mut dyn Kernel) -> Result<Attachment, Error> {
         let config = &request.config;
-        let addresses: BTreeSet<IpAddr> = request.addresses.ips.iter().map(|ip| ip.address.addr()).collect();
+        let addresses = addresses(&request.addresses);
         let mut plan = Plan::new();
         let versions: BTreeSet<_> = addresses.iter().copied().map(IpVersion::of).collect();
         for version in versions {
@@ -102,6 +159,30 @@ impl Attach for Firewall {
             plan.own(Place::Host, Resource::from(Forwarded { address, mark: request.owner.mark() }));
         }
         Ok(Attachment { plan, result: request.previous.clone().unwrap_or_default() })
+    }
+
+    /// firewalld is no kernel: what is asked of it comes last, so that there is nothing to undo.
+    fn complete(
+        &self,
+        request: &Request<'_, FirewallConfig>,
+        _: &mut dyn Kernel,
+        _: &mut AddResult,
+    ) -> Result<(), Error> {
+        let FirewallConfig { backend, zone, .. } = &request.config;
+        match self.firewalld {
+            Firewalld::Asked => firewalld::add(*backend, zone, &addresses(&request.addresses)),
+            Firewalld::Ignored => Ok(()),
+        }
+    }
+
+    fn restore(&self, call: &DelRequest, _: &Owner, _: &mut dyn Kernel) -> Result<(), Error> {
+        let text = |key| call.config.get::<String>(key).ok().flatten().unwrap_or_default();
+        let previous = call.config.prev_result().ok().flatten();
+        if let (Firewalld::Asked, Some(previous)) = (self.firewalld, previous) {
+            let backend = Backend::from(text("backend").as_str());
+            firewalld::remove(backend, &zone(&text("firewalldZone")), &addresses(&previous));
+        }
+        Ok(())
     }
 
     fn traces(&self, call: &DelRequest, _: &Owner) -> Traces {
@@ -126,6 +207,12 @@ impl Attach for Firewall {
                 .with_details(kernel_error(&error).to_string())),
         }
     }
+}
+
+/// A result's addresses, each once.
+fn addresses(result: &AddResult) -> Vec<IpAddr> {
+    let addresses: BTreeSet<_> = result.ips.iter().map(|ip| ip.address.addr()).collect();
+    addresses.into_iter().collect()
 }
 
 impl IngressPolicy {
