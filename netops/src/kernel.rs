@@ -93,6 +93,9 @@ pub enum Query {
     Port(LinkName),
     /// The addresses of one interface; none if it does not exist.
     Addresses(LinkName),
+    /// An interface's other end, wherever that is: the container's, from the host. Answer: [`Answer::Links`] of none or
+    /// one, as the namespace sees it that it is in.
+    Peer(LinkName),
     /// The addresses of an interface's other end, wherever that is: the container's, from the host. Answer:
     /// [`Answer::Addresses`], with names left as the kernel has them there.
     PeerAddresses(LinkName),
@@ -137,6 +140,7 @@ impl fmt::Display for Query {
             Self::Links => f.write_str("interfaces"),
             Self::Port(link) => write!(f, "bridge port \"{link}\""),
             Self::Addresses(link) => write!(f, "addresses of \"{link}\""),
+            Self::Peer(link) => write!(f, "the other end of \"{link}\""),
             Self::PeerAddresses(link) => write!(f, "addresses of the other end of \"{link}\""),
             Self::Routes(link) => write!(f, "routes of \"{link}\""),
             Self::LinkTo(address) => write!(f, "interface that leads to {address}"),

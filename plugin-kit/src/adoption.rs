@@ -13,6 +13,11 @@ use crate::kernels::{Kernels, Purpose};
 use crate::owner::{MarkedOwner, Owner};
 use crate::reference;
 
+/// Whether something is a matter of netfilter, where each implementation has its own ways.
+pub(crate) fn is_filter(resource: &Resource) -> bool {
+    matches!(resource, Resource::Entry(_) | Resource::ForwardJump(_) | Resource::Isolation(_))
+}
+
 /// How an attachment's entries of nf_tables differ from a plan's, where the reference's rules are as good.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use crate::ipam::{self, Grant, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
 use crate::owner::Owner;
 use crate::reference;
+use crate::repair::{self, Repair, RepairMode};
 use crate::request::{Names, Request, requested_mac};
 
 /// A plugin that makes an interface in a container, or adds something to one that others have made: it says what must
@@ -183,13 +184,22 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     }
 }
 
-/// A plugin that can say what it would do.
+/// A plugin that can say what it would do, and make again what was lost.
 pub trait Explain: Plugin {
     /// The plan of an `ADD`, with the addresses that it would get now, and nothing done.
     ///
     /// # Errors
     /// As an `ADD`'s, as far as they can be foreseen.
     fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error>;
+
+    /// Makes again what others have taken from an attachment that is there: entries of nf_tables, settings of the node.
+    /// Its interfaces, addresses and routes it leaves as they are. The call is as `CHECK` gets it; without a namespace,
+    /// the host's end of the cable says whether the attachment is there.
+    ///
+    /// # Errors
+    /// When it cannot be known what there should be, or what there is. That something could not be made is in
+    /// [`Repair::failed`].
+    fn repair(&self, call: &plugin::Request, mode: RepairMode) -> Result<Repair, Error>;
 }
 
 impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
@@ -230,16 +240,11 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         if let Some(manager) = self.manager(&call.config)? {
             errors.extend(manager.check(call).err());
         }
-        let addresses = own_addresses(&previous, &owner);
-        let names = self.names(call, &owner, &config)?.recorded(&previous);
-        let request = Request { call, owner, config, addresses, names, previous: Some(previous) };
+        let request = self.request_about(call, owner, config, previous)?;
         let mut kernel = self.open(call, Purpose::Attach)?;
         let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
-        if request.names.host_interface != request.owner.host_interface() {
-            let filters = |resource: &Resource| {
-                matches!(resource, Resource::Entry(_) | Resource::ForwardJump(_) | Resource::Isolation(_))
-            };
-            let entries = plan.only(|step| filters(&step.resource));
+        if request.is_adopted() {
+            let entries = plan.only(|step| adoption::is_filter(&step.resource));
             plan = plan.without(&entries);
             errors.extend(adoption::check(&entries, &request.owner, &mut *kernel)?);
         }
@@ -288,6 +293,16 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
         override_dns::<P>(call.config.dns()?, &mut attachment.result);
         Ok(attachment)
     }
+
+    fn repair(&self, call: &plugin::Request, mode: RepairMode) -> Result<Repair, Error> {
+        let previous = previous_result(call, "repair needs it")?;
+        let request = self.request_about(call, Owner::of(call), call.config.parse()?, previous)?;
+        let container = Some(call.netns.as_path()).filter(|path| !path.as_os_str().is_empty());
+        let opened = self.kernels.open(container, Purpose::Attach);
+        let mut kernel = opened.map_err(|e| kernel_error(&e))?;
+        let plan = self.plugin.plan(&request, &mut *kernel)?.plan;
+        repair::repair(&plan, &request, &mut *kernel, mode)
+    }
 }
 
 impl<P: Attach, K: Kernels> Kit<P, K> {
@@ -326,6 +341,19 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     fn names(&self, call: &plugin::Request, owner: &Owner, config: &P::Config) -> Result<Names, Error> {
         let mac = requested_mac(call)?.or_else(|| self.plugin.mac(config));
         Ok(Names::derived(owner, owner.link()?, mac))
+    }
+
+    /// What was asked for when an attachment was made, as its result has it.
+    fn request_about<'a>(
+        &self,
+        call: &'a plugin::Request,
+        owner: Owner,
+        config: P::Config,
+        previous: AddResult,
+    ) -> Result<Request<'a, P::Config>, Error> {
+        let addresses = own_addresses(&previous, &owner);
+        let names = self.names(call, &owner, &config)?.recorded(&previous);
+        Ok(Request { call, owner, config, addresses, names, previous: Some(previous) })
     }
 
     fn open(&self, call: &plugin::Request, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {

@@ -10,7 +10,7 @@
 //! | `CHECK` | the same plan is compared with the kernel; each difference is named |
 //! | `GC` | what bears the [mark](Owner::mark) of an attachment that is not valid any more is removed |
 //! | `STATUS` | the plugin and its address manager are asked whether an `ADD` could succeed |
-//! | [`Explain`] | the plan is given to whom it may concern: `cnikit explain` prints it as commands |
+//! | [`Explain`] | the plan is given to whom it may concern: `cnikit explain` prints it as commands; or, of an attachment that is there, what others have taken of it is made again |
 //!
 //! Addresses come from [`ipam`]: our own managers in process, any other by execution.
 
@@ -23,6 +23,7 @@ pub mod ipam;
 mod kernels;
 mod owner;
 pub mod reference;
+mod repair;
 mod request;
 mod resolv_conf;
 #[cfg(feature = "testing")]
@@ -37,4 +38,5 @@ pub use interface::{
 };
 pub use kernels::{Kernels, Linux, Purpose};
 pub use owner::{MarkedOwner, Owner, derived_name, derived_number, network_prefix};
+pub use repair::{Repair, RepairMode};
 pub use request::{Names, Request, mac, mtu};

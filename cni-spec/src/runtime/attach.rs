@@ -79,6 +79,35 @@ impl Runtime {
         list.plugins.iter().try_for_each(|plugin| chain.check(plugin, &result))
     }
 
+    /// Does something about an attachment as the cache has it, while nobody who uses this crate adds it, deletes it or
+    /// collects garbage. `None` if it is not attached, or not completely.
+    ///
+    /// (libcni takes no locks: see [`Runtime`].)
+    ///
+    /// # Errors
+    /// When the cache cannot be used, or another operation on the attachment does not end in time.
+    pub fn hold<T>(
+        &self,
+        network: &NetworkName,
+        attachment: &Attachment,
+        work: impl FnOnce(&CachedAttachment) -> T,
+    ) -> Result<Option<T>, RuntimeError> {
+        let deadline = self.deadline();
+        let locked = self.cache.lock_network(network, Which::Existing, Mode::Shared, deadline);
+        let (_no_gc, trouble) = tolerate(locked)?;
+        let (entry, more) = tolerate(self.cache.entry(network, attachment, Which::Existing, deadline))?;
+        RuntimeError::collect(trouble.into_iter().chain(more).collect())?;
+        let Some(entry) = entry else { return Ok(None) };
+        match entry.read()? {
+            Content::Attachment(cached)
+                if is_of(&cached, network, attachment) && cached.progress == Progress::Complete =>
+            {
+                Ok(Some(work(&cached)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Detaches a container from a network: `DEL` of every plugin, in reverse, with the cached result.
     ///
     /// It may be called as often as wanted, for what was never attached, and for what is only half there. Neither

@@ -34,6 +34,10 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 Some(link) => addresses(kernel, place, link.index, None, name)?,
                 None => Vec::new(),
             }),
+            Query::Peer(name) => Answer::Links(match found.link(name) {
+                Some(link) => peer(kernel, place, &link)?.into_iter().collect(),
+                None => Vec::new(),
+            }),
             Query::PeerAddresses(name) => Answer::Addresses(match found.link(name) {
                 Some(link) => peer_addresses(kernel, place, &link)?,
                 None => Vec::new(),
@@ -189,6 +193,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         Query::Link(name)
         | Query::Port(name)
         | Query::Addresses(name)
+        | Query::Peer(name)
         | Query::PeerAddresses(name)
         | Query::Routes(name)
         | Query::Qdiscs(name)
@@ -237,31 +242,31 @@ fn addresses(
     Ok(list.iter().filter_map(|body| address::parse(body, index, name)).collect())
 }
 
-/// The addresses of a link's other end. The namespace that it is in needs no path, only the number that the kernel
-/// gave it for us.
+/// The addresses of a link's other end.
 fn peer_addresses(kernel: &mut LinuxKernel, place: Place, link: &LinkState) -> Result<Vec<Address>, Error> {
+    match peer(kernel, place, link)? {
+        Some(peer) => addresses(kernel, place, peer.index, link.peer_namespace, &peer.name),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A link's other end. The namespace that it is in needs no path, only the number that the kernel gave it for us.
+fn peer(kernel: &mut LinuxKernel, place: Place, link: &LinkState) -> Result<Option<LinkState>, Error> {
     let Some(index) = link.peer_index.filter(|index| *index != 0 && link.kind == "veth") else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let namespace = match link.peer_namespace {
-        Some(number) if number < 0 => return Ok(Vec::new()),
-        other => other,
-    };
-    let object = format!("other end of \"{}\"", link.name);
     let mut request = Datagram::default();
-    match namespace {
+    match link.peer_namespace {
+        Some(number) if number < 0 => return Ok(None),
         Some(number) => link::get_elsewhere(&mut request, index, number),
         None => link::get_by_index(&mut request, index),
     }
+    let object = format!("other end of \"{}\"", link.name);
     let reply = kernel.exchange(place, &mut request, Operation::Read, &object)?.pop().unwrap_or_default();
-    let peer = match reply.accepted() {
-        Ok(answers) => answers.first().and_then(|body| link::parse(body)),
-        Err(refusal) if refusal.errno == Errno::ENODEV => None,
-        Err(refusal) => return Err(refused(Operation::Read, place, &object, refusal)),
-    };
-    match peer {
-        Some(peer) => addresses(kernel, place, index, namespace, &peer.name),
-        None => Ok(Vec::new()),
+    match reply.accepted() {
+        Ok(answers) => Ok(answers.first().and_then(|body| link::parse(body))),
+        Err(refusal) if refusal.errno == Errno::ENODEV => Ok(None),
+        Err(refusal) => Err(refused(Operation::Read, place, &object, refusal)),
     }
 }
 

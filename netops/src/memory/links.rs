@@ -246,9 +246,13 @@ pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool
 }
 
 /// A veth's other end.
-pub(super) fn peer<'a>(machine: &'a Machine, place: NamespaceId, name: &LinkName) -> Option<&'a Interface> {
+pub(super) fn peer<'a>(
+    machine: &'a Machine,
+    place: NamespaceId,
+    name: &LinkName,
+) -> Option<(NamespaceId, &'a Interface)> {
     match machine.namespaces.get(&place)?.link(name)?.kind {
-        Kind::Veth { place, peer } => machine.namespaces.get(&place)?.links.get(&peer),
+        Kind::Veth { place, peer } => Some((place, machine.namespaces.get(&place)?.links.get(&peer)?)),
         _ => None,
     }
 }

@@ -297,8 +297,15 @@ impl Machine {
             Query::Addresses(name) => {
                 Answer::Addresses(namespace.link(name).map_or_else(Vec::new, addresses::list))
             }
+            Query::Peer(name) => {
+                let state = |(there, peer): (_, &super::namespace::Interface)| {
+                    peer.state(there, links::carrier(self, there, peer.index))
+                };
+                Answer::Links(links::peer(self, id, name).map(state).into_iter().collect())
+            }
             Query::PeerAddresses(name) => {
-                Answer::Addresses(links::peer(self, id, name).map_or_else(Vec::new, addresses::list))
+                let addresses = |(_, peer)| addresses::list(peer);
+                Answer::Addresses(links::peer(self, id, name).map_or_else(Vec::new, addresses))
             }
             Query::Routes(name) => Answer::Routes(routes::list(namespace, name)),
             Query::LinkTo(address) => {

@@ -171,7 +171,7 @@ impl Kernel for Script {
     fn read(&mut self, _: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
         let nothing = |query: &Query| match query {
             Query::LinkTo(address) => Answer::Links(self.link_to(*address).into_iter().collect()),
-            Query::Link(_) | Query::Links => Answer::Links(Vec::new()),
+            Query::Link(_) | Query::Links | Query::Peer(_) => Answer::Links(Vec::new()),
             Query::Port(_) => Answer::Port(None),
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
             Query::Routes(_) | Query::DefaultRoutes => Answer::Routes(Vec::new()),

@@ -104,6 +104,7 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
             Query::Addresses(link.name.clone()),
             Query::Routes(link.name.clone()),
             Query::Port(link.name.clone()),
+            Query::Peer(link.name.clone()),
             Query::PeerAddresses(link.name.clone()),
             Query::Qdiscs(link.name.clone()),
             Query::Redirects(link.name.clone()),
@@ -121,6 +122,10 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
                 Answer::Routes(routes) => lines.extend(
                     routes.iter().filter(|r| !is_link_local(r.destination)).map(|r| format!("{r:?}")),
                 ),
+                Answer::Links(links) => {
+                    let ends = links.iter().map(|link| (&link.name, &link.kind, link.up));
+                    lines.push(format!("{query}: {:?}", ends.collect::<Vec<_>>()));
+                }
                 answer => lines.push(format!("{query}: {answer:?}")),
             }
         }
