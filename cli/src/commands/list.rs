@@ -11,7 +11,8 @@ use crate::output::{Cell, Column, Output, Table, Tone, note};
 const DETAILS: &str = "\
 What is asked is the kernel: the host's end of each cable that cnikit's plugins make says whose it is, and the kernel \
 tells the addresses of the other end. So nothing of it can be out of date. What other plugins made is shown as far as \
-the runtimes' result caches tell, and compared with the kernel too.
+the runtimes' result caches tell, and compared with the kernel too; and where no cache knows a cable, as far as \
+host-local's lease of its address tells.
 
 The exit status is 0 even if some attachments are not well; see `healthy` in the JSON.";
 
@@ -60,6 +61,7 @@ fn table(attachments: &[Attachment]) -> Table {
         Column::whole("IFNAME"),
         Column::whole("ADDRESSES"),
         Column::whole("HOST'S END"),
+        Column::whole("MADE BY"),
         Column::wrapped("STATE"),
     ]);
     for attachment in attachments {
@@ -74,6 +76,7 @@ fn table(attachments: &[Attachment]) -> Table {
             Cell::from(&attachment.interface),
             Cell::lines(Tone::Plain, attachment.addresses.iter().map(ToString::to_string)),
             hosts_end(attachment),
+            Cell::from(&attachment.maker.to_string()),
             state,
         ]);
     }

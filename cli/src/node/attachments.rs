@@ -2,9 +2,10 @@
 //!
 //! The kernel says which there are: the host's end of every cable of ours bears its owner's mark, and the kernel tells
 //! the addresses of the other end without a path to its namespace. What the runtimes' caches remember besides is what
-//! other plugins made, and what has no end on the host.
+//! other plugins made, and what has no end on the host. A cable of another maker's that no cache knows is told by its
+//! address, if that is leased.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use super::{Networks, Store};
 
+mod foreign;
 #[cfg(test)]
 mod tests;
 
@@ -45,11 +47,35 @@ pub(crate) struct Attachment {
     pub(crate) netns: Option<String>,
     /// Who says that it exists.
     pub(crate) source: Source,
+    /// Whose plugin made it.
+    pub(crate) maker: Maker,
     /// What is wrong with it.
     pub(crate) problems: Vec<Problem>,
     /// Its names in full: a mark may have cut them.
     #[serde(skip)]
     pub(crate) id: Option<AttachmentId>,
+}
+
+/// Whose plugin made an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Maker {
+    /// cnikit's: its mark is on the cable, or the cable has the name that it gives.
+    Cnikit,
+    /// The reference's, to judge by the cable's name: `veth` and eight digits.
+    Reference,
+    /// Somebody's.
+    Unknown,
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cnikit => "cnikit",
+            Self::Reference => "reference",
+            Self::Unknown => "another",
+        })
+    }
 }
 
 /// Who says that an attachment exists.
@@ -58,6 +84,8 @@ pub(crate) struct Attachment {
 pub(crate) enum Source {
     /// The mark on an interface.
     Kernel,
+    /// A lease of the address at the other end of a cable that bears no mark.
+    Lease,
     /// A runtime's cache, no more.
     Cache,
 }
@@ -155,6 +183,9 @@ pub(crate) fn attachments(kernel: &mut dyn Kernel, sources: Sources<'_>) -> Resu
     for (mark, cached) in cached {
         found.push(survey.cached(&mark, cached));
     }
+    let known: BTreeSet<_> = found.iter().filter_map(|a| a.host_interface.clone()).collect();
+    let unknown = links.iter().filter(|link| !known.contains(link.name.as_str()));
+    found.extend(unknown.filter_map(|link| survey.leased(link)).collect::<Vec<_>>());
     found.sort_by(|a, b| {
         (&a.network, &a.container, &a.interface).cmp(&(&b.network, &b.container, &b.interface))
     });
@@ -206,6 +237,7 @@ impl Survey<'_> {
             bridge: None,
             netns: cached.and_then(|cached| cached.attachment.netns()).map(str::to_owned),
             source: Source::Kernel,
+            maker: Maker::Cnikit,
             problems: Vec::new(),
             id: owner.map(|o| AttachmentId { container_id: o.container, if_name: o.interface }),
         };
@@ -221,6 +253,9 @@ impl Survey<'_> {
     /// An attachment that a runtime remembers and no mark tells of.
     fn cached(&mut self, mark: &str, cached: &CachedAttachment) -> Attachment {
         let id = cached.attachment.id();
+        let ends: Vec<_> = host_ends(cached).collect();
+        let own = owner_of(cached).host_interface();
+        let makers = ends.iter().map(|end| foreign::maker_of(&end.name, &own));
         let mut attachment = Attachment {
             network: cached.network.to_string(),
             container: id.container_id.to_string(),
@@ -230,10 +265,10 @@ impl Survey<'_> {
             bridge: None,
             netns: cached.attachment.netns().map(str::to_owned),
             source: Source::Cache,
+            maker: makers.max_by_key(|maker| *maker != Maker::Unknown).unwrap_or(Maker::Unknown),
             problems: half_attached(cached).into_iter().collect(),
             id: Some(id),
         };
-        let ends: Vec<_> = host_ends(cached).collect();
         let cable = |end: &&Interface| {
             self.links.iter().find(|link| link.name.as_str() == end.name && link.kind == "veth")
         };

@@ -29,7 +29,7 @@ fn an_attachment_is_shown_with_what_the_kernel_knows_of_it() {
         node.sh(&format!("ip link show dev {host} master cnikit0"));
 
         let table = node.cnikit("list").ok();
-        let expected = format!("default  web        eth0    10.203.0.2/16         {host}  healthy");
+        let expected = format!("default  web        eth0    10.203.0.2/16         {host}  cnikit   healthy");
         assert_eq!(table.lines().nth(1), Some(expected.as_str()), "{table}");
     });
 }
@@ -92,6 +92,23 @@ fn attachments_of_the_references_plugins_are_shown_too() {
         );
         node.sh("ip link set ref0 down");
         assert_eq!(problems(node), ["bridge ref0 is down"]);
+
+        // Without a cache, the cable and the lease of its address are enough.
+        node.sh("ip link set ref0 up; rm -r /var/lib/cni/results");
+        let list = node.cnikit("list --json").json();
+        assert_eq!(list[0]["addresses"], serde_json::json!(["10.6.0.2/24"]), "{list}");
+        for (key, value) in [
+            ("network", "ref"),
+            ("container", "web"),
+            ("interface", "eth0"),
+            ("source", "lease"),
+            ("maker", "reference"),
+        ] {
+            assert_eq!(list[0][key], value, "{list}");
+        }
+        // And what is shown is not garbage.
+        node.cnikit("gc ref").ok();
+        assert_eq!(node.cnikit("list --json").json(), list);
     });
 }
 
