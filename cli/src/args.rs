@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, status, version,
+    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, repair, status,
+    version,
 };
 use crate::exit::Exit;
 
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Del(del::Args),
     Check(check::Args),
     Gc(gc::Args),
+    Repair(repair::Args),
     Status(status::Args),
     List(list::Args),
     Ipam(ipam::Args),

@@ -58,7 +58,7 @@ impl Exit {
             Self::Usage => "the command line makes no sense",
             Self::Configuration => "no such network, or its configuration is wrong",
             Self::Plugin => "a plugin refused or failed",
-            Self::Differs => "check, conf lint: something is not as it should be",
+            Self::Differs => "check, repair, conf lint: something is not as it should be",
             Self::NotReady => "status: a plugin could not attach anything now",
             Self::TryAgain => "it may succeed later: addresses are short, or somebody else is at it",
             Self::Namespace => "there is no such network namespace",

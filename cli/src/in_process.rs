@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use cni_spec::plugin::{Outcome, Stdio, dispatch};
-use cni_spec::{Env, Exec, ExecError, Exit, Output, PluginType, ProcessExec, find_in_path};
+use cni_spec::plugin::{Outcome, Request, Stdio, dispatch};
+use cni_spec::runtime::{Attachment, Runtime};
+use cni_spec::{
+    AddResult, CniArgs, Env, Error, Exec, ExecError, Exit, NetworkConfig, NetworkList, Output, PluginConfig,
+    PluginType, ProcessExec, find_in_path,
+};
 
 /// What follows a built-in plugin's name where others have a path. No path of a plugin looks like it: those have a
 /// `/`.
@@ -36,6 +40,28 @@ impl Exec for InProcess {
             None => find_in_path(plugin, path),
         }
     }
+}
+
+/// A call about an attachment, as a plugin that is built in gets it.
+///
+/// # Errors
+/// When the configuration makes no sense.
+pub(crate) fn request(
+    runtime: &Runtime,
+    list: &NetworkList,
+    plugin: &PluginConfig,
+    attachment: &Attachment,
+    previous: Option<&AddResult>,
+) -> Result<Request, Error> {
+    let invocation = runtime.invocation(list, plugin, attachment, previous);
+    Ok(Request {
+        container_id: attachment.container_id().clone(),
+        netns: attachment.netns().unwrap_or_default().into(),
+        if_name: attachment.if_name().clone(),
+        args: CniArgs::parse(&invocation.env().get("CNI_ARGS").unwrap_or_default().to_string_lossy()),
+        config: NetworkConfig::from_json(invocation.stdin())?,
+        invocation,
+    })
 }
 
 fn built_in(plugin: &Path) -> Option<plugins::Entry> {

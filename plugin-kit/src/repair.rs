@@ -27,7 +27,7 @@ pub struct Repair {
     pub fine: Vec<String>,
     /// What is missing still, and why.
     pub failed: Vec<Error>,
-    /// The attachment is not there, or went meanwhile: nothing of it was made, or nothing was left.
+    /// The attachment is not there, or went meanwhile: none of its entries was left.
     pub gone: bool,
 }
 
@@ -40,9 +40,8 @@ pub(crate) fn repair<C>(
 ) -> Result<Repair, Error> {
     let mut repair = Repair::default();
     if !is_there(request, kernel)? {
-        return Ok(Repair { gone: true, ..repair });
+        return Ok(Repair { gone: true, failed: clean_up(plan, kernel, mode), ..repair });
     }
-    let mut made = Plan::new();
     for step in plan.only(can_be_lost).steps() {
         let object = step.resource.to_string();
         let alone = plan.only(|other| other == step);
@@ -54,20 +53,26 @@ pub(crate) fn repair<C>(
         }
         let outcome = if mode == RepairMode::Make { make(step, kernel) } else { Ok(()) };
         match outcome {
-            Ok(()) => {
-                made.own(step.place, step.resource.clone());
-                repair.made.push(object);
-            }
+            Ok(()) => repair.made.push(object),
             Err(error) => repair.failed.push(error),
         }
     }
     // A DEL may have begun after we had looked, and not have found what we made.
-    if mode == RepairMode::Make && !is_there(request, kernel)? {
-        let left = made.only(|step| matches!(step.resource, Resource::Entry(_))).remove(kernel);
-        let failed = left.iter().map(kernel_error).collect();
-        return Ok(Repair { gone: true, failed, ..Repair::default() });
+    if !is_there(request, kernel)? {
+        return Ok(Repair { gone: true, failed: clean_up(plan, kernel, mode), ..Repair::default() });
     }
     Ok(repair)
+}
+
+/// Removes the entries of an attachment that is gone, which bear its mark. Returns what could not be removed.
+fn clean_up(plan: &Plan, kernel: &mut dyn Kernel, mode: RepairMode) -> Vec<Error> {
+    match mode {
+        RepairMode::Make => {
+            let entries = plan.only(|step| matches!(step.resource, Resource::Entry(_)));
+            entries.remove(kernel).iter().map(kernel_error).collect()
+        }
+        RepairMode::Look => Vec::new(),
+    }
 }
 
 /// Whether something is not bound to an interface of the attachment's, so that it can go without it.

@@ -1,7 +1,7 @@
 //! `cnikit explain`
 
 use cni_spec::runtime::{Attachment, Runtime};
-use cni_spec::{AddResult, CniArgs, NetworkConfig, NetworkList, NetworkName, plugin};
+use cni_spec::{AddResult, NetworkList, NetworkName};
 use netops::Script;
 use plugins::Entry;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::attachment::Identity;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::in_process;
 use crate::netns::Netns;
 use crate::output::Output;
 use crate::places::Places;
@@ -105,15 +106,7 @@ fn explain(
             unexplained.push(plugin.plugin_type.to_string());
             continue;
         };
-        let invocation = runtime.invocation(list, plugin, attachment, previous.as_ref());
-        let call = plugin::Request {
-            container_id: attachment.container_id().clone(),
-            netns: attachment.netns().unwrap_or_default().into(),
-            if_name: attachment.if_name().clone(),
-            args: CniArgs::parse(&invocation.env().get("CNI_ARGS").unwrap_or_default().to_string_lossy()),
-            config: NetworkConfig::from_json(invocation.stdin())?,
-            invocation,
-        };
+        let call = in_process::request(runtime, list, plugin, attachment, previous.as_ref())?;
         let explained = known.explain(&call, script)?;
         explained.plan.apply(script).map_err(|error| Failure::from(error.cause))?;
         previous = Some(explained.result);

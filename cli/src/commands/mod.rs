@@ -14,6 +14,7 @@ pub(crate) mod install;
 pub(crate) mod ipam;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod repair;
 mod state;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failur
         Command::Ipam(args) => ipam::run(args, output),
         Command::List(args) => list::run(args, output),
         Command::Man(args) => man::run(args, output),
+        Command::Repair(args) => repair::run(args, output),
         Command::Status(args) => status::run(args, output),
         Command::Version(args) => version::run(args, output),
     }

@@ -38,6 +38,11 @@ impl Networks {
         networks
     }
 
+    /// The configuration of a network.
+    pub(crate) fn list(&self, network: &str) -> Option<&NetworkList> {
+        self.lists.get(network)
+    }
+
     /// The pool of host-local's addresses in a network; `None` if nothing is known of one.
     pub(crate) fn pool(&self, network: &str) -> Option<Pool> {
         self.host_local(network).find_map(|config| HostLocal::pool(&config).ok())

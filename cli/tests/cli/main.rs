@@ -9,3 +9,4 @@ mod install;
 mod list;
 mod node;
 mod output;
+mod repair;
