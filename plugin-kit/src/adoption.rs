@@ -38,14 +38,7 @@ pub(crate) fn check(entries: &Plan, owner: &Owner, kernel: &mut dyn Kernel) -> R
 
 /// Whether rules of the reference's do what something of ours would, as far as it can be known.
 pub(crate) fn is_served(resource: &Resource, owner: &Owner, kernel: &mut dyn Kernel) -> Result<bool, Error> {
-    let equivalents = match resource {
-        Resource::Entry(entry) => reference::equivalents(entry, owner),
-        Resource::ForwardJump(jump) => Some(vec![reference::forward_jump(jump.version)]),
-        Resource::Isolation(_) => Some(reference::isolation().into()),
-        _ => return Ok(false),
-    };
-    // What the reference has in another form altogether, if at all, is for it to say.
-    let Some(rules) = equivalents else { return Ok(true) };
+    let rules = reference::equivalents(resource, owner);
     let queries: Vec<_> = rules.into_iter().map(Query::Foreign).collect();
     let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
     Ok(answers.contains(&Answer::Foreign(true)))

@@ -14,7 +14,7 @@
 use std::net::IpAddr;
 
 use cni_spec::NetworkName;
-use netops::{Entry, Family, ForeignChain, ForeignRules, IpVersion, LinkName};
+use netops::{Entry, Family, ForeignChain, ForeignRules, LinkName, Resource};
 use sha2::{Digest, Sha512};
 
 use crate::owner::Owner;
@@ -83,33 +83,28 @@ pub fn firewall(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<ForeignRules
     addresses.into_iter().map(forward).collect()
 }
 
-/// The chain with what firewalls accept.
-pub(crate) fn forward_jump(version: IpVersion) -> ForeignRules {
-    ForeignChain::new(version.into(), "filter", "CNI-FORWARD").called_from(&["FORWARD"])
-}
-
-/// The chain in which bridges are isolated from one another.
-pub(crate) fn isolation() -> [ForeignRules; 2] {
-    let stage = |family| ForeignChain::new(family, "filter", "CNI-ISOLATION-STAGE-1");
-    BOTH.map(|family| stage(family).called_from(&["FORWARD"]))
-}
-
-/// The rules of the reference's any of which does what an entry of ours does; `None` if it has nothing of the kind.
-pub(crate) fn equivalents(entry: &Entry, owner: &Owner) -> Option<Vec<ForeignRules>> {
-    match entry {
-        Entry::Masquerade(masquerade) => {
-            let other = if masquerade.source.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
-            let rules = masquerades(owner).into_iter();
-            Some(rules.filter(|rules| rules.chain.family != other).collect())
+/// The rules of the reference's any of which does what something of ours does; none if it has nothing of the kind.
+pub(crate) fn equivalents(resource: &Resource, owner: &Owner) -> Vec<ForeignRules> {
+    let of_family = |rules: Vec<ForeignRules>, address: IpAddr| {
+        let other = if address.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+        rules.into_iter().filter(|rules| rules.chain.family != other).collect()
+    };
+    match resource {
+        Resource::Entry(Entry::Masquerade(masquerade)) => of_family(masquerades(owner), masquerade.source),
+        Resource::Entry(Entry::PortMapping(mapping)) => of_family(port_mappings(owner), mapping.to.ip()),
+        // The first is what leads to the second.
+        Resource::Entry(Entry::SpoofCheck(_)) => spoof_check(owner).into_iter().take(1).collect(),
+        Resource::Entry(Entry::Forwarded(forwarded)) => firewall([forwarded.address]),
+        Resource::ForwardJump(jump) => vec![called_from_forward(jump.version.into(), "CNI-FORWARD")],
+        Resource::Isolation(_) => {
+            BOTH.map(|family| called_from_forward(family, "CNI-ISOLATION-STAGE-1")).into()
         }
-        Entry::PortMapping(mapping) => {
-            let other = if mapping.to.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
-            Some(port_mappings(owner).into_iter().filter(|rules| rules.chain.family != other).collect())
-        }
-        Entry::SpoofCheck(_) => Some(spoof_check(owner).into_iter().take(1).collect()),
-        Entry::Forwarded(forwarded) => Some(firewall([forwarded.address])),
-        _ => None,
+        _ => Vec::new(),
     }
+}
+
+fn called_from_forward(family: Family, chain: &str) -> ForeignRules {
+    ForeignChain::new(family, "filter", chain).called_from(&["FORWARD"])
 }
 
 /// Chains whose rules' comments tell of which networks and containers there are rules.

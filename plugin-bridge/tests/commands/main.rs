@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
+mod adoption;
+
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error, ErrorCode};
 use netops::{
