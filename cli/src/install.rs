@@ -9,6 +9,8 @@
 //! So nothing is ever written in place: what is new is made under another name, flushed, and renamed over the old,
 //! which lives on until the last process that executes it ends.
 
+mod restore;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::signature::SIGNATURE;
+
+pub(crate) use restore::restore;
 
 /// The executable's own name.
 pub(crate) const EXECUTABLE: &str = "cnikit-plugins";
@@ -79,6 +83,13 @@ pub(crate) enum Action {
         /// Its name now.
         kept: String,
     },
+    /// It is again what it was before.
+    Restored {
+        /// The name that it had meanwhile.
+        from: String,
+    },
+    /// It is ours still: nobody had it before.
+    Kept,
 }
 
 /// Why nothing, or not everything, was installed.

@@ -1,20 +1,24 @@
 //! `cnikit install`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, exit_of_io};
-use crate::install::{self, Action, EXECUTABLE, Error, Mode, Strangers};
+use crate::install::{self, Action, EXECUTABLE, Error, Mode, Step, Strangers};
 use crate::output::Output;
 
 const EXAMPLES: &str = "\
 One executable is copied, and linked (hard links) under each plugin's name. It is safe while plugins are being \
 executed: every name leads to a whole plugin at every instant, the old one or the new one. With --replace, a file of \
-somebody else's is kept as NAME.before-cnikit; to go back, rename it to NAME.
+somebody else's is kept as NAME.before-cnikit; --restore renames it back.
+
+Pods may be running meanwhile: those that the reference's plugins attached are detached, checked and collected by \
+cnikit's, with all rules that the reference made for them. `cnikit list` shows them.
 
 Examples:
   cnikit install --bin-dir /opt/cni/bin --dry-run
   cnikit install --bin-dir /opt/cni/bin --replace
+  cnikit install --bin-dir /opt/cni/bin --restore
   cnikit install --bin-dir /opt/cni/bin --plugin bridge --plugin host-local";
 
 /// Install cnikit's plugins for a runtime, on a node that may be at work
@@ -37,6 +41,10 @@ pub(crate) struct Args {
     #[arg(long)]
     replace: bool,
 
+    /// Give back the names of plugins to what --replace kept of other implementations
+    #[arg(long, conflicts_with_all = ["replace", "from"])]
+    restore: bool,
+
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -48,17 +56,21 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
-    let from = match &args.from {
-        Some(file) => file.clone(),
-        None => beside_us()?,
-    };
     let all = plugins::ALL.iter().map(|(name, _)| *name);
     let names: Vec<_> =
         all.filter(|name| args.plugins.is_empty() || args.plugins.iter().any(|only| only == name)).collect();
-    let strangers = if args.replace { Strangers::Replace } else { Strangers::Refuse };
     let mode = if args.dry_run { Mode::Dry } else { Mode::Real };
-    let steps = install::install(&from, &args.bin_dir, &names, strangers, mode)
-        .map_err(|error| failure(error, args))?;
+    let steps = if args.restore {
+        install::restore(&args.bin_dir, &names, mode)
+    } else {
+        let from = match &args.from {
+            Some(file) => file.clone(),
+            None => beside_us()?,
+        };
+        let strangers = if args.replace { Strangers::Replace } else { Strangers::Refuse };
+        install::install(&from, &args.bin_dir, &names, strangers, mode)
+    };
+    let steps = steps.map_err(|error| failure(error, args))?;
     if args.json {
         output.json(&steps)?;
         return Ok(Exit::Done);
@@ -73,12 +85,46 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
             Action::Replaced { kept } => {
                 output.line(format_args!("replaced   {path}, kept as {kept}"))?;
             }
+            Action::Restored { from } => output.line(format_args!("restored   {path}, which was {from}"))?,
+            Action::Kept => output.line(format_args!("kept       {path}, which nobody had before"))?,
         }
     }
+    tell_consequences(&steps, args, output)?;
     if args.dry_run {
         output.line("nothing was done: --dry-run")?;
     }
     Ok(Exit::Done)
+}
+
+/// What is different from now on.
+fn tell_consequences(steps: &[Step], args: &Args, output: &mut Output) -> Result<(), Failure> {
+    let dir = args.bin_dir.display();
+    if steps.iter().any(|step| matches!(step.action, Action::Replaced { .. })) {
+        let others = others(&args.bin_dir);
+        if !others.is_empty() {
+            output.line(format_args!("not cnikit's, and left as they are: {}", others.join(", ")))?;
+        }
+        output.line("Pods that are attached stay so: their next DEL, CHECK or GC is cnikit's, which knows what was made.")?;
+        output.line(format_args!("Back again: cnikit install --bin-dir {dir} --restore"))?;
+    }
+    if steps.iter().any(|step| matches!(step.action, Action::Restored { .. })) {
+        output.line(
+            "Pods that cnikit attached stay so. The reference's DEL takes their interfaces and addresses, and knows \
+             nothing of their entries in nf_tables: `cnikit repair` removes those, now and then or at the end.",
+        )?;
+    }
+    Ok(())
+}
+
+/// Plugins in a directory that cnikit has none of.
+fn others(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    // What has a dot in its name is a backup, or no plugin.
+    let is_other = |name: &String| !name.contains('.') && name != EXECUTABLE && plugins::find(name).is_none();
+    let mut names: Vec<_> = entries.filter_map(name).filter(is_other).collect();
+    names.sort();
+    names
 }
 
 fn beside_us() -> Result<PathBuf, Failure> {

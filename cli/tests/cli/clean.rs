@@ -68,6 +68,9 @@ fn an_address_in_use_is_not_released_unless_by_force() {
         // Nobody's name is on it any more, but the address is still there.
         node.sh("rm -r /var/lib/cni/results; for l in $(ip -o link | grep -o 'veth[^:@]*'); do ip link set $l alias ''; done");
         let said = node.cnikit("ipam release 10.203.0.2 --yes").fails(10);
+        assert!(said.contains("eth0"), "the lease still tells: {said}");
+        node.sh("ip -n blue link set eth0 down; ip -n blue link set eth0 name other up");
+        let said = node.cnikit("ipam release 10.203.0.2 --yes").fails(10);
         assert!(said.contains("the other end of veth"), "{said}");
         node.cnikit("ipam release 10.203.0.2 --yes --force").ok();
     });

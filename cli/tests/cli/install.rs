@@ -85,7 +85,14 @@ fn plugins_of_others_are_refused_or_kept() {
     let (status, stdout, _) = install(&["--bin-dir", bin, "--from", PLUGINS, "--replace"]);
     assert_eq!(status, 0);
     assert!(stdout.contains("bridge, kept as bridge.before-cnikit"), "{stdout}");
+    assert!(stdout.contains("--restore"), "{stdout}");
     assert!(version(&bridge).contains("supportedVersions"));
+
+    let (status, stdout, _) = install(&["--bin-dir", bin, "--restore"]);
+    assert_eq!(status, 0);
+    assert!(stdout.contains("bridge, which was bridge.before-cnikit"), "{stdout}");
+    assert!(stdout.contains("ptp, which nobody had before"), "{stdout}");
+    assert_eq!(fs::read_to_string(&bridge).unwrap(), "another's");
 }
 
 #[test]
