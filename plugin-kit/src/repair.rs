@@ -77,7 +77,8 @@ fn clean_up(plan: &Plan, kernel: &mut dyn Kernel, mode: RepairMode) -> Vec<Error
 
 /// Whether something is not bound to an interface of the attachment's, so that it can go without it.
 fn can_be_lost(step: &Step) -> bool {
-    step.place == Place::Host && matches!(step.resource, Resource::Entry(_) | Resource::Sysctl(_))
+    let is_setting = matches!(step.resource, Resource::Sysctl(_));
+    step.place == Place::Host && (is_setting || adoption::is_filter(&step.resource))
 }
 
 /// Makes one thing, as something that somebody else may be making too.
