@@ -2,9 +2,7 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{
-    Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, MacAddr, Place, Plan, Query, Resource,
-};
+use netops::{Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, MacAddr, Place, Plan, Query};
 use serde::de::DeserializeOwned;
 
 use crate::adoption;
@@ -14,7 +12,6 @@ use crate::ipam::{self, Grant, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
 use crate::owner::Owner;
 use crate::reference;
-use crate::repair::{self, Repair, RepairMode};
 use crate::request::{Names, Request, requested_mac};
 
 /// A plugin that makes an interface in a container, or adds something to one that others have made: it says what must
@@ -166,8 +163,8 @@ pub struct Attachment {
 /// A CNI plugin made of a description.
 #[derive(Debug, Clone, Copy)]
 pub struct Kit<P, K = Linux> {
-    plugin: P,
-    kernels: K,
+    pub(crate) plugin: P,
+    pub(crate) kernels: K,
 }
 
 impl<P: Attach> Kit<P> {
@@ -182,24 +179,6 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     pub const fn with_kernels(plugin: P, kernels: K) -> Self {
         Self { plugin, kernels }
     }
-}
-
-/// A plugin that can say what it would do, and make again what was lost.
-pub trait Explain: Plugin {
-    /// The plan of an `ADD`, with the addresses that it would get now, and nothing done.
-    ///
-    /// # Errors
-    /// As an `ADD`'s, as far as they can be foreseen.
-    fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error>;
-
-    /// Makes again what others have taken from an attachment that is there: entries of nf_tables, settings of the node.
-    /// Its interfaces, addresses and routes it leaves as they are. The call is as `CHECK` gets it; without a namespace,
-    /// the host's end of the cable says whether the attachment is there.
-    ///
-    /// # Errors
-    /// When it cannot be known what there should be, or what there is. That something could not be made is in
-    /// [`Repair::failed`].
-    fn repair(&self, call: &plugin::Request, mode: RepairMode) -> Result<Repair, Error>;
 }
 
 impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
@@ -281,33 +260,9 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 }
 
-impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
-    fn explain(&self, call: &plugin::Request, kernel: &mut dyn Kernel) -> Result<Attachment, Error> {
-        let owner = Owner::of(call);
-        let config = call.config.parse()?;
-        let mut request = self.request(call, owner, config)?;
-        if let Some(manager) = self.manager(&call.config)? {
-            request.addresses = manager.preview(call)?;
-        }
-        let mut attachment = self.plugin.plan(&request, kernel)?;
-        override_dns::<P>(call.config.dns()?, &mut attachment.result);
-        Ok(attachment)
-    }
-
-    fn repair(&self, call: &plugin::Request, mode: RepairMode) -> Result<Repair, Error> {
-        let previous = previous_result(call, "repair needs it")?;
-        let request = self.request_about(call, Owner::of(call), call.config.parse()?, previous)?;
-        let container = Some(call.netns.as_path()).filter(|path| !path.as_os_str().is_empty());
-        let opened = self.kernels.open(container, Purpose::Attach);
-        let mut kernel = opened.map_err(|e| kernel_error(&e))?;
-        let plan = self.plugin.plan(&request, &mut *kernel)?.plan;
-        repair::repair(&plan, &request, &mut *kernel, mode)
-    }
-}
-
 impl<P: Attach, K: Kernels> Kit<P, K> {
     /// Who gives the interface its addresses.
-    fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
+    pub(crate) fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
         match P::ADDRESSING {
             Addressing::Never | Addressing::Inherited => Ok(None),
             Addressing::Optional => ipam::manager(config),
@@ -318,7 +273,7 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     }
 
     /// What is asked for, as far as it is known before addresses are taken.
-    fn request<'a>(
+    pub(crate) fn request<'a>(
         &self,
         call: &'a plugin::Request,
         owner: Owner,
@@ -344,7 +299,7 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
     }
 
     /// What was asked for when an attachment was made, as its result has it.
-    fn request_about<'a>(
+    pub(crate) fn request_about<'a>(
         &self,
         call: &'a plugin::Request,
         owner: Owner,
@@ -470,7 +425,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
     }
 }
 
-fn previous_result(call: &plugin::Request, why: &str) -> Result<AddResult, Error> {
+pub(crate) fn previous_result(call: &plugin::Request, why: &str) -> Result<AddResult, Error> {
     call.config.prev_result()?.ok_or_else(|| Error::config(format!("prevResult: missing: {why}")))
 }
 
@@ -514,7 +469,7 @@ pub fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
 }
 
 /// The configuration's `dns` stands before the IPAM plugin's; what others have made is passed on as it is.
-fn override_dns<P: Attach>(configured: Dns, result: &mut AddResult) {
+pub(crate) fn override_dns<P: Attach>(configured: Dns, result: &mut AddResult) {
     if !configured.is_empty() && P::ADDRESSING != Addressing::Inherited {
         result.dns = configured;
     }

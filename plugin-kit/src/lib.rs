@@ -18,6 +18,7 @@ mod adoption;
 mod attach;
 mod detach;
 pub mod error;
+mod explain;
 mod interface;
 pub mod ipam;
 mod kernels;
@@ -29,9 +30,10 @@ mod resolv_conf;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use attach::{Addressing, Attach, Attachment, Explain, Kit, Remains, own_addresses};
+pub use attach::{Addressing, Attach, Attachment, Kit, Remains, own_addresses};
 pub use detach::Traces;
 pub use error::kernel_error;
+pub use explain::Explain;
 pub use interface::{
     DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, gateway_of,
     plan_addresses, plan_masquerade, plan_routes,

@@ -175,11 +175,11 @@ fn nothing_is_done_and_no_address_is_taken() {
 #[test]
 fn what_cannot_be_explained_is_said() {
     on_a_node!(|node| {
-        node.configure("net", r#"[{"type":"bridge"},{"type":"portmap"}]"#);
+        node.configure("net", r#"[{"type":"bridge"},{"type":"another"}]"#);
         let text = node.cnikit("explain net").ok();
-        assert!(text.contains("# Then plugin portmap runs, which is not built in"), "{text}");
+        assert!(text.contains("# Then plugin another runs, which is not built in"), "{text}");
         let json = node.cnikit("explain net --json").json();
-        assert_eq!(json["unexplained"], serde_json::json!(["portmap"]));
+        assert_eq!(json["unexplained"], serde_json::json!(["another"]));
         assert_eq!(json["commands"][0]["program"], "ip");
     });
 }
