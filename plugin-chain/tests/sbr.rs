@@ -184,7 +184,7 @@ fn a_failed_add_leaves_the_interface_as_it_was() {
             let made = Kit::with_kernels(Bridge, node).add(&bridge(DUAL).request()).unwrap();
             call.previous(&made)
         };
-        assert!(assert_chained_add_is_all_or_nothing(Sbr, &config("sbr", &keys), &before) > 5, "{keys}");
+        assert!(assert_chained_add_is_all_or_nothing(Sbr, &config("sbr", &keys), before) > 5, "{keys}");
     }
 }
 
