@@ -18,14 +18,17 @@ pub(crate) fn is_filter(resource: &Resource) -> bool {
     matches!(resource, Resource::Entry(_) | Resource::ForwardJump(_) | Resource::Isolation(_))
 }
 
-/// How an attachment's entries of nf_tables differ from a plan's, where the reference's rules are as good.
+/// How netfilter differs from a plan, where the reference's rules are as good as ours.
 ///
 /// # Errors
 /// As the kernel's.
-pub(crate) fn check(entries: &Plan, owner: &Owner, kernel: &mut dyn Kernel) -> Result<Vec<Error>, Error> {
+pub(crate) fn check(filters: &Plan, owner: &Owner, kernel: &mut dyn Kernel) -> Result<Vec<Error>, Error> {
     let mut errors = Vec::new();
-    for step in entries.steps() {
-        let plan = entries.only(|other| other == step);
+    if filters.check(kernel).map_err(|e| kernel_error(&e))?.is_empty() {
+        return Ok(errors);
+    }
+    for step in filters.steps() {
+        let plan = filters.only(|other| other == step);
         let differences = plan.check(kernel).map_err(|e| kernel_error(&e))?;
         if differences.is_empty() || is_served(&step.resource, owner, kernel)? {
             continue;

@@ -221,13 +221,10 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         }
         let request = self.request_about(call, owner, config, previous)?;
         let mut kernel = self.open(call, Purpose::Attach)?;
-        let mut plan = self.plugin.plan(&request, &mut *kernel)?.plan;
-        if request.is_adopted() {
-            let entries = plan.only(|step| adoption::is_filter(&step.resource));
-            plan = plan.without(&entries);
-            errors.extend(adoption::check(&entries, &request.owner, &mut *kernel)?);
-        }
-        let differences = plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        let plan = self.plugin.plan(&request, &mut *kernel)?.plan;
+        let filters = plan.only(|step| adoption::is_filter(&step.resource));
+        errors.extend(adoption::check(&filters, &request.owner, &mut *kernel)?);
+        let differences = plan.without(&filters).check(&mut *kernel).map_err(|e| kernel_error(&e))?;
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
         error::join(errors)

@@ -46,8 +46,7 @@ pub(crate) fn repair<C>(
         let object = step.resource.to_string();
         let alone = plan.only(|other| other == step);
         let differs = !alone.check(kernel).map_err(|e| kernel_error(&e))?.is_empty();
-        if !differs || (request.is_adopted() && adoption::is_served(&step.resource, &request.owner, kernel)?)
-        {
+        if !differs || adoption::is_served(&step.resource, &request.owner, kernel)? {
             repair.fine.push(object);
             continue;
         }

@@ -73,11 +73,6 @@ impl Names {
 }
 
 impl<C> Request<'_, C> {
-    /// Whether the attachment was made by another implementation: its cable has another name than we would have given it.
-    pub(crate) fn is_adopted(&self) -> bool {
-        self.names.host_interface != self.owner.host_interface()
-    }
-
     /// The cable between host and container: a veth pair, the host's end up, everything marked and named. Complete
     /// it with the bridge it is plugged into.
     pub fn cable(&self, mtu: Option<u32>) -> Link {
