@@ -21,8 +21,11 @@ const STDERR_LIMIT: usize = 64 << 10;
 const PIPE_LEAST: usize = 4096;
 /// How long "text file busy" is waited out: as long as the reference does.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
-/// How long after its end a plugin's output is waited for.
+/// How long after its end the rest of a plugin's output is waited for.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
+/// How long, as long as nothing came. On a busy node it may take our readers so long to get to what is there, and an
+/// `ADD` that has succeeded must not be taken for one that said nothing.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a killed plugin is waited for: one that hangs in the kernel is not worth hanging with it.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -30,7 +33,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// - stdin is written and stdout and stderr are read at the same time, so that nobody waits for the other.
 /// - A plugin that does not end in [time](Self::with_timeout) is killed.
-/// - A plugin that ends but leaves a child behind that keeps its stdout open is waited for 250 ms longer, not for ever.
+/// - A plugin that ends but leaves a child behind that keeps its stdout open is waited for 250 ms longer, or 5 s if it has
+///   said nothing; not for ever.
 /// - stdout is bounded to 4 MiB; of stderr the first 64 KiB are kept.
 /// - "Text file busy" (`ETXTBSY`: the file is just being written, by an installer for example) is tried again for
 ///   5 s, or until the timeout.
@@ -147,7 +151,7 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(Duration::from_millis(50)),
             }
             match ended {
-                Some((status, when)) if when.elapsed() > DRAIN_PATIENCE => return Ok(Some(status)),
+                Some((status, when)) if when.elapsed() > self.drain_patience() => return Ok(Some(status)),
                 Some(_) => {}
                 None => {
                     self.check_deadline()?;
@@ -155,6 +159,10 @@ impl Running {
                 }
             }
         }
+    }
+
+    fn drain_patience(&self) -> Duration {
+        if self.stdout.is_empty() { SILENCE_PATIENCE } else { DRAIN_PATIENCE }
     }
 
     fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
