@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cni_spec::runtime::{Attachment, Runtime};
-use cni_spec::{Env, NetworkList};
+use cni_spec::{Env, NetworkList, ProcessExec};
 use cnikit_tests::{Implementation, Node, Pod};
 use serde_json::{Value, json};
 
@@ -60,7 +60,11 @@ impl Chained {
     fn timed(&self, call: impl FnOnce(&Runtime) + Send) -> Duration {
         self.node.inside(|| {
             let env = Env::default().with("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-            let runtime = Runtime::new(env).with_plugin_dirs([self.plugins.directory()]);
+            // To publish a thousand ports takes the reference a minute.
+            let runtime = Runtime::new(env)
+                .with_plugin_dirs([self.plugins.directory()])
+                .with_exec(Box::new(ProcessExec::new()))
+                .with_chain_timeout(Duration::from_secs(3600));
             let started = Instant::now();
             call(&runtime);
             started.elapsed()
