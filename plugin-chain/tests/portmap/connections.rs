@@ -49,6 +49,30 @@ fn a_client_that_was_there_before_the_pod_gets_to_it() {
 }
 
 #[test]
+fn connections_through_a_port_are_forgotten_with_it() {
+    let lab = Lab::new();
+    let other = publish(&[json!({"hostPort": 5354, "containerPort": 53, "protocol": "udp"})]);
+    let pods = [("pod", udp()), ("other", other)].map(|(name, ports)| {
+        let result = lab.add(1, name, &ports).unwrap();
+        serve_datagrams(&lab, name, 53);
+        (name, ports, result)
+    });
+    for port in [5353, 5354] {
+        for to in [format!("192.0.2.1:{port}"), format!("[2001:db8::1]:{port}")] {
+            answer(&client(&lab, WORLD, &to), SOON).unwrap();
+        }
+    }
+    let remembered = || {
+        let table = lab.at("", || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")).unwrap();
+        ["dport=5353", "dport=5354"].map(|port| table.lines().filter(|line| line.contains(port)).count())
+    };
+    assert_eq!(remembered(), [2, 2]);
+    let (name, ports, result) = &pods[0];
+    lab.del(1, name, ports, Some(result));
+    assert_eq!(remembered(), [0, 2]);
+}
+
+#[test]
 fn nobody_elses_connections_are_forgotten() {
     let lab = Lab::new();
     // Another published port, and the same port of another machine.
