@@ -75,7 +75,7 @@ fetch() {
 # A server that says over UDP who asks. busybox has none, and so this one enters a container's network.
 serve_udp() {
     # shellcheck disable=SC2016 # socat's shell expands that
-    nsenter --net="$1" socat "UDP6-RECVFROM:$2,fork" 'SYSTEM:echo "$SOCAT_PEERADDR"' &
+    nsenter --net="$1" socat "UDP6-RECVFROM:$2,fork" 'SYSTEM:read -r question; echo "$SOCAT_PEERADDR"' &
     UDP_SERVER=$!
 }
 end_udp() {
