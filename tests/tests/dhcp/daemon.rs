@@ -6,15 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use cnikit_tests::isolated;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::lan::{Lan, RANGE};
+use crate::lan::{Lan, RANGE, with_server};
 
 #[test]
 fn a_client_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&[RANGE]);
         lan.start_daemon();
@@ -42,7 +41,7 @@ fn a_client_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
 
 #[test]
 fn a_plugin_that_dies_while_it_waits_takes_its_request_along() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_daemon();
         let pod = lan.node.pod("c1");
@@ -63,7 +62,7 @@ fn a_plugin_that_dies_while_it_waits_takes_its_request_along() {
 
 #[test]
 fn only_root_may_ask_and_only_one_daemon_answers() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_daemon();
         let mode =

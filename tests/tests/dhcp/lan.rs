@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cnikit_tests::{Call, Implementation, Node, Pod, ours};
+use cnikit_tests::{Call, Implementation, Node, Pod, isolated, ours};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -18,6 +18,21 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Leases of two minutes, the shortest that dnsmasq gives.
 pub(crate) const RANGE: &str = "--dhcp-range=10.9.0.10,10.9.0.50,2m";
+
+/// Runs a test that needs namespaces, and dnsmasq. Where it was said that one does without other programs, and it is not
+/// there, the test does not run, and says so.
+pub(crate) fn with_server<T: FnOnce()>(test: T) {
+    let there = Command::new("dnsmasq").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !there && std::env::var_os("CNIKIT_WITHOUT_REFERENCE").is_some() {
+        eprintln!("DID NOT RUN: CNIKIT_WITHOUT_REFERENCE is set, and there is no dnsmasq");
+        return;
+    }
+    assert!(
+        there,
+        "no dnsmasq: install dnsmasq-base, or set CNIKIT_WITHOUT_REFERENCE=1 to do without these tests"
+    );
+    isolated(test);
+}
 
 /// A node, its network, a server's machine on it, and what runs there.
 pub(crate) struct Lan {

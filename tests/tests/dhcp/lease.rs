@@ -1,13 +1,13 @@
 //! An address from ADD to DEL.
 
-use cnikit_tests::{Pod, isolated};
+use cnikit_tests::Pod;
 use serde_json::json;
 
-use crate::lan::{Lan, RANGE};
+use crate::lan::{Lan, RANGE, with_server};
 
 #[test]
 fn a_pod_gets_an_address_and_the_server_is_told_of_its_end() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&[RANGE]);
         lan.start_daemon();
@@ -33,7 +33,7 @@ fn a_pod_gets_an_address_and_the_server_is_told_of_its_end() {
 
 #[test]
 fn two_versions_give_two_addresses_and_both_are_released() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&[RANGE, "--dhcp-range=fd09::10,fd09::50,64,2m"]);
         lan.start_daemon();
@@ -59,7 +59,7 @@ fn two_versions_give_two_addresses_and_both_are_released() {
 
 #[test]
 fn what_is_provided_requested_and_said_besides_is_heeded() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&[
             RANGE,
@@ -115,7 +115,7 @@ fn what_is_provided_requested_and_said_besides_is_heeded() {
 
 #[test]
 fn without_a_daemon_an_add_says_what_to_start_and_a_del_succeeds() {
-    isolated(|| {
+    with_server(|| {
         let lan = Lan::new();
         let pod = lan.node.pod("c1");
         let mut config = lan.config(&json!({}));
@@ -131,7 +131,7 @@ fn without_a_daemon_an_add_says_what_to_start_and_a_del_succeeds() {
 
 #[test]
 fn without_a_server_an_add_fails_in_time_and_leaves_nothing() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_daemon_with("3");
         let pod = lan.node.pod("c1");
@@ -145,7 +145,7 @@ fn without_a_server_an_add_fails_in_time_and_leaves_nothing() {
 
 #[test]
 fn what_belongs_to_no_valid_attachment_is_collected() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&[RANGE]);
         lan.start_daemon();
@@ -165,7 +165,7 @@ fn what_belongs_to_no_valid_attachment_is_collected() {
 
 #[test]
 fn an_interface_on_the_nodes_own_network_gets_its_address_from_that_networks_server() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         // The node's network card is a cable to the same network.
         lan.node.shell(

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use cnikit_tests::{Pod, isolated};
+use cnikit_tests::Pod;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::lan::{Lan, RANGE};
+use crate::lan::{Lan, RANGE, with_server};
 
 /// Renewals after two seconds (T1), to all servers after four (T2).
 const SOON: [&str; 3] = [RANGE, "--dhcp-option=58,2", "--dhcp-option=59,4"];
@@ -28,7 +28,7 @@ fn acknowledged(lan: &Lan) -> usize {
 
 #[test]
 fn a_lease_is_renewed_with_the_server_that_gave_it() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, _, addresses) = renewing(&mut lan);
         lan.await_on("two renewals", |lan| acknowledged(lan) >= 3);
@@ -39,7 +39,7 @@ fn a_lease_is_renewed_with_the_server_that_gave_it() {
 
 #[test]
 fn a_server_that_was_gone_renews_the_lease_when_it_is_back() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, _, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
@@ -55,7 +55,7 @@ fn a_server_that_was_gone_renews_the_lease_when_it_is_back() {
 
 #[test]
 fn a_lease_that_expires_is_taken_from_the_pod_and_given_back_by_the_next_server() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, _, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
@@ -78,7 +78,7 @@ fn a_lease_that_expires_is_taken_from_the_pod_and_given_back_by_the_next_server(
 
 #[test]
 fn a_refused_renewal_changes_the_pods_address() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, config, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
@@ -99,7 +99,7 @@ fn a_refused_renewal_changes_the_pods_address() {
 
 #[test]
 fn a_daemon_that_was_killed_goes_on_where_it_was() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, config, addresses) = renewing(&mut lan);
         lan.stop("daemon", Signal::SIGKILL);
@@ -115,7 +115,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
 
 #[test]
 fn an_attachment_that_ended_while_no_daemon_ran_is_forgotten() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, config, _) = renewing(&mut lan);
         let gone = lan.node.pod("gone");
@@ -131,7 +131,7 @@ fn an_attachment_that_ended_while_no_daemon_ran_is_forgotten() {
 
 #[test]
 fn a_pod_that_vanishes_is_not_kept_alive_and_is_forgotten_at_its_next_renewal() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, _, _) = renewing(&mut lan);
         let ports = |lan: &Lan| lan.node.shell("ip -brief link | grep -c ^veth || true");
@@ -146,7 +146,7 @@ fn a_pod_that_vanishes_is_not_kept_alive_and_is_forgotten_at_its_next_renewal() 
 
 #[test]
 fn a_pod_whose_mac_address_changes_keeps_its_lease() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, _, addresses) = renewing(&mut lan);
         lan.node.pod_shell(&pod, "ip link set eth0 address 02:00:00:00:aa:bb");
@@ -160,7 +160,7 @@ fn a_pod_whose_mac_address_changes_keeps_its_lease() {
 
 #[test]
 fn a_note_of_an_end_releases_the_lease_of_an_interface_that_is_still_there() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         lan.start_server(&SOON);
         lan.start_daemon();
@@ -187,7 +187,7 @@ fn a_note_of_an_end_releases_the_lease_of_an_interface_that_is_still_there() {
 
 #[test]
 fn a_record_that_cannot_be_read_is_set_aside_and_the_others_live() {
-    isolated(|| {
+    with_server(|| {
         let mut lan = Lan::new();
         let (pod, config, addresses) = renewing(&mut lan);
         lan.add(&lan.node.pod("c2"), &config);

@@ -1,9 +1,9 @@
 //! The reference's plugins and daemon, and ours: the same server, the same configuration, the same answer.
 
-use cnikit_tests::{Implementation, isolated, ours};
+use cnikit_tests::{Implementation, ours};
 use serde_json::{Value, json};
 
-use crate::lan::{Lan, RANGE};
+use crate::lan::{Lan, RANGE, with_server};
 
 /// What an `ADD` says, without what is random, and what the pod has then.
 fn experience(plugins: Implementation, ipam: &Value, options: &[&str]) -> (Value, Vec<String>, String) {
@@ -21,7 +21,7 @@ fn experience(plugins: Implementation, ipam: &Value, options: &[&str]) -> (Value
 
 #[test]
 fn the_reference_says_the_same_of_the_same_server() {
-    isolated(|| {
+    with_server(|| {
         let Some(reference) = Implementation::reference() else { return };
         let cases: [(Value, &[&str]); 3] = [
             (json!({}), &[]),
@@ -41,7 +41,7 @@ fn the_reference_says_the_same_of_the_same_server() {
 
 #[test]
 fn the_references_plugins_get_and_give_back_addresses_through_our_daemon() {
-    isolated(|| {
+    with_server(|| {
         let Some(reference) = Implementation::reference() else { return };
         let mut lan = Lan::of(reference);
         lan.start_server(&[RANGE, "--dhcp-option=121,198.51.100.0/25,10.9.0.4,0.0.0.0/0,10.9.0.5"]);
