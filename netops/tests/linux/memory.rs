@@ -134,6 +134,11 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
     for query in [Query::Rules, Query::Tables] {
         lines.push(format!("{query}: {:?}", kernel.read(place, std::slice::from_ref(&query)).unwrap()));
     }
+    for address in ["10.0.0.9", "10.9.0.9", "10.2.0.0", "fd00::9", "fd09::9"] {
+        let query = Query::LinkTo(address.parse().unwrap());
+        let Answer::Links(found) = kernel.read(place, &[query.clone()]).unwrap().remove(0) else { continue };
+        lines.extend(found.iter().map(|link| format!("{query}: {}", link.name)));
+    }
     lines.sort();
     lines
 }

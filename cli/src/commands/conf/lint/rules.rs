@@ -196,7 +196,7 @@ fn check_plugin(findings: &mut Findings<'_>, at: &At<'_>, place: Place, version:
     check_ipam(findings, at, version);
     match name {
         "bridge" => check_bridge(findings, at),
-        "portmap" => asks_for(findings, &kind, at, Capability::PortMappings),
+        "portmap" => check_portmap(findings, &kind, at),
         "bandwidth" => check_bandwidth(findings, &kind, at),
         "vlan" => needs(findings, at, &["master", "vlanId"]),
         "vrf" => needs(findings, at, &["vrfname"]),
@@ -311,6 +311,32 @@ fn check_ipam(findings: &mut Findings<'_>, at: &At<'_>, version: SpecVersion) {
             });
             addresses::check(findings, at, &ipam, name, version);
         }
+    }
+}
+
+fn check_portmap(findings: &mut Findings<'_>, kind: &At<'_>, at: &At<'_>) {
+    asks_for(findings, kind, at, Capability::PortMappings);
+    let bit = at.node.get("markMasqBit").and_then(Node::as_integer);
+    if bit.is_some()
+        && let Some(key) = at.key("externalSetMarkChain")
+    {
+        findings
+            .error(&key, "markMasqBit and externalSetMarkChain exclude one another")
+            .suggest("keep markMasqBit: no rule of nf_tables can jump to a chain of iptables");
+    }
+    if bit == Some(12)
+        && let Some(key) = at.key("markMasqBit")
+    {
+        findings
+            .error(&key, "bit 12 is the one by which cnikit's firewall knows what may pass")
+            .suggest("another bit, or none: it is 13 then");
+    }
+    if at.node.flag("masqAll")
+        && at.node.get("snat").is_some()
+        && !at.node.flag("snat")
+        && let Some(key) = at.key("masqAll")
+    {
+        findings.warning(&key, "without snat nothing is masqueraded").suggest("remove \"snat\"");
     }
 }
 

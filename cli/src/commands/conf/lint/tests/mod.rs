@@ -412,6 +412,20 @@ fn plugins_that_cannot_work() {
         "does not declare the capability",
         "\"capabilities\": {\"portMappings\": true}",
     );
+    for (keys, severity, key, word, advice) in [
+        (
+            r#""markMasqBit": 7, «"externalSetMarkChain"»: "X""#,
+            Error,
+            "externalSetMarkChain",
+            "exclude one another",
+            "keep markMasqBit",
+        ),
+        (r#"«"markMasqBit"»: 12"#, Error, "markMasqBit", "firewall", "13"),
+        (r#""snat": false, «"masqAll"»: true"#, Warning, "masqAll", "nothing is masqueraded", "snat"),
+    ] {
+        let portmap = format!(r#"{{"type": "portmap", "capabilities": {{"portMappings": true}}, {keys}}}"#);
+        finds(&after_a_bridge(&portmap), severity, &format!("plugins[1].{key}"), word, advice);
+    }
     finds(
         &after_a_bridge(r#"{"type": "bandwidth", «"ingressRate"»: 1000}"#),
         Error,
