@@ -1,5 +1,8 @@
 //! What connections remember.
 
+use std::time::Instant;
+
+use netops::{LinkName, LinuxKernel, MacAddr, Namespace, PacketSocket, Place, read_link};
 use serde_json::json;
 
 use crate::support::*;
@@ -93,4 +96,65 @@ fn nobody_elses_connections_are_forgotten() {
     let result = lab.add(1, "pod", &udp()).unwrap();
     lab.del(1, "pod", &udp(), Some(&result));
     assert_eq!(remembered(&lab), (1, 1));
+}
+
+/// An SCTP INIT chunk in a packet from 192.0.2.2:9000 to 192.0.2.1:8080 (RFC 9260), in a frame. Kernels without SCTP
+/// track and translate it all the same.
+fn sctp_init(from: MacAddr, to: MacAddr) -> Vec<u8> {
+    let mut sctp = vec![];
+    sctp.extend([9000_u16.to_be_bytes(), 8080_u16.to_be_bytes()].concat());
+    // No tag to verify yet, and the checksum's place.
+    sctp.extend([0; 8]);
+    sctp.extend([1, 0, 0, 20]);
+    // A tag, a window, two numbers of streams, a first sequence number.
+    sctp.extend([0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 7]);
+    let checksum = crc32c(&sctp).to_le_bytes();
+    sctp[8..12].copy_from_slice(&checksum);
+
+    let length = (20 + sctp.len()) as u16;
+    let mut ip = vec![0x45, 0, (length >> 8) as u8, length as u8, 0, 0, 0x40, 0, 64, 132, 0, 0];
+    ip.extend([192, 0, 2, 2, 192, 0, 2, 1]);
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&to.bytes()[..], &from.bytes()[..], &[8, 0], &ip, &sctp].concat()
+}
+
+/// RFC 9260, appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 },
+        )
+    })
+}
+
+#[test]
+fn an_association_of_sctp_is_led_there_and_forgotten_as_well() {
+    let lab = Lab::new();
+    let config = publish(&[json!({"hostPort": 8080, "containerPort": 80, "protocol": "sctp"})]);
+    let result = lab.add(1, "pod", &config).unwrap();
+    let link = |place: &str, name: &str| {
+        let name = LinkName::new(name).unwrap();
+        lab.at(place, || read_link(&mut LinuxKernel::new(None), Place::Host, &name)).unwrap().unwrap()
+    };
+    let (world, uplink) = (link(WORLD, "eth0"), link("", "uplink"));
+    let namespace = lab.at(WORLD, || Namespace::current().unwrap());
+    let socket = PacketSocket::open_udp4(&namespace, world.index, 9).unwrap();
+    socket.send(&sctp_init(world.mac.unwrap(), uplink.mac.unwrap())).unwrap();
+    let remembered = |wanted: bool| {
+        let started = Instant::now();
+        loop {
+            let table = lab.at("", || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")).unwrap();
+            let found = table.lines().any(|line| line.contains("sctp") && line.contains("src=10.1.0.2"));
+            if found == wanted || started.elapsed() > SOON {
+                return table;
+            }
+        }
+    };
+    let table = remembered(true);
+    assert!(table.contains("src=10.1.0.2 dst=192.0.2.2 sport=80 dport=9000"), "{table}");
+    lab.del(1, "pod", &config, Some(&result));
+    assert!(!remembered(false).contains("sport=80"));
 }
