@@ -136,7 +136,9 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
     }
     for address in ["10.0.0.9", "10.9.0.9", "10.2.0.0", "fd00::9", "fd09::9"] {
         let query = Query::LinkTo(address.parse().unwrap());
-        let Answer::Links(found) = kernel.read(place, &[query.clone()]).unwrap().remove(0) else { continue };
+        let Answer::Links(found) = kernel.read(place, std::slice::from_ref(&query)).unwrap().remove(0) else {
+            continue;
+        };
         lines.extend(found.iter().map(|link| format!("{query}: {}", link.name)));
     }
     lines.sort();
