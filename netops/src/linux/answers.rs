@@ -2,7 +2,7 @@
 
 use super::netlink::{attributes, messages, refusal};
 use super::rtnetlink::{address, link, port, route, rule, tc};
-use super::{conntrack, nft};
+use super::{conntrack, legacy, nft};
 use crate::name::LinkName;
 
 /// Reads a datagram, or the body of a message, as every answer of the kernel that is known. Not part of the API.
@@ -37,6 +37,8 @@ fn read_body(body: &[u8]) {
     let _ = rule::parse(body);
     let _ = rule::table(body);
     nft::read_as_elements(body);
+    nft::iptables::read_as_rule(body);
+    legacy::read_as_table(body);
     conntrack::read_as_connection(body);
     let _ = nft::foreign::parse(body);
 }

@@ -256,7 +256,7 @@ impl<'a> Extension<'a> {
     fn parse(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let length = usize::from(get_u16(bytes, 0)?);
         let name = text(bytes.get(2..31)?)?;
-        Some((Self { name, revision: *bytes.get(31)?, data: bytes.get(32..length)? }, length))
+        Some((Self { name, revision: *bytes.get(31)?, data: bytes.get(SHORTEST..length)? }, length))
     }
 
     /// What the target without a name does: less than zero is a verdict, else the place of a chain's first rule.
@@ -303,8 +303,80 @@ const IPT_SO_GET_INFO: i32 = 64;
 const IPT_SO_GET_ENTRIES: i32 = 65;
 /// How often a table may change while it is being read.
 const CHANGES: usize = 8;
+/// No extension is shorter, and so no entry is (`struct xt_entry_target`).
+const SHORTEST: usize = 32;
 /// The target of an entry that is no rule but a chain's name.
 const ERROR: &str = "ERROR";
 /// `-NF_ACCEPT - 1`, and `XT_RETURN`, which a user's chain ends with.
 const ACCEPT: i32 = -2;
 const RETURN: i32 = -5;
+
+/// Reads bytes as if they were a table's.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_as_table(bytes: &[u8]) {
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let (layout, entries) = (Layout::of(version), bytes.to_vec());
+        let table = Table { layout, forward: (0, bytes.len()), entries };
+        assert!(table.entries().len() <= bytes.len() / SHORTEST);
+        if let Ok(admin_chain) = crate::name::ChainName::new("CNI-ADMIN") {
+            let _ = (table.is_blank(), table.missing(&ForwardJump { version, admin_chain }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An entry of IPv4 with a target.
+    fn entry(name: &str, data: &[u8]) -> Vec<u8> {
+        let layout = Layout::of(IpVersion::V4);
+        let mut target = vec![0; 32];
+        target.extend(data);
+        target.resize(target.len().next_multiple_of(8), 0);
+        let length = target.len() as u16;
+        target[..2].copy_from_slice(&length.to_ne_bytes());
+        target[2..2 + name.len()].copy_from_slice(name.as_bytes());
+        let mut entry = vec![0; layout.head];
+        let ends = [layout.head as u16, layout.head as u16 + length];
+        for (end, at) in ends.into_iter().zip([layout.target, layout.target + 2]) {
+            entry[at..at + 2].copy_from_slice(&end.to_ne_bytes());
+        }
+        entry.extend(target);
+        entry
+    }
+
+    fn table(entries: &[Vec<u8>]) -> Table {
+        Table { layout: Layout::of(IpVersion::V4), forward: (0, 0), entries: entries.concat() }
+    }
+
+    #[test]
+    fn a_table_that_lets_everything_pass_is_blank() {
+        let [accept, drop] = [ACCEPT, -1].map(|verdict| entry("", &verdict.to_ne_bytes()));
+        let end = entry(ERROR, b"ERROR");
+        assert!(table(&[accept.clone(), accept.clone(), end.clone()]).is_blank());
+        assert!(!table(&[accept, drop, end]).is_blank());
+    }
+
+    #[test]
+    fn a_chain_is_from_its_head_to_the_next() {
+        let [accept, end] = [ACCEPT, RETURN].map(|verdict| entry("", &verdict.to_ne_bytes()));
+        let (a, b) = (entry(ERROR, b"A"), entry(ERROR, b"B"));
+        let table = table(&[accept.clone(), a, accept, end.clone(), b, end, entry(ERROR, b"ERROR")]);
+        let entries = table.entries();
+        let length = |name| chain(&entries, name).map(|rules| rules.len());
+        assert_eq!([length("A"), length("B"), length("C")], [Some(2), Some(1), None]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_table_can_be_read(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let verdict = |verdict: i32| entry("", &verdict.to_ne_bytes());
+            let mut bytes = [verdict(ACCEPT), entry(ERROR, b"A"), verdict(RETURN)].concat();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            read_as_table(&bytes);
+        }
+    }
+}

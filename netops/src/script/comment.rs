@@ -75,7 +75,7 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             }
         },
         Resource::ForwardJump(jump) => {
-            format!("What pods may forward, the host's own packet filter lets pass ({}).", jump.version)
+            format!("The host's own packet filter lets pass what is forwarded for pods ({}).", jump.version)
         }
     }
 }

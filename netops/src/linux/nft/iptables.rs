@@ -129,6 +129,14 @@ impl Way {
     }
 }
 
+/// Reads bytes as if they were a rule.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::linux) fn read_as_rule(body: &[u8]) {
+    for rule in [entrance(), pass(), native_pass()] {
+        let _ = rule.is(message::content(body));
+    }
+}
+
 fn entrance() -> Rule {
     commented(CNI_FORWARD_COMMENT).counter().verdict(Verdict::Jump(CNI_FORWARD.to_owned()))
 }
