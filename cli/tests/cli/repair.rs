@@ -96,6 +96,71 @@ fn after_a_flush_everything_is_as_it_was() {
     });
 }
 
+/// Whether somebody in the world reaches the pod `blue` through the node's port 8080.
+fn is_published(node: &Node) -> bool {
+    let inside = |name: &'static str, work: fn() -> bool| {
+        let entered = move || {
+            let file = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        thread::spawn(entered)
+    };
+    reach(node, "blue", Duration::from_millis(1));
+    let server = inside("blue", || {
+        let server = TcpListener::bind("10.5.0.2:80").unwrap();
+        server.set_nonblocking(true).unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(4);
+        while std::time::Instant::now() < until {
+            if server.accept().is_ok() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    });
+    let client = inside("red", || {
+        let to = "192.0.2.2:8080".parse().unwrap();
+        // The server may be a moment late.
+        (0..3).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            TcpStream::connect_timeout(&to, Duration::from_secs(1)).is_ok()
+        })
+    });
+    let (sent, received) = (client.join().unwrap(), server.join().unwrap());
+    sent && received
+}
+
+#[test]
+fn published_ports_and_the_way_through_the_hosts_filter_come_back() {
+    on_a_node!(|node| {
+        let chained = r#",{"type":"portmap","capabilities":{"portMappings":true}},{"type":"firewall"}]"#;
+        let bridge = GUARDED.strip_suffix(']').unwrap();
+        node.configure("net", &format!("{bridge}{chained}"));
+        let port = r#"portMappings=[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]"#;
+        node.cnikit(&format!("add net blue --container-id web --cap {port}")).ok();
+        assert!(is_published(node));
+        let before = ruleset(node);
+        node.sh("nft flush ruleset");
+        assert!(!is_published(node));
+        let said = node.cnikit("repair --json").json();
+        assert!(only(&said)["made"].as_array().unwrap().len() >= 4, "{said}");
+        assert_eq!(only(&said)["failed"], json!([]));
+        assert!(is_published(node));
+        let lines = |text: String| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(lines(ruleset(node)), lines(before));
+        node.cnikit("check net blue --container-id web").ok();
+        // Which ports there were only the cache knew.
+        node.sh("nft flush ruleset; rm -r /var/lib/cni/results");
+        let said = node.cnikit("repair --json").json();
+        begin(&only(&said)["unknown"], &["portmap"]);
+    });
+}
+
 #[test]
 fn without_a_cache_the_kernel_the_leases_and_the_configuration_tell_enough() {
     on_a_node!(|node| {

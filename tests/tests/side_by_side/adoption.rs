@@ -287,3 +287,57 @@ fn a_pod_of_ours_takes_an_address_whose_entries_the_references_del_left() {
         server.accept().unwrap();
     });
 }
+
+/// The chain that real runtimes have behind `bridge`, for a pod with a published port.
+fn chain(port: u16) -> [Value; 3] {
+    let common = |mut config: Value| {
+        config["cniVersion"] = json!("1.0.0");
+        config["name"] = json!("blue");
+        config
+    };
+    let mut bridge = bridge(true);
+    bridge["macspoofchk"] = json!(false);
+    bridge["ipam"] = json!({"type": "host-local", "subnet": "10.1.0.0/24"});
+    let ports = json!([{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]);
+    [
+        bridge,
+        common(json!({"type": "portmap", "runtimeConfig": {"portMappings": ports}})),
+        common(json!({"type": "firewall", "backend": "iptables"})),
+    ]
+}
+
+#[test]
+fn the_references_chain_is_checked_and_removed_by_ours_and_another_pods_ports_go_on() {
+    for variant in VARIANTS {
+        isolated(|| {
+            let Some(scene) = Scene::new(variant) else { return };
+            let before = State::of(&scene.node);
+            let pods = ["pod-first", "pod-second"].map(|name| scene.node.pod(name));
+            let said = [(&pods[0], 8081), (&pods[1], 8082)].map(|(pod, port)| {
+                chain(port).iter().fold(Value::Null, |previous, config| {
+                    scene.add(&scene.reference, pod, &with_previous_or_none(config, &previous))
+                })
+            });
+            let call = |command: &str, pod: usize, port: u16| {
+                for config in chain(port).iter().rev() {
+                    let config = with_previous(config, &said[pod]);
+                    scene.call(&scene.ours, command, &pods[pod], &config).run().done();
+                }
+            };
+            call("CHECK", 0, 8081);
+            call("DEL", 0, 8081);
+            assert_eq!(left_of(&scene, &before, &said[0], "pod-first"), [""; 0], "{}", scene.variant);
+            call("CHECK", 1, 8082);
+            let server = scene.node.inside_pod(&pods[1], || TcpListener::bind("10.1.0.3:80").unwrap());
+            scene.node.shell("ip link set lo up");
+            scene.node.inside(|| TcpStream::connect("10.1.0.1:8082").unwrap());
+            server.accept().unwrap();
+            call("DEL", 1, 8082);
+            assert_eq!(left_of(&scene, &before, &said[1], "pod-second"), [""; 0], "{}", scene.variant);
+        });
+    }
+}
+
+fn with_previous_or_none(config: &Value, previous: &Value) -> Value {
+    if previous.is_null() { config.clone() } else { with_previous(config, previous) }
+}
