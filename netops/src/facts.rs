@@ -159,6 +159,15 @@ impl Facts {
                 "true".to_owned(),
                 self.link(place, link)?.promiscuous.to_string(),
             )]),
+            Resource::Settings(wanted) => {
+                let actual = wanted.as_of(self.link(place, &wanted.link)?);
+                let pairs = wanted.properties().into_iter().zip(actual.properties());
+                let pair = |((what, wanted), (_, actual)): (_, (_, Option<String>))| {
+                    let (what, wanted): (&'static str, Option<String>) = (what, wanted);
+                    Some((what, wanted?, actual.unwrap_or_default()))
+                };
+                Some(pairs.filter_map(pair).collect())
+            }
             Resource::FixedMac(link) => {
                 let whose = |fixed: bool| if fixed { "its own" } else { "its ports'" }.to_owned();
                 Some(vec![("owner", whose(true), whose(self.link(place, link)?.operational))])
@@ -344,6 +353,7 @@ fn queries(step: &Step) -> Vec<(Place, Query)> {
         Resource::LinkUp(link) | Resource::Promiscuous(link) | Resource::FixedMac(link) => {
             here(Query::Link(link.clone()))
         }
+        Resource::Settings(settings) => here(Query::Link(settings.link.clone())),
         Resource::Port(port) => here(Query::Port(port.link.clone())),
         Resource::Master(Master { link, master }) => {
             [master, link].map(|name| (step.place, Query::Link(name.clone()))).into()

@@ -37,11 +37,12 @@ pub trait Kernel {
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
-    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off, [`Resource::Master`]'s link is set free; [`Resource::FixedMac`], [`Resource::Port`],
-    /// [`Resource::Settled`], [`Resource::NoRoute`], [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and
-    /// are left. A [`Resource::Entry`] is removed only if its mark is the same: an address may have found a new owner since
-    /// ([`Removed::Before`]). With one [`Resource::Redirect`] of an interface go all of them. Where no container's namespace
-    /// was given, all that was in it is gone.
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off, [`Resource::Master`]'s link is set free;
+    /// [`Resource::Settings`], [`Resource::FixedMac`], [`Resource::Port`], [`Resource::Settled`], [`Resource::NoRoute`],
+    /// [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and are left. A [`Resource::Entry`] is removed
+    /// only if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). With one
+    /// [`Resource::Redirect`] of an interface go all of them. Where no container's namespace was given, all that was in it
+    /// is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):
@@ -215,6 +216,10 @@ pub struct LinkState {
     pub operational: bool,
     /// Promiscuous (`IFF_PROMISC`).
     pub promiscuous: bool,
+    /// It takes every multicast frame (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
+    /// The transmit queue's length in packets.
+    pub transmit_queue: u32,
     /// The index of the bridge or VRF that it belongs to.
     pub master: Option<u32>,
     /// Its alias.
@@ -247,6 +252,8 @@ impl LinkState {
             carrier: false,
             operational: false,
             promiscuous: false,
+            all_multicast: false,
+            transmit_queue: 1000,
             master: None,
             alias: None,
             peer_index: None,

@@ -11,7 +11,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Master, Port, Resource, Rule, Sysctl, Tap, VethPeer};
+use crate::resource::{Link, LinkKind, LinkSettings, Master, Port, Resource, Rule, Sysctl, Tap, VethPeer};
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -32,6 +32,8 @@ pub(super) struct Batch<'a> {
 enum Purpose {
     /// Makes it.
     Make(usize),
+    /// Makes it, or part of it.
+    Change(usize),
     /// Asks for the index of a link that was just made.
     Learn(usize),
     /// Makes a link that was made complete; without it, it must go again.
@@ -94,6 +96,7 @@ impl<'a> Batch<'a> {
             Resource::Link(link) => self.queue_link(link, resource),
             Resource::LinkUp(name) => self.queue_flag(name, Flag::Up),
             Resource::Promiscuous(name) => self.queue_flag(name, Flag::Promiscuous),
+            Resource::Settings(settings) => self.queue_settings(settings, resource),
             Resource::FixedMac(name) => self.queue_fixed_mac(name, resource),
             Resource::Port(port) => self.queue_port(port, resource),
             Resource::Master(master) => self.queue_master(master, resource),
@@ -267,6 +270,44 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Only what is not so already: some drivers restart at every change.
+    fn queue_settings(&mut self, wanted: &LinkSettings, resource: &Resource) -> Result<(), Stop> {
+        let number = self.outcomes.len();
+        // Learns whether the link is there.
+        let index = self.index(&wanted.link, resource)?;
+        // What is queued may change what is asked about.
+        self.flush()?;
+        let before = read::link(self.kernel, self.place, &wanted.link)?.map(|link| wanted.as_of(&link));
+        let before = before.unwrap_or_else(|| LinkSettings::none(wanted.link.clone()));
+        let change = wanted.unlike(&before);
+        if change.is_none() {
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        }
+        // From here on the link is not as it was made.
+        self.is_fresh(&wanted.link)?;
+        link::set(&mut self.datagram, index, &change);
+        self.purposes.push(Purpose::Change(number));
+        self.outcomes.push(Ok(Created::Changed(Resource::Settings(before))));
+        Ok(())
+    }
+
+    /// The kernel makes the changes of one message one by one, and those before the one that it refuses stay.
+    fn change_back(&mut self, number: usize) {
+        let before = match self.outcomes.get(number) {
+            Some(Ok(Created::Changed(Resource::Settings(before)))) => before.clone(),
+            _ => return,
+        };
+        let index = self.kernel.side(self.place).ok().and_then(|side| side.links.get(&before.link));
+        if let Some(index) = index.map(|known| known.index) {
+            let mut datagram = Datagram::default();
+            link::set(&mut datagram, index, &before);
+            // If it will not have that either, there is nothing better to do.
+            let object = before.link.to_string();
+            let _ = self.kernel.exchange(self.place, &mut datagram, Operation::Create, &object);
+        }
+    }
+
     fn queue_port(&mut self, port: &Port, resource: &Resource) -> Result<(), Stop> {
         let number = self.outcomes.len();
         let index = self.index(&port.link, resource)?;
@@ -407,6 +448,13 @@ impl<'a> Batch<'a> {
             (Purpose::Unmake(_), Err(refusal)) => {
                 *outcome = Err(refused(Operation::Create, self.place, &resource.to_string(), refusal));
             }
+            (Purpose::Change(_), Err(refusal)) => {
+                let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
+                self.change_back(number);
+                if let Some(outcome) = self.outcomes.get_mut(number) {
+                    *outcome = Err(error);
+                }
+            }
             (Purpose::Complete(_), Err(refusal)) => {
                 let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
                 self.abandon(number, error);
@@ -447,6 +495,7 @@ impl Purpose {
     fn resource(&self) -> usize {
         match self {
             Self::Make(number)
+            | Self::Change(number)
             | Self::Learn(number)
             | Self::Complete(number)
             | Self::Unmake(number)

@@ -59,6 +59,7 @@ impl Means {
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::Promiscuous(_)
+            | Resource::Settings(_)
             | Resource::FixedMac(_)
             | Resource::Port(_)
             | Resource::Master(_)

@@ -142,7 +142,8 @@ fn write_request(
         },
         Resource::Rule(rule) => rule::delete(datagram, rule),
         // These have no opposite, or go by other means.
-        Resource::FixedMac(_)
+        Resource::Settings(_)
+        | Resource::FixedMac(_)
         | Resource::NoRoute(_)
         | Resource::Port(_)
         | Resource::Settled(_)

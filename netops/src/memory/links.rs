@@ -4,7 +4,7 @@ use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Master, Port, PortVlan, Resource};
+use crate::resource::{Link, LinkKind, LinkSettings, Master, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::namespace::{Interface, Kind, Membership, Namespace};
@@ -190,6 +190,30 @@ fn join_vrf(namespace: &mut Namespace, name: &LinkName, vrf: Option<u32>) {
         // It is there.
         let _ = raise(namespace, name);
     }
+}
+
+/// Changes settings of a link: all of them, or none.
+pub(super) fn set(namespace: &mut Namespace, wanted: &LinkSettings) -> Result<Created, Problem> {
+    let link = namespace.link_mut(&wanted.link)?;
+    if wanted.mac.is_some_and(|mac| !mac.is_unicast()) {
+        return Err(Problem::Refused(Errno::EADDRNOTAVAIL, None));
+    }
+    if matches!(link.kind, Kind::Veth { .. } | Kind::Bridge { .. }) {
+        has_sane_mtu(wanted.mtu)?;
+    }
+    let before = LinkSettings {
+        mac: wanted.mac.map(|mac| std::mem::replace(&mut link.mac, mac)),
+        mtu: wanted.mtu.map(|mtu| std::mem::replace(&mut link.mtu, mtu)),
+        promiscuous: wanted.promiscuous.map(|on| std::mem::replace(&mut link.promiscuous, on)),
+        all_multicast: wanted.all_multicast.map(|on| std::mem::replace(&mut link.all_multicast, on)),
+        transmit_queue: wanted.transmit_queue.map(|n| std::mem::replace(&mut link.transmit_queue, n)),
+        link: wanted.link.clone(),
+    };
+    link.mac_given |= wanted.mac.is_some();
+    if let Some(bridge) = link.bridge() {
+        follow_ports(namespace, bridge);
+    }
+    Ok(if before == *wanted { Created::Kept } else { Created::Changed(Resource::Settings(before)) })
 }
 
 /// Sets how a bridge treats a port.

@@ -196,6 +196,7 @@ impl Machine {
                 let before = std::mem::replace(&mut link.promiscuous, true);
                 Ok(if before { Created::Kept } else { Created::New })
             }
+            Resource::Settings(settings) => links::set(namespace, settings),
             Resource::FixedMac(link) => {
                 let link = namespace.link_mut(link)?;
                 let before = std::mem::replace(&mut link.mac_given, true);
@@ -271,7 +272,8 @@ impl Machine {
             }
             Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
             Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
-            Resource::FixedMac(_)
+            Resource::Settings(_)
+            | Resource::FixedMac(_)
             | Resource::NoRoute(_)
             | Resource::Port(_)
             | Resource::Settled(_)

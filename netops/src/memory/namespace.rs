@@ -48,6 +48,8 @@ pub(super) struct Interface {
     pub(super) mtu: u32,
     pub(super) up: bool,
     pub(super) promiscuous: bool,
+    pub(super) all_multicast: bool,
+    pub(super) transmit_queue: u32,
     pub(super) alias: Option<String>,
     pub(super) membership: Option<Membership>,
     /// The index of the VRF that it is in.
@@ -161,6 +163,7 @@ impl Namespace {
 impl Interface {
     /// A link that is down, not yet in a namespace.
     pub(super) fn new(name: LinkName, kind: Kind, mac: Option<MacAddr>) -> Self {
+        let transmit_queue = kind.transmit_queue();
         Self {
             index: 0,
             name,
@@ -170,6 +173,8 @@ impl Interface {
             mtu: 1500,
             up: false,
             promiscuous: false,
+            all_multicast: false,
+            transmit_queue,
             alias: None,
             membership: None,
             vrf: None,
@@ -200,6 +205,8 @@ impl Interface {
                 && carrier
                 && !matches!(self.kind, Kind::Loopback | Kind::Ifb | Kind::Bridge { had_ports: false }),
             promiscuous: self.promiscuous,
+            all_multicast: self.all_multicast,
+            transmit_queue: self.transmit_queue,
             master: self.bridge().or(self.vrf),
             alias: self.alias.clone(),
             peer_index: peer.map(|(_, index)| index),
@@ -239,6 +246,11 @@ impl Kind {
             Self::Upper { place, parent, .. } => Some((*place, *parent)),
             _ => None,
         }
+    }
+
+    /// The length of its transmit queue at first (`DEFAULT_TX_QUEUE_LEN`; `TX_Q_LIMIT` of an ifb).
+    pub(super) fn transmit_queue(&self) -> u32 {
+        if matches!(self, Self::Ifb) { 32 } else { 1000 }
     }
 
     pub(super) fn is_loopback(&self) -> bool {

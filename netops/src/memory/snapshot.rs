@@ -147,6 +147,12 @@ fn describe_link(machine: &Machine, id: NamespaceId, namespace: &Namespace, link
     if link.promiscuous {
         line.push_str(" promiscuous");
     }
+    if link.all_multicast {
+        line.push_str(" all-multicast");
+    }
+    if link.transmit_queue != link.kind.transmit_queue() {
+        line.push_str(&format!(" queue {}", link.transmit_queue));
+    }
     let tie = match link.kind {
         Kind::Veth { place, peer } => Some(("peer", place, peer)),
         Kind::Upper { place, parent, .. } => Some(("on", place, parent)),

@@ -4,6 +4,7 @@ mod forwarding;
 mod kind;
 mod link;
 mod route;
+mod settings;
 mod shaping;
 mod sysctl;
 
@@ -20,6 +21,7 @@ pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
 pub use link::{Link, Master, Port, PortVlan};
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, Rule};
+pub use settings::LinkSettings;
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;
 
@@ -34,6 +36,8 @@ pub enum Resource {
     LinkUp(LinkName),
     /// An interface's promiscuous mode (`IFF_PROMISC`), on one that may have existed before.
     Promiscuous(LinkName),
+    /// Settings of an interface, which may have existed before.
+    Settings(LinkSettings),
     /// A bridge's MAC address' being its own. One that never was given an address has its ports' lowest, and another
     /// one as ports come and go; the one that it has is made its own. A bridge that carries packets already is left
     /// alone: whoever made it so has ports in it that are not ours, and its neighbours know its address.
@@ -87,6 +91,7 @@ impl Resource {
             Self::Address(address) => Some(address.link.as_str()),
             Self::Route(route) | Self::NoRoute(route) => Some(route.link.as_str()),
             Self::Sysctl(sysctl) => sysctl.key.link(),
+            Self::Settings(settings) => Some(settings.link.as_str()),
             Self::Qdisc(qdisc) => Some(qdisc.link.as_str()),
             Self::Redirect(redirect) => Some(redirect.from.as_str()),
         }
@@ -134,6 +139,7 @@ impl fmt::Display for Resource {
             Self::Link(link) => write!(f, "{} \"{}\"", link.kind, link.name),
             Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
+            Self::Settings(settings) => write!(f, "settings of \"{}\"", settings.link),
             Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),
             Self::Master(Master { link, master }) => write!(f, "\"{link}\"'s being of \"{master}\""),
             Self::Port(port) => write!(f, "bridge port \"{}\"", port.link),

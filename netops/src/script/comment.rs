@@ -2,7 +2,7 @@
 
 use crate::entry::Entry;
 use crate::place::Place;
-use crate::resource::{Discipline, LinkKind, Master, Neighbours, Qdisc, Resource};
+use crate::resource::{Discipline, LinkKind, LinkSettings, Master, Neighbours, Qdisc, Resource};
 
 /// What making something is for.
 pub(super) fn of(place: Place, resource: &Resource) -> String {
@@ -44,6 +44,7 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
         Resource::Master(Master { link, master }) => format!("\"{link}\" belongs to \"{master}\"."),
         Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),
+        Resource::Settings(settings) => settings_purpose(settings),
         Resource::FixedMac(link) => format!("\"{link}\" keeps its address, whatever ports it gets."),
         Resource::Port(port) => format!("How the bridge treats its port \"{}\".", port.link),
         Resource::Address(address) => format!("Address {} on \"{}\".", address.net, address.link),
@@ -78,6 +79,12 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             format!("The host's own packet filter lets pass what is forwarded for pods ({}).", jump.version)
         }
     }
+}
+
+fn settings_purpose(settings: &LinkSettings) -> String {
+    let said =
+        settings.properties().into_iter().filter_map(|(what, value)| Some(format!("{what} {}", value?)));
+    format!("Settings of \"{}\": {}.", settings.link, said.collect::<Vec<_>>().join(", "))
 }
 
 fn qdisc_purpose(qdisc: &Qdisc) -> String {

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::name::MacAddr;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, Port, Sysctl, Tap};
+use crate::resource::{Link, LinkKind, LinkSettings, Port, Sysctl, Tap};
 
 use super::Step;
 
@@ -93,6 +93,21 @@ impl Step<'_> {
         }
         if link.up {
             self.ip(["link", "set", "dev", name, "up"]);
+        }
+    }
+
+    pub(super) fn set_link(&mut self, settings: &LinkSettings) {
+        let on_off = |on: bool| if on { "on" } else { "off" }.to_owned();
+        let mut set = words(["link", "set", "dev", settings.link.as_str()]);
+        set.extend(numbers(settings.mtu, settings.mac));
+        let mut option = |name: &str, value: Option<String>| {
+            set.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        };
+        option("promisc", settings.promiscuous.map(on_off));
+        option("allmulticast", settings.all_multicast.map(on_off));
+        option("txqueuelen", settings.transmit_queue.map(|length| length.to_string()));
+        if !settings.is_none() {
+            self.ip(set);
         }
     }
 

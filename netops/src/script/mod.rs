@@ -118,6 +118,7 @@ impl Script {
                 step.ip(["link", "set", "dev", link.as_str(), "master", master.as_str()]);
             }
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "on"]),
+            Resource::Settings(settings) => step.set_link(settings),
             // A script makes the bridge itself, with an address.
             Resource::FixedMac(_) => {}
             Resource::Port(port) => step.set_port(port),
@@ -155,7 +156,8 @@ impl Script {
             Resource::Entry(entry) => step.remove_entry(entry)?,
             Resource::Foreign(rules) => step.remove_foreign(rules),
             Resource::Isolation(isolation) => step.end_isolation(isolation)?,
-            Resource::FixedMac(_)
+            Resource::Settings(_)
+            | Resource::FixedMac(_)
             | Resource::NoRoute(_)
             | Resource::Port(_)
             | Resource::Settled(_)

@@ -253,6 +253,60 @@ fn a_link_that_was_replaced_is_found_again() {
 }
 
 #[test]
+fn settings_are_changed_where_they_differ_and_what_was_there_comes_back() {
+    in_lab!(|mut lab| {
+        let peer = VethPeer { place: Place::Host, name: name("veth0"), mtu: None, mac: None };
+        let cable = Link { up: true, ..Link::new(name("eth0"), LinkKind::Veth { peer }) };
+        lab.create(Place::Container, &Resource::Link(cable)).unwrap();
+        let before = lab.ip(Place::Container, "link show eth0")[0].clone();
+        let wanted = Resource::Settings(LinkSettings {
+            mac: Some(MacAddr::new([2, 0, 0, 0, 0, 7])),
+            mtu: Some(1400),
+            promiscuous: Some(true),
+            all_multicast: Some(true),
+            transmit_queue: Some(77),
+            ..LinkSettings::none(name("eth0"))
+        });
+        let Ok(Created::Changed(old)) = lab.create(Place::Container, &wanted) else { panic!() };
+        let now = lab.ip(Place::Container, "link show eth0")[0].clone();
+        assert_eq!((&now["address"], &now["mtu"]), (&"02:00:00:00:00:07".into(), &1400.into()));
+        assert_eq!(now["txqlen"], 77);
+        for flag in ["PROMISC", "ALLMULTI"] {
+            assert!(now["flags"].as_array().unwrap().contains(&flag.into()), "{now}");
+        }
+        assert_eq!(lab.create(Place::Container, &wanted), Ok(Created::Kept));
+        assert!(matches!(lab.create(Place::Container, &old), Ok(Created::Changed(_))));
+        let after = lab.ip(Place::Container, "link show eth0")[0].clone();
+        for key in ["address", "mtu", "txqlen", "flags"] {
+            assert_eq!(after[key], before[key], "{key}");
+        }
+    });
+}
+
+#[test]
+fn settings_of_which_the_kernel_refuses_one_are_all_as_they_were() {
+    in_lab!(|mut lab| {
+        let peer = VethPeer { place: Place::Host, name: name("veth0"), mtu: None, mac: None };
+        let cable = Link::new(name("eth0"), LinkKind::Veth { peer });
+        lab.create(Place::Container, &Resource::Link(cable)).unwrap();
+        let before = lab.ip(Place::Container, "link show eth0");
+        // The kernel takes the address first.
+        let wanted = Resource::Settings(LinkSettings {
+            mac: Some(MacAddr::new([2, 0, 0, 0, 0, 7])),
+            mtu: Some(60),
+            promiscuous: Some(true),
+            ..LinkSettings::none(name("eth0"))
+        });
+        let error = lab.create(Place::Container, &wanted).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EINVAL), "{error}");
+        assert!(error.to_string().contains("settings of \"eth0\""), "{error}");
+        assert_eq!(lab.ip(Place::Container, "link show eth0"), before);
+        let gone = Resource::Settings(LinkSettings { mtu: Some(1400), ..LinkSettings::none(name("gone")) });
+        assert_eq!(lab.create(Place::Container, &gone).unwrap_err().errno(), Some(Errno::ENODEV));
+    });
+}
+
+#[test]
 fn a_kind_that_the_kernel_lacks_is_named() {
     in_lab!(|mut lab| {
         let dummy = Resource::Link(Link::new(name("dummy0"), LinkKind::Dummy));

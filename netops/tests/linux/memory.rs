@@ -88,7 +88,7 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
         let master = link.master.and_then(|index| links.iter().find(|link| link.index == index));
         let master = master.map(|master| master.name.to_string());
         lines.push(format!(
-            "link {} {} mtu {} mac {:?} up {} promiscuous {} master {master:?} peer {} alias {:?} {:?}",
+            "link {} {} mtu {} mac {:?} up {} promiscuous {} all-multicast {} queue {} master {master:?} peer {} alias {:?} {:?}",
             link.name,
             link.kind,
             link.mtu,
@@ -96,6 +96,8 @@ fn state(kernel: &mut dyn Kernel, place: Place) -> Vec<String> {
             link.mac.filter(|mac| mac.bytes().starts_with(&[2, 0, 0, 0, 0])),
             link.up,
             link.promiscuous,
+            link.all_multicast,
+            link.transmit_queue,
             link.peer_index.is_some(),
             link.alias,
             link.properties,
@@ -193,6 +195,7 @@ fn resources() -> impl Strategy<Value = Resource> {
         2 => sysctls().prop_map(Resource::Sysctl),
         2 => (names(), disciplines())
             .prop_map(|(link, discipline)| Resource::Qdisc(Qdisc { link, discipline })),
+        2 => settings().prop_map(Resource::Settings),
         1 => (names(), names()).prop_map(|(from, to)| Resource::Redirect(Redirect { from, to })),
     ]
 }
@@ -298,6 +301,24 @@ fn links() -> impl Strategy<Value = Link> {
             let mac = matches!(kind, LinkKind::Bridge { .. }).then_some(MacAddr::new([2, 0, 0, 0, 0, 7]));
             Link { mtu, mac, master, up, ..Link::new(name, kind) }
         })
+}
+
+fn settings() -> impl Strategy<Value = LinkSettings> {
+    let mac = choice(&[[2, 0, 0, 0, 0, 7], [2, 0, 0, 0, 0, 8], [1, 0, 0, 0, 0, 7]]).prop_map(MacAddr::new);
+    let flags = (prop::option::of(any::<bool>()), prop::option::of(any::<bool>()));
+    let mtu = prop::option::of(choice(&[1300, 60, 9000]));
+    (names(), prop::option::of(mac), mtu, flags, prop::option::of(choice(&[0, 7, 1000]))).prop_map(
+        |(link, mac, mtu, (promiscuous, all_multicast), transmit_queue)| LinkSettings {
+            // A bridge whose MTU somebody has set keeps it, whatever its ports'; loopback has none too large.
+            mtu: mtu.filter(|_| link.as_str().starts_with("veth") || link.as_str().starts_with("eth")),
+            // Loopback's is its own affair.
+            mac: mac.filter(|_| link.as_str() != "lo"),
+            link,
+            promiscuous,
+            all_multicast,
+            transmit_queue,
+        },
+    )
 }
 
 fn disciplines() -> impl Strategy<Value = Discipline> {

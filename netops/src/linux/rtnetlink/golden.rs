@@ -5,10 +5,11 @@
 use super::link::{self, Creation, ParentIndex};
 use super::{port, rule, tc};
 use crate::linux::netlink::Datagram;
-use crate::name::LinkName;
+use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
 use crate::resource::{
-    Discipline, IpvlanMode, Link, LinkKind, MacvlanMode, Parent, Port, PortVlan, Rule, TokenBucket,
+    Discipline, IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, Parent, Port, PortVlan, Rule,
+    TokenBucket,
 };
 
 fn sent(write: impl FnOnce(&mut Datagram)) -> Vec<u8> {
@@ -262,5 +263,22 @@ fn an_ipvlan_as_ip_link_add_does_with_link_netnsid() {
         7, 0, 3, 0, b'i', b'0', 0, 0,
         0x24, 0, 0x12, 0, 0x0b, 0, 1, 0, b'i', b'p', b'v', b'l', b'a', b'n', 0, 0,
         0x14, 0, 2, 0, 6, 0, 1, 0, 2, 0, 0, 0, 6, 0, 2, 0, 0, 0, 0, 0, // mode, flags
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn settings_as_ip_link_set_does() {
+    let settings = LinkSettings {
+        mac: Some(MacAddr::new([2, 0, 0, 0, 0, 7])), mtu: Some(1400), transmit_queue: Some(500),
+        promiscuous: Some(true), all_multicast: Some(false),
+        ..LinkSettings::none(LinkName::new("eth0").unwrap())
+    };
+    // `ip` sets what it is told in the order of its words.
+    assert_eq!(sent(|d| link::set(d, 3, &settings)), [
+        0x3c, 0, 0, 0, 0x13, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_SETLINK
+        0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, // IFF_PROMISC of PROMISC | ALLMULTI
+        0x0a, 0, 1, 0, 2, 0, 0, 0, 0, 7, 0, 0, // IFLA_ADDRESS
+        8, 0, 4, 0, 0x78, 5, 0, 0, 8, 0, 0x0d, 0, 0xf4, 1, 0, 0, // IFLA_MTU, IFLA_TXQLEN
     ]);
 }

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
 use crate::kernel::LinkState;
 use crate::linux::netlink::{Datagram, attribute, attributes, get_u16, get_u32, text};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{IpvlanMode, Link, LinkKind, MacvlanMode, VethPeer, property};
+use crate::resource::{IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, VethPeer, property};
 
 /// Length of `struct ifinfomsg`.
 pub(in crate::linux) const HEADER: usize = 16;
@@ -215,6 +215,21 @@ pub(in crate::linux) fn set_master(datagram: &mut Datagram, index: u32, master: 
     datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Controller(master)])));
 }
 
+/// Changes settings of a link.
+pub(in crate::linux) fn set(datagram: &mut Datagram, index: u32, settings: &LinkSettings) {
+    let mut attributes = Vec::new();
+    attributes.extend(settings.mac.map(|mac| LinkAttribute::Address(mac.bytes().to_vec())));
+    attributes.extend(settings.mtu.map(LinkAttribute::Mtu));
+    attributes.extend(settings.transmit_queue.map(LinkAttribute::TxQueueLen));
+    let mut message = message(index, attributes);
+    let flags = [(LinkFlags::Promisc, settings.promiscuous), (LinkFlags::Allmulti, settings.all_multicast)];
+    for (flag, on) in flags.into_iter().filter_map(|(flag, on)| Some((flag, on?))) {
+        message.header.change_mask |= flag;
+        message.header.flags.set(flag, on);
+    }
+    datagram.request(0, &SetLink(message));
+}
+
 /// Removes a link, by name.
 pub(in crate::linux) fn delete(datagram: &mut Datagram, name: &LinkName) {
     datagram.request(0, &DelLink(message(0, vec![named(name)])));
@@ -246,11 +261,13 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
     link.up = header.flags.contains(LinkFlags::Up);
     link.carrier = header.flags.contains(LinkFlags::LowerUp);
     link.promiscuous = header.flags.contains(LinkFlags::Promisc);
+    link.all_multicast = header.flags.contains(LinkFlags::Allmulti);
     let is_ethernet = header.link_layer_type == LinkLayerType::Ether;
     for (kind, value) in attributes(details) {
         match kind {
             libc::IFLA_ADDRESS if is_ethernet => link.mac = value.try_into().ok().map(MacAddr::new),
             libc::IFLA_MTU => link.mtu = get_u32(value, 0)?,
+            libc::IFLA_TXQLEN => link.transmit_queue = get_u32(value, 0)?,
             libc::IFLA_OPERSTATE => {
                 link.operational = value.first().copied().map(State::from) == Some(State::Up)
             }
