@@ -28,8 +28,12 @@ impl Plan {
         let shared = || self.steps().iter().filter(|step| step.ownership == Ownership::Shared);
         if shared().next().is_some() {
             kernel.share()?;
-            applied.facts = Facts::read(kernel, shared())?;
         }
+        // What is set on something that was there before can be set back, also if nobody hears that it was set.
+        let changed = self.steps().iter().filter(|step| {
+            step.ownership == Ownership::Own && matches!(step.resource, Resource::Settings(_))
+        });
+        applied.facts = Facts::read(kernel, shared().chain(changed))?;
         let mut todo = Vec::with_capacity(self.steps().len());
         for step in self.steps() {
             if step.ownership == Ownership::Own || applied.facts.is_wanting(step, &applied.companions)? {
@@ -215,6 +219,12 @@ impl Applied {
             // If it was not removed after all, it is there, and that is where it should be.
             Resource::NoRoute(route) => {
                 self.remember(step, Action::Restore(Resource::Route(route.clone())));
+            }
+            Resource::Settings(settings) => {
+                if let Some(before) = self.facts.link(step.place, &settings.link) {
+                    let before = settings.as_of(before);
+                    self.remember(step, Action::Restore(Resource::Settings(before)));
+                }
             }
             resource => {
                 let facts = Facts::read(kernel, [step]);

@@ -7,10 +7,12 @@ mod bandwidth;
 mod firewall;
 mod portmap;
 mod sbr;
+mod tuning;
 mod vrf;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
 pub use firewall::{Backend as FirewallBackend, Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};
 pub use sbr::{Sbr, SbrConfig};
+pub use tuning::{Tuning, TuningConfig};
 pub use vrf::{Vrf, VrfConfig};

@@ -51,6 +51,20 @@ pub trait Attach: Send + Sync {
         None
     }
 
+    /// What an `ADD` does outside of the kernel before its plan is applied: refuses what must not be, remembers what
+    /// [`restore`](Self::restore) will give back. Returns what takes that back, should the `ADD` fail after all.
+    ///
+    /// # Errors
+    /// When the plan must not be applied.
+    fn prepare(
+        &self,
+        request: &Request<'_, Self::Config>,
+        kernel: &mut dyn Kernel,
+    ) -> Result<Option<Withdraw>, Error> {
+        let _ = (request, kernel);
+        Ok(None)
+    }
+
     /// Completes the result with what only the kernel knows, once the plan is applied.
     ///
     /// # Errors
@@ -124,6 +138,9 @@ pub trait Attach: Send + Sync {
     }
 }
 
+/// Takes back what [`Attach::prepare`] has done.
+pub type Withdraw = Box<dyn FnOnce() -> Result<(), Error>>;
+
 /// Where a plugin's attachments have left something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remains {
@@ -195,7 +212,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let config = call.config.parse()?;
         let manager = self.manager(&call.config)?;
         let mut kernel = self.open(call, Purpose::Attach)?;
-        let mut add = Add { kit: self, kernel: &mut *kernel, done: Vec::new() };
+        let mut add = Add { kit: self, kernel: &mut *kernel, done: Vec::new(), prepared: None };
         let result = add.run(call, owner, config, manager.as_deref());
         result.map_err(|error| add.undo(error))
     }
@@ -319,6 +336,8 @@ struct Add<'k, P, K> {
     kernel: &'k mut dyn Kernel,
     /// What was applied, to be undone in reverse if anything fails.
     done: Vec<Applied>,
+    /// What takes back the preparations.
+    prepared: Option<Withdraw>,
 }
 
 impl<P: Attach, K: Kernels> Add<'_, P, K> {
@@ -354,6 +373,7 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
     fn make(&mut self, request: &Request<'_, P::Config>, applied: &Plan) -> Result<AddResult, Error> {
         let dns = request.call.config.dns()?;
         let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
+        self.prepared = self.kit.plugin.prepare(request, self.kernel)?;
         self.apply(&plan.without(applied))?;
         self.await_service(&plan)?;
         self.kit.plugin.complete(request, self.kernel, &mut result)?;
@@ -405,7 +425,10 @@ impl<P: Attach, K: Kernels> Add<'_, P, K> {
     /// Takes back what was done before something failed.
     fn undo(&mut self, error: Error) -> Error {
         let applied = std::mem::take(&mut self.done).into_iter().rev();
-        let left: Vec<_> = applied.flat_map(|applied| applied.undo(self.kernel)).collect();
+        let mut left: Vec<_> =
+            applied.flat_map(|applied| applied.undo(self.kernel)).map(|left| left.to_string()).collect();
+        let withdrawn = self.prepared.take().map_or(Ok(()), |withdraw| withdraw());
+        left.extend(withdrawn.err().map(|left| left.to_string()));
         left.iter()
             .fold(error, |error, left| error.and_details(format!("and it could not be undone: {left}")))
     }

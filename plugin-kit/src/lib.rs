@@ -30,7 +30,7 @@ mod resolv_conf;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use attach::{Addressing, Attach, Attachment, Kit, Remains, own_addresses};
+pub use attach::{Addressing, Attach, Attachment, Kit, Remains, Withdraw, own_addresses};
 pub use detach::Traces;
 pub use error::kernel_error;
 pub use explain::Explain;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cni_spec::plugin::Plugin;
 use plugin_bridge::Bridge;
-use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr, Vrf};
+use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr, Tuning, Vrf};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
@@ -25,6 +25,7 @@ static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
 static SBR: Kit<Sbr> = Kit::new(Sbr);
 static TAP: Kit<Tap> = Kit::new(Tap);
+static TUNING: Kit<Tuning> = Kit::new(Tuning::new());
 static VLAN: Kit<Vlan> = Kit::new(Vlan);
 static VRF: Kit<Vrf> = Kit::new(Vrf);
 
@@ -64,6 +65,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("sbr", Entry::Interface(&SBR)),
     ("static", Entry::Addresses(&STATIC)),
     ("tap", Entry::Interface(&TAP)),
+    ("tuning", Entry::Interface(&TUNING)),
     ("vlan", Entry::Interface(&VLAN)),
     ("vrf", Entry::Interface(&VRF)),
 ];

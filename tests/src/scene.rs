@@ -109,8 +109,11 @@ fn names(state: &State, asked: &str) -> Vec<Name> {
                 names.push(Name { link: link.clone(), text: text.to_owned(), name });
             };
             let mac = facts["address"].as_str().unwrap_or_default();
-            if mac.len() == 17 && mac != "00:00:00:00:00:00" && !asked.contains(mac) {
-                add(mac, format!("<MAC of {whose}>"));
+            if mac.len() == 17 && mac != "00:00:00:00:00:00" {
+                if !asked.contains(mac) {
+                    add(mac, format!("<MAC of {whose}>"));
+                }
+                // Follows from the address that the link had first, which need not be the one that was asked for.
                 for address in facts["addr_info"].as_array().into_iter().flatten() {
                     let address = address["local"].as_str().unwrap_or_default();
                     if address.starts_with("fe80::") && !asked.contains(address) {

@@ -13,7 +13,7 @@ use crate::node::Node;
 /// Everything that the kernel holds for a node and its pods, and the leases on its disk.
 ///
 /// An object: `host` and each pod by its name have `links` (with addresses), `routes`, `rules`, `sysctls` and `shaping`;
-/// `nftables` and `files` are the node's.
+/// `nftables`, `files` (leases) and `tuning` (what interfaces were like before) are the node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State(pub(crate) Value);
 
@@ -33,6 +33,7 @@ impl State {
                 .collect();
             state.insert("nftables".to_owned(), node.inside(nftables));
             state.insert("files".to_owned(), node.inside(|| files(Path::new("/var/lib/cni"))));
+            state.insert("tuning".to_owned(), node.inside(|| files(Path::new("/run/cni/tuning"))));
             state.insert("host".to_owned(), host.join().unwrap());
             for (name, pod) in pods {
                 state.insert(name.to_owned(), pod.join().unwrap());

@@ -1,10 +1,10 @@
 //! Each key of each plugin that stands behind another in a list.
 
-use cnikit_tests::isolated;
+use cnikit_tests::{State, isolated};
 use serde_json::{Value, json};
 
 use crate::keys::all_same;
-use crate::pair::Case;
+use crate::pair::{Case, Pair};
 
 fn chained(plugin: &'static str, keys: Value) -> Case {
     Case::new(plugin, keys).behind_a_bridge()
@@ -55,5 +55,86 @@ fn bandwidth_in_each_version_of_the_specification() {
                 json!({"cniVersion": version, "egressRate": 10_000_000, "egressBurst": 80_000}),
             )
         }));
+    });
+}
+
+#[test]
+fn tuning_with_each_key_and_each_way_to_give_it() {
+    isolated(|| {
+        let mac = "c2:b0:57:49:47:f1";
+        let sysctl =
+            |value: &str| json!({"net.ipv4.conf.eth0.arp_filter": value, "net.core.somaxconn": "500"});
+        let cases = [
+            json!({}),
+            json!({"sysctl": sysctl("1")}),
+            json!({"mac": mac}),
+            json!({"promisc": true}),
+            json!({"promisc": false}),
+            json!({"mtu": 1400}),
+            json!({"mtu": 0}),
+            json!({"allmulti": true}),
+            json!({"allmulti": false}),
+            json!({"sysctl": sysctl("1"), "mac": mac, "promisc": true, "mtu": 1300, "allmulti": true}),
+            json!({"mac": "02:00:00:00:00:01", "runtimeConfig": {"mac": mac}}),
+            json!({"mtu": 1300, "promisc": true, "sysctl": sysctl("1"), "args": {"cni": {
+                "sysctl": sysctl("0"), "mac": mac, "mtu": 1200, "promisc": false, "allmulti": true}}}),
+            json!({"args": {"cni": {"mac": mac}}, "runtimeConfig": {"mac": "02:00:00:00:00:01"}}),
+            // What neither does.
+            json!({"sysctl": {"kernel.msgmax": "1"}}),
+            json!({"sysctl": {"net/../kernel/msgmax": "1"}}),
+            json!({"sysctl": {"net.ipv4.no_such_setting": "1"}}),
+            json!({"sysctl": {"net.ipv4.conf.eth0.arp_filter": 1}}),
+            json!({"sysctl": {"net.ipv4.conf.eth0.arp_filter": "nonsense"}}),
+            json!({"mtu": 60}),
+            json!({"mac": "nonsense"}),
+        ];
+        let named = [
+            Case::new("tuning", json!({})).args("IgnoreUnknown=1;MAC=c2:b0:57:49:47:f1").behind_a_bridge(),
+            chained("tuning", json!({"mac": "02:00:00:00:00:01"}))
+                .args("MAC=c2:b0:57:49:47:f1;IgnoreUnknown=true"),
+        ];
+        all_same(cases.map(|keys| chained("tuning", keys)).into_iter().chain(named));
+    });
+}
+
+#[test]
+fn tuning_in_each_version_of_the_specification() {
+    isolated(|| {
+        all_same(
+            ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"]
+                .map(|version| chained("tuning", json!({"cniVersion": version, "mtu": 1400}))),
+        );
+    });
+}
+
+#[test]
+fn what_either_tuning_has_changed_the_other_gives_back() {
+    isolated(|| {
+        let Some(Pair { theirs, ours }) = Pair::new() else { return };
+        for side in [&theirs, &ours] {
+            // An interface that stays.
+            side.node.pod_shell(&side.pod, "ip link add eth0 type veth peer name eth1; ip link set eth0 up");
+            let link = |state: State| {
+                let link = &state.json()["blue"]["links"]["eth0"];
+                ["address", "mtu", "flags", "txqlen"].map(|key| link[key].clone())
+            };
+            let before = link(State::of(&side.node));
+            let mut config = json!({
+                "cniVersion": "1.0.0", "name": "blue", "type": "tuning",
+                "mac": "c2:b0:57:49:47:f1", "promisc": true, "mtu": 1400, "allmulti": true,
+                "prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": side.pod.path()}]},
+            });
+            let call = |plugins, command, config: &Value| {
+                side.node.call(plugins, command, "tuning", config).on(&side.pod).run()
+            };
+            config["prevResult"] = call(&side.own, "ADD", &config).result();
+            assert_ne!(link(State::of(&side.node)), before);
+            for plugins in [&side.own, &side.other] {
+                call(plugins, "CHECK", &config).done();
+            }
+            call(&side.other, "DEL", &config).done();
+            assert_eq!(link(State::of(&side.node)), before, "what {:?} changed", side.own);
+            assert_eq!(State::of(&side.node).json()["tuning"], json!({}));
+        }
     });
 }
