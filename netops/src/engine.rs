@@ -226,6 +226,10 @@ impl Applied {
                     self.remember(step, Action::Restore(Resource::Settings(before)));
                 }
             }
+            // Nobody asks for it who has not seen it up.
+            Resource::LinkDown(link) => {
+                self.remember(step, Action::Restore(Resource::LinkUp(link.clone())));
+            }
             resource => {
                 let facts = Facts::read(kernel, [step]);
                 if facts.is_ok_and(|facts| facts.differences(step).is_empty()) {
@@ -371,7 +375,11 @@ fn goes_with(ends: &[(Place, LinkName)], place: Place, resource: &Resource) -> b
 
 /// The interfaces that a link consists of, and where they are.
 fn link_ends(place: Place, resource: &Resource) -> Vec<(Place, LinkName)> {
-    let Resource::Link(link) = resource else { return Vec::new() };
+    let link = match resource {
+        Resource::Link(link) => link,
+        Resource::MovedLink(moved) => return vec![(place, moved.name.clone())],
+        _ => return Vec::new(),
+    };
     link.ends(place).map(|(place, name)| (place, name.clone())).collect()
 }
 

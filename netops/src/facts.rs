@@ -154,6 +154,20 @@ impl Facts {
             Resource::LinkUp(link) => {
                 Some(vec![("state", "up".to_owned(), up_or_down(self.link(place, link)?.up))])
             }
+            Resource::LinkDown(link) => Some(match self.link(place, link) {
+                Some(link) => vec![("state", "down".to_owned(), up_or_down(link.up))],
+                None => Vec::new(),
+            }),
+            Resource::MovedLink(wanted) => {
+                let actual = self.link(place, &wanted.name)?;
+                let alias = actual.alias.clone().unwrap_or_else(|| "unknown".to_owned());
+                let mac = wanted.mac.map(|mac| {
+                    let actual = actual.mac.map_or_else(String::new, |mac| mac.to_string());
+                    ("MAC address", mac.to_string(), actual)
+                });
+                let original = ("original name", wanted.original.to_string(), alias);
+                Some([original].into_iter().chain(mac).collect())
+            }
             Resource::Promiscuous(link) => Some(vec![(
                 "promiscuous",
                 "true".to_owned(),
@@ -350,9 +364,11 @@ fn queries(step: &Step) -> Vec<(Place, Query)> {
             let names = link.master.iter().chain([&link.name]);
             names.map(|name| (step.place, Query::Link(name.clone()))).chain(parent).collect()
         }
-        Resource::LinkUp(link) | Resource::Promiscuous(link) | Resource::FixedMac(link) => {
-            here(Query::Link(link.clone()))
-        }
+        Resource::LinkUp(link)
+        | Resource::LinkDown(link)
+        | Resource::Promiscuous(link)
+        | Resource::FixedMac(link) => here(Query::Link(link.clone())),
+        Resource::MovedLink(moved) => here(Query::Link(moved.name.clone())),
         Resource::Settings(settings) => here(Query::Link(settings.link.clone())),
         Resource::Port(port) => here(Query::Port(port.link.clone())),
         Resource::Master(Master { link, master }) => {

@@ -37,12 +37,12 @@ pub trait Kernel {
     /// Removes resources, in the order given, going on after failures: one result each. What is gone already is fine.
     /// Returns as soon as nobody can see them any more, which may be before the kernel has finished.
     ///
-    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off, [`Resource::Master`]'s link is set free;
-    /// [`Resource::Settings`], [`Resource::FixedMac`], [`Resource::Port`], [`Resource::Settled`], [`Resource::NoRoute`],
-    /// [`Resource::Sysctl`] and [`Resource::ForwardJump`] have no opposite and are left. A [`Resource::Entry`] is removed
-    /// only if its mark is the same: an address may have found a new owner since ([`Removed::Before`]). With one
-    /// [`Resource::Redirect`] of an interface go all of them. Where no container's namespace was given, all that was in it
-    /// is gone.
+    /// [`Resource::LinkUp`] and [`Resource::Promiscuous`] are switched off, [`Resource::Master`]'s link is set free, a
+    /// [`Resource::MovedLink`] that is still known by its alias goes back; [`Resource::LinkDown`], [`Resource::Settings`],
+    /// [`Resource::FixedMac`], [`Resource::Port`], [`Resource::Settled`], [`Resource::NoRoute`], [`Resource::Sysctl`] and
+    /// [`Resource::ForwardJump`] have no opposite and are left. A [`Resource::Entry`] is removed only if its mark is the
+    /// same: an address may have found a new owner since ([`Removed::Before`]). With one [`Resource::Redirect`] of an
+    /// interface go all of them. Where no container's namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
 
     /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):

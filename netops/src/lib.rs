@@ -47,8 +47,8 @@ pub use plan::{Ownership, Plan, Step};
 pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade, Transport};
 pub use resource::{
     Address, Discipline, ForwardJump, IpVersion, IpvlanMode, Isolation, Link, LinkKind, LinkSettings,
-    MacvlanMode, Master, Neighbours, OtherAddresses, Parent, Port, PortVlan, Qdisc, Redirect, Resource,
-    Route, Rule, Sysctl, Tap, TokenBucket, VethPeer,
+    MacvlanMode, Master, MovedLink, Neighbours, OtherAddresses, Parent, Port, PortVlan, Qdisc, Redirect,
+    Resource, Route, Rule, Sysctl, Tap, TokenBucket, VethPeer,
 };
 pub use script::{Command, Script};
 

@@ -31,7 +31,11 @@ impl Step {
             Resource::Link(link) if self.ownership == Ownership::Own => Some(link),
             _ => None,
         };
-        let ends = link.into_iter().flat_map(|link| link.ends(self.place));
+        let moved = match &self.resource {
+            Resource::MovedLink(moved) => Some((self.place, &moved.name)),
+            _ => None,
+        };
+        let ends = link.into_iter().flat_map(|link| link.ends(self.place)).chain(moved);
         ends.chain(link.and_then(|link| Some((self.place, link.master.as_ref()?))))
     }
 }

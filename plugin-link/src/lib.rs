@@ -1,9 +1,11 @@
-//! The CNI plugins that make one interface each: [`Loopback`], [`Ptp`], [`Dummy`], [`Tap`], and on another interface
-//! [`Macvlan`], [`Ipvlan`] and [`Vlan`].
+//! The CNI plugins that make one interface each: [`Loopback`], [`Ptp`], [`Dummy`], [`Tap`], on another interface
+//! [`Macvlan`], [`Ipvlan`] and [`Vlan`], and [`HostDevice`], which takes one that there is.
 //!
 //! A plugin says what must exist; [`plugin_kit`] makes it, undoes it, checks it and removes it.
 
+mod device;
 mod dummy;
+mod host_device;
 mod inside;
 mod ipvlan;
 mod loopback;
@@ -14,6 +16,7 @@ mod tap;
 mod vlan;
 
 pub use dummy::{Dummy, DummyConfig};
+pub use host_device::{HostDevice, HostDeviceConfig};
 pub use ipvlan::{Ipvlan, IpvlanConfig};
 pub use loopback::{Loopback, LoopbackConfig};
 pub use macvlan::{Macvlan, MacvlanConfig};

@@ -12,12 +12,13 @@ use plugin_bridge::Bridge;
 use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr, Tuning, Vrf};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
-use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
+use plugin_link::{Dummy, HostDevice, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
 static DUMMY: Kit<Dummy> = Kit::new(Dummy);
 static FIREWALL: Kit<Firewall> = Kit::new(Firewall::new());
+static HOST_DEVICE: Kit<HostDevice> = Kit::new(HostDevice::new());
 static IPVLAN: Kit<Ipvlan> = Kit::new(Ipvlan);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
 static MACVLAN: Kit<Macvlan> = Kit::new(Macvlan);
@@ -56,6 +57,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("dhcp", Entry::Addresses(&DHCP)),
     ("dummy", Entry::Interface(&DUMMY)),
     ("firewall", Entry::Interface(&FIREWALL)),
+    ("host-device", Entry::Interface(&HOST_DEVICE)),
     ("host-local", Entry::Addresses(&HOST_LOCAL)),
     ("ipvlan", Entry::Interface(&IPVLAN)),
     ("loopback", Entry::Interface(&LOOPBACK)),

@@ -58,6 +58,8 @@ impl Means {
             Resource::Isolation(_) | Resource::ForwardJump(_) => Self::Ruleset,
             Resource::Link(_)
             | Resource::LinkUp(_)
+            | Resource::LinkDown(_)
+            | Resource::MovedLink(_)
             | Resource::Promiscuous(_)
             | Resource::Settings(_)
             | Resource::FixedMac(_)

@@ -1,5 +1,7 @@
 //! [`Kernel::remove`](crate::Kernel::remove).
 
+use std::os::fd::AsFd;
+
 use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
@@ -9,7 +11,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::Resource;
+use crate::resource::{MovedLink, Resource};
 
 pub(super) fn remove(
     kernel: &mut LinuxKernel,
@@ -124,6 +126,7 @@ fn write_request(
             Some(index) => link::set_master(datagram, index, 0),
             None => return Ok(None),
         },
+        Resource::MovedLink(moved) => return take_back(kernel, place, moved, datagram),
         Resource::Address(address) => match index(kernel, place, &address.link)? {
             Some(index) => address::delete(datagram, index, address),
             None => return Ok(None),
@@ -143,6 +146,7 @@ fn write_request(
         Resource::Rule(rule) => rule::delete(datagram, rule),
         // These have no opposite, or go by other means.
         Resource::Settings(_)
+        | Resource::LinkDown(_)
         | Resource::FixedMac(_)
         | Resource::NoRoute(_)
         | Resource::Port(_)
@@ -155,6 +159,29 @@ fn write_request(
             return Ok(None);
         }
     }
+    Ok(datagram.len().checked_sub(1))
+}
+
+/// Writes the request to take a moved link back, if it is there and known by its alias.
+fn take_back(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    moved: &MovedLink,
+    datagram: &mut Datagram,
+) -> Result<Option<usize>, Error> {
+    let Some(link) = read::link(kernel, place, &moved.name)? else { return Ok(None) };
+    if link.alias.as_deref() != Some(moved.original.as_str()) {
+        return Ok(None);
+    }
+    if read::link(kernel, moved.from, &moved.original)?.is_some() {
+        let text = format!("there is an interface \"{}\" in the {}'s namespace", moved.original, moved.from);
+        let refusal = Refusal { errno: Errno::EEXIST, detail: Some(text) };
+        let object = Resource::MovedLink(moved.clone()).to_string();
+        return Err(refused(Operation::Remove, place, &object, refusal));
+    }
+    let home = kernel.side(moved.from)?.namespace()?.as_fd();
+    link::move_to(datagram, link.index, home, &moved.original, "");
+    kernel.forget_links();
     Ok(datagram.len().checked_sub(1))
 }
 

@@ -4,7 +4,7 @@ use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, LinkSettings, Master, Port, PortVlan, Resource};
+use crate::resource::{Link, LinkKind, LinkSettings, Master, MovedLink, Port, PortVlan, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::namespace::{Interface, Kind, Membership, Namespace};
@@ -78,7 +78,18 @@ pub(super) fn create(
 /// Deletes a link, and a veth's other end.
 pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
     let Some(namespace) = machine.namespaces.get_mut(&place) else { return };
-    let Some(link) = namespace.links.remove(&index) else { return };
+    let Some(link) = delete_alone(namespace, index) else { return };
+    if let Kind::Veth { place, peer } = link.kind {
+        delete(machine, place, peer);
+    }
+    for (place, upper) in uppers::of(machine, place, index) {
+        delete(machine, place, upper);
+    }
+}
+
+/// Takes a link out of its namespace, with all that it has there.
+fn delete_alone(namespace: &mut Namespace, index: u32) -> Option<Interface> {
+    let link = namespace.links.remove(&index)?;
     routes::flush(namespace, index, routes::Family::V4);
     routes::flush(namespace, index, routes::Family::V6);
     sysctls::link_gone(&mut namespace.sysctls, &link.name);
@@ -92,12 +103,73 @@ pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
     for member in of_vrf.map(|member| member.name.clone()).collect::<Vec<_>>() {
         join_vrf(namespace, &member, None);
     }
-    if let Kind::Veth { place, peer } = link.kind {
-        delete(machine, place, peer);
+    Some(link)
+}
+
+/// Brings a link from where it is, with its name there as its alias.
+pub(super) fn bring(
+    machine: &mut Machine,
+    view: View,
+    place: Place,
+    moved: &MovedLink,
+) -> Result<Created, Problem> {
+    let (from, to) = (view.of(moved.from)?, view.of(place)?);
+    is_free(machine, to, &moved.name)?;
+    let namespace = machine.namespaces.get(&from).ok_or(Problem::NoContainer)?;
+    let index = namespace.index(&moved.original)?;
+    relocate(machine, (from, index), to, &moved.name, Some(moved.original.to_string()))?;
+    Ok(Created::New)
+}
+
+/// Takes a link back to where it came from, if its alias says that it did; whether it was there.
+pub(super) fn take_back(
+    machine: &mut Machine,
+    view: View,
+    place: Place,
+    moved: &MovedLink,
+) -> Result<bool, Problem> {
+    let (home, here) = (view.of(moved.from)?, view.of(place)?);
+    let namespace = machine.namespaces.get(&here).ok_or(Problem::NoContainer)?;
+    let Some(link) = namespace.link(&moved.name) else { return Ok(false) };
+    if link.alias.as_deref() != Some(moved.original.as_str()) {
+        return Ok(false);
     }
-    for (place, upper) in uppers::of(machine, place, index) {
-        delete(machine, place, upper);
+    let index = link.index;
+    is_free(machine, home, &moved.original)?;
+    relocate(machine, (here, index), home, &moved.original, None)?;
+    Ok(true)
+}
+
+/// Moves a link between namespaces: it goes down and loses all that it had but what it is and what is on it.
+fn relocate(
+    machine: &mut Machine,
+    (from, index): (NamespaceId, u32),
+    to: NamespaceId,
+    name: &LinkName,
+    alias: Option<String>,
+) -> Result<(), Problem> {
+    let Some(namespace) = machine.namespaces.get_mut(&from) else { return Err(Problem::NoContainer) };
+    let Some(link) = namespace.links.get_mut(&index) else { return Err(Problem::NoContainer) };
+    if matches!(link.kind, Kind::Loopback | Kind::Bridge { .. } | Kind::Vrf { .. }) {
+        return Err(Problem::Refused(Errno::EINVAL, None));
     }
+    let mut moved = Interface::new(name.clone(), Kind::Loopback, None);
+    std::mem::swap(&mut moved.kind, &mut link.kind);
+    (moved.mac, moved.mac_given, moved.mtu, moved.alias) = (link.mac, link.mac_given, link.mtu, alias);
+    delete_alone(namespace, index);
+    let Some(there) = machine.namespaces.get_mut(&to) else { return Err(Problem::NoContainer) };
+    let new = there.insert(moved);
+    // What is tied to it follows it with its eyes.
+    for link in machine.namespaces.values_mut().flat_map(|namespace| namespace.links.values_mut()) {
+        let (Kind::Veth { place, peer: other } | Kind::Upper { place, parent: other, .. }) = &mut link.kind
+        else {
+            continue;
+        };
+        if (*place, *other) == (from, index) {
+            (*place, *other) = (to, new);
+        }
+    }
+    Ok(())
 }
 
 /// Sets a link up.

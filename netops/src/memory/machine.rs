@@ -191,6 +191,11 @@ impl Machine {
             Resource::Link(link) => links::create(self, view, place, link),
             Resource::LinkUp(link) => links::raise(namespace, link),
             Resource::Master(master) => links::set_master(self, view.of(place)?, master),
+            Resource::LinkDown(link) => Ok(match links::lower(namespace, link) {
+                true => Created::Changed(Resource::LinkUp(link.clone())),
+                false => Created::Kept,
+            }),
+            Resource::MovedLink(moved) => links::bring(self, view, place, moved),
             Resource::Promiscuous(link) => {
                 let link = namespace.link_mut(link)?;
                 let before = std::mem::replace(&mut link.promiscuous, true);
@@ -257,6 +262,7 @@ impl Machine {
             }
             Resource::LinkUp(link) => links::lower(namespace, link),
             Resource::Master(master) => links::release(namespace, &master.link),
+            Resource::MovedLink(moved) => links::take_back(self, view, place, moved)?,
             Resource::Promiscuous(link) => {
                 namespace.link_mut(link).is_ok_and(|link| std::mem::replace(&mut link.promiscuous, false))
             }
@@ -273,6 +279,7 @@ impl Machine {
             Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
             Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
             Resource::Settings(_)
+            | Resource::LinkDown(_)
             | Resource::FixedMac(_)
             | Resource::NoRoute(_)
             | Resource::Port(_)

@@ -44,6 +44,23 @@ impl Link {
     }
 }
 
+/// An interface that was made elsewhere and is brought here: a machine's network card into a container. Where it comes
+/// from it leaves its name, and what it had there: being up, addresses, routes, its being a bridge's port.
+///
+/// The name is kept as its alias, as the CNI plugin `host-device` does, so that whoever takes it back knows it. Taking
+/// it back, it is down. Bridges and `lo` cannot be moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedLink {
+    /// Its name here.
+    pub name: LinkName,
+    /// Where it comes from.
+    pub from: Place,
+    /// Its name there.
+    pub original: LinkName,
+    /// The MAC address that it is known to have: it is compared, and never set.
+    pub mac: Option<MacAddr>,
+}
+
 impl Link {
     /// The interfaces that it consists of, and where they are: itself, made in a place, and a veth's other end.
     pub(crate) fn ends(&self, place: Place) -> impl Iterator<Item = (Place, &LinkName)> {

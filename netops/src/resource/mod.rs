@@ -18,7 +18,7 @@ use crate::name::LinkName;
 pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
-pub use link::{Link, Master, Port, PortVlan};
+pub use link::{Link, Master, MovedLink, Port, PortVlan};
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, Rule};
 pub use settings::LinkSettings;
@@ -34,6 +34,11 @@ pub enum Resource {
     /// An interface's being up (`IFF_UP`). Apart from [`Link::up`] for two cases: an interface that is to be raised
     /// only after its addresses and sysctls are set, and one that existed before (`lo`).
     LinkUp(LinkName),
+    /// An interface's being down, if there is one: what it is before it is [moved](Self::MovedLink). Has no opposite but
+    /// what there was before.
+    LinkDown(LinkName),
+    /// An interface that is brought here from elsewhere; removing it takes it back.
+    MovedLink(MovedLink),
     /// An interface's promiscuous mode (`IFF_PROMISC`), on one that may have existed before.
     Promiscuous(LinkName),
     /// Settings of an interface, which may have existed before.
@@ -78,14 +83,17 @@ impl Resource {
     pub fn carrier(&self) -> Option<&str> {
         match self {
             Self::Link(_)
+            | Self::MovedLink(_)
             | Self::Rule(_)
             | Self::Entry(_)
             | Self::Foreign(_)
             | Self::Isolation(_)
             | Self::ForwardJump(_) => None,
-            Self::LinkUp(link) | Self::Promiscuous(link) | Self::FixedMac(link) | Self::Settled(link) => {
-                Some(link.as_str())
-            }
+            Self::LinkUp(link)
+            | Self::LinkDown(link)
+            | Self::Promiscuous(link)
+            | Self::FixedMac(link)
+            | Self::Settled(link) => Some(link.as_str()),
             Self::Port(port) => Some(port.link.as_str()),
             Self::Master(master) => Some(master.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
@@ -138,6 +146,10 @@ impl fmt::Display for Resource {
         match self {
             Self::Link(link) => write!(f, "{} \"{}\"", link.kind, link.name),
             Self::LinkUp(link) => write!(f, "state up of \"{link}\""),
+            Self::LinkDown(link) => write!(f, "state down of \"{link}\""),
+            Self::MovedLink(moved) => {
+                write!(f, "interface \"{}\" (\"{}\" of the {})", moved.name, moved.original, moved.from)
+            }
             Self::Promiscuous(link) => write!(f, "promiscuous mode of \"{link}\""),
             Self::Settings(settings) => write!(f, "settings of \"{}\"", settings.link),
             Self::FixedMac(link) => write!(f, "MAC address of \"{link}\""),

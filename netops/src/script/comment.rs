@@ -43,6 +43,11 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
         Resource::Master(Master { link, master }) => format!("\"{link}\" belongs to \"{master}\"."),
+        Resource::LinkDown(link) => format!("\"{link}\" goes down."),
+        Resource::MovedLink(moved) => format!(
+            "\"{}\" of the {} becomes \"{}\" in the {place}; its alias keeps its name.",
+            moved.original, moved.from, moved.name
+        ),
         Resource::Promiscuous(link) => format!("\"{link}\" takes every frame, whomever it is for."),
         Resource::Settings(settings) => settings_purpose(settings),
         Resource::FixedMac(link) => format!("\"{link}\" keeps its address, whatever ports it gets."),

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::name::MacAddr;
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, LinkSettings, Port, Sysctl, Tap};
+use crate::resource::{Link, LinkKind, LinkSettings, MovedLink, Port, Sysctl, Tap};
 
 use super::Step;
 
@@ -77,6 +77,21 @@ impl Step<'_> {
             self.ip(words(["link", "set", "dev", name]).into_iter().chain(numbers).collect::<Vec<_>>());
         }
         self.finish_link(link);
+    }
+
+    /// From the host into the container; there is no other way that somebody could wish for.
+    pub(super) fn bring(&mut self, moved: &MovedLink) {
+        let container = self.namespace.clone().unwrap_or_default();
+        let (from, to) = (moved.original.as_str(), moved.name.as_str());
+        self.push("ip", ["link", "set", "dev", from, "netns", &container, "name", to]);
+        self.ip(["link", "set", "dev", to, "alias", from]);
+    }
+
+    /// Back to the host, which is the namespace of the first of all processes.
+    pub(super) fn take_back(&mut self, moved: &MovedLink) {
+        let (from, to) = (moved.original.as_str(), moved.name.as_str());
+        self.ip(["link", "set", "dev", to, "alias", ""]);
+        self.ip(["link", "set", "dev", to, "netns", "1", "name", from]);
     }
 
     /// What the kernel takes in the same message, and `ip` does not, or not readably.

@@ -117,6 +117,8 @@ impl Script {
             Resource::Master(Master { link, master }) => {
                 step.ip(["link", "set", "dev", link.as_str(), "master", master.as_str()]);
             }
+            Resource::LinkDown(link) => step.ip(["link", "set", "dev", link.as_str(), "down"]),
+            Resource::MovedLink(moved) => step.bring(moved),
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "on"]),
             Resource::Settings(settings) => step.set_link(settings),
             // A script makes the bridge itself, with an address.
@@ -145,6 +147,7 @@ impl Script {
             Resource::Link(link) => step.ip(["link", "delete", "dev", link.name.as_str()]),
             Resource::LinkUp(link) => step.ip(["link", "set", "dev", link.as_str(), "down"]),
             Resource::Master(master) => step.ip(["link", "set", "dev", master.link.as_str(), "nomaster"]),
+            Resource::MovedLink(moved) => step.take_back(moved),
             Resource::Promiscuous(link) => step.ip(["link", "set", "dev", link.as_str(), "promisc", "off"]),
             Resource::Address(address) => {
                 step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);
@@ -157,6 +160,7 @@ impl Script {
             Resource::Foreign(rules) => step.remove_foreign(rules),
             Resource::Isolation(isolation) => step.end_isolation(isolation)?,
             Resource::Settings(_)
+            | Resource::LinkDown(_)
             | Resource::FixedMac(_)
             | Resource::NoRoute(_)
             | Resource::Port(_)

@@ -170,9 +170,14 @@ fn beginning() -> Vec<Request> {
 
 fn requests() -> impl Strategy<Value = Request> {
     (prop_oneof![Just(Place::Host), Just(Place::Container)], resources(), 0..3).prop_map(
-        |(place, resource, kind)| match kind {
-            0 => Request::Remove(place, resource),
-            _ => Request::Create(place, resource),
+        |(place, mut resource, kind)| {
+            if let (Resource::MovedLink(moved), Place::Container) = (&mut resource, place) {
+                moved.from = Place::Host;
+            }
+            match kind {
+                0 => Request::Remove(place, resource),
+                _ => Request::Create(place, resource),
+            }
         },
     )
 }
@@ -182,6 +187,11 @@ fn resources() -> impl Strategy<Value = Resource> {
         2 => links().prop_map(Resource::Link),
         3 => names().prop_map(Resource::LinkUp),
         1 => names().prop_map(Resource::Promiscuous),
+        1 => names().prop_map(Resource::LinkDown),
+        // Into the host's namespace; for the container's see above.
+        2 => (names(), names()).prop_map(|(name, original)| {
+            Resource::MovedLink(MovedLink { name, from: Place::Container, original, mac: None })
+        }),
         1 => (names(), choice(&[(true, false), (true, true)])).prop_map(|(link, (hairpin, isolated))| {
             Resource::Port(Port { link, hairpin, isolated, vlans: Vec::new(), drop_default_vlan: false })
         }),

@@ -141,6 +141,53 @@ fn what_the_kernel_lacks_is_named_with_its_module() {
 }
 
 #[test]
+fn a_link_is_moved_here_and_back() {
+    in_lab!(|mut lab| {
+        lab.create(Place::Host, &super::links::pair("ens5", "far5", Place::Host)).unwrap();
+        lab.create(Place::Host, &Resource::LinkUp(name("ens5"))).unwrap();
+        assert_eq!(
+            lab.create(Place::Host, &Resource::LinkDown(name("ens5"))),
+            Ok(Created::Changed(Resource::LinkUp(name("ens5"))))
+        );
+        assert_eq!(lab.create(Place::Host, &Resource::LinkDown(name("ens5"))), Ok(Created::Kept));
+        let moved = |original: &str| {
+            let (name, original) = (name("eth0"), name(original));
+            Resource::MovedLink(MovedLink { name, from: Place::Host, original, mac: None })
+        };
+        assert_eq!(lab.create(Place::Container, &moved("ens5")), Ok(Created::New));
+        assert_eq!(differences(&lab, Place::Container, &moved("ens5")), Vec::<String>::new());
+        let links = lab.ip(Place::Container, "link show eth0");
+        assert_eq!((&links[0]["ifalias"], &links[0]["operstate"]), (&json!("ens5"), &json!("DOWN")));
+        // Its name is known at once.
+        let address = Address::new(name("eth0"), "10.9.0.1/24".parse().unwrap());
+        lab.create(Place::Container, &Resource::Address(address)).unwrap();
+
+        let error = lab.create(Place::Container, &moved("far5")).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EEXIST), "{error}");
+        assert!(
+            differences(&lab, Place::Container, &moved("far5"))[0]
+                .contains("original name is ens5, not far5")
+        );
+        assert_eq!(lab.remove(Place::Container, &moved("far5")), Ok(Removed::Before), "it is another");
+        lab.run(Place::Host, "ip link add name ens5 type bridge");
+        let error = lab.remove(Place::Container, &moved("ens5")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "remove interface \"eth0\" (\"ens5\" of the host) in the container's namespace: File exists (EEXIST): \
+             there is an interface \"ens5\" in the host's namespace"
+        );
+        lab.run(Place::Host, "ip link del ens5");
+        assert_eq!(lab.remove(Place::Container, &moved("ens5")), Ok(Removed::Now));
+        assert_eq!(lab.remove(Place::Container, &moved("ens5")), Ok(Removed::Before));
+        let links = lab.ip(Place::Host, "link show ens5");
+        assert!(links[0].get("ifalias").is_none(), "{links}");
+        // Somebody has the name that it has there, and it comes under its own.
+        lab.run(Place::Container, "ip link add name ens5 type bridge");
+        assert_eq!(lab.create(Place::Container, &moved("ens5")), Ok(Created::New));
+    });
+}
+
+#[test]
 fn a_tap_is_made_whole_and_once() {
     in_lab!(|mut lab| {
         let terms =

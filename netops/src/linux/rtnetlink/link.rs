@@ -199,6 +199,22 @@ pub(in crate::linux) fn configure(datagram: &mut Datagram, index: u32, link: &Li
     datagram.request(0, &SetLink(message));
 }
 
+/// Moves a link into another namespace, where it gets a name and an alias.
+pub(in crate::linux) fn move_to(
+    datagram: &mut Datagram,
+    index: u32,
+    namespace: BorrowedFd<'_>,
+    name: &LinkName,
+    alias: &str,
+) {
+    let attributes = vec![
+        LinkAttribute::NetNsFd(namespace.as_raw_fd()),
+        named(name),
+        LinkAttribute::IfAlias(alias.to_owned()),
+    ];
+    datagram.request(0, &SetLink(message(index, attributes)));
+}
+
 /// Sets a link's alias.
 pub(in crate::linux) fn set_alias(datagram: &mut Datagram, index: u32, alias: &Mark) {
     let alias = LinkAttribute::IfAlias(alias.as_str().to_owned());
