@@ -118,8 +118,8 @@ impl Sysfs {
             return Ok(Device::Mac(mac));
         }
         if let Some(path) = &config.kernel_path {
-            let path = path.strip_prefix("/sys").map_or(path.clone(), |rest| Path::new(self.root).join(rest));
-            return Ok(Device::In(vec![path.join("net")]));
+            let below = path.strip_prefix("/sys").unwrap_or(path);
+            return Ok(Device::In(vec![Path::new(self.root).join(below).join("net")]));
         }
         let device = asked.or_else(|| config.pci.as_ref().map(|id| self.on_bus("pci", id)));
         let device = device.ok_or_else(|| {

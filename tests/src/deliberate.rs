@@ -30,8 +30,8 @@ pub const ALL: &[Deliberate] = &[
         erase: |scene| each_link(scene, |link| remove(link, &["txqlen"])),
     },
     Deliberate {
-        what: "the host's end of a cable has an alias",
-        why: "it says whose it is: garbage is found by it",
+        what: "the host's end of a cable has an alias, and so has an interface that is in the container only",
+        why: "it says whose it is: garbage is found by it, and a DEL knows its own interface",
         erase: |scene| each_link(scene, |link| remove(link, &["ifalias"])),
     },
     Deliberate {
@@ -78,7 +78,7 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
-        what: "ptp sets arp_notify and accept_dad for the pod's interface, as bridge does",
+        what: "ptp sets arp_notify and accept_dad for the pod's interface, as bridge does; so do vlan and host-device arp_notify",
         why: "a pod that gets the address of an earlier one is known to its node at once; the reference's ptp executes no \
               such thing, and waits for detection",
         erase: |scene| {
@@ -87,6 +87,11 @@ pub const ALL: &[Deliberate] = &[
                 !has_bridge && (key.ends_with("eth0/arp_notify") || key.ends_with("eth0/accept_dad"))
             });
         },
+    },
+    Deliberate {
+        what: "ndisc_notify is set for the interface of macvlan and ipvlan",
+        why: "newer references do so: neighbours are told of an IPv6 address as they are of an IPv4 address",
+        erase: |scene| each_settings(scene, |key| key.ends_with("/ndisc_notify")),
     },
     Deliberate {
         what: "a configured route without a gateway has the scope link",

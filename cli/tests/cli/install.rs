@@ -38,6 +38,7 @@ fn every_plugin_works_under_its_name() {
         "bandwidth",
         "bridge",
         "dummy",
+        "host-device",
         "host-local",
         "ipvlan",
         "loopback",

@@ -9,7 +9,7 @@ use cni_spec::{AddResult, Env, Error, ErrorCode, SpecVersion};
 use netops::{Kernel, Link, LinkKind, LinkName, MemoryKernel, Place, Plan, Resource, Route, Script};
 use plugin_bridge::Bridge;
 use plugin_kit::{Explain, Kit};
-use plugin_link::{Dummy, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
+use plugin_link::{Dummy, HostDevice, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 use serde_json::Value;
 
 use super::text;
@@ -41,7 +41,7 @@ pub(crate) fn plugins(data: &[u8]) {
         }
     }
     let stdin = document.to_string();
-    let kits: [&dyn Explain; 8] = [
+    let kits: [&dyn Explain; 9] = [
         &Kit::new(Bridge),
         &Kit::new(Ptp),
         &Kit::new(Dummy),
@@ -50,6 +50,7 @@ pub(crate) fn plugins(data: &[u8]) {
         &Kit::new(Ipvlan),
         &Kit::new(Vlan),
         &Kit::new(Tap),
+        &Kit::new(HostDevice::with_sysfs("/nowhere")),
     ];
     for kit in kits {
         one_answer(&Planner(kit), env.clone(), stdin.as_bytes());
@@ -138,9 +139,14 @@ impl Plugin for Planner<'_> {
     }
 }
 
-/// A kernel in memory with an interface for others to be on, which the default route leads through.
+/// A kernel in memory with an interface for others to be on, which the default route leads through, and one to be given
+/// away.
 fn uplinked() -> MemoryKernel {
     let mut kernel = MemoryKernel::new();
+    if let Ok(name) = LinkName::new("eno1") {
+        let card = Link { up: true, ..Link::new(name, LinkKind::Dummy) };
+        kernel.create(Place::Host, &[&Resource::Link(card)]);
+    }
     if let Ok(name) = LinkName::new("up0") {
         let uplink = Link { up: true, ..Link::new(name.clone(), LinkKind::Bridge { vlan_filtering: false }) };
         let default = Route::new(plugin_kit::default_route(Ipv4Addr::UNSPECIFIED.into()), None, name);

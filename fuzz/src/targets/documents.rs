@@ -36,6 +36,7 @@ pub(crate) fn network_config(data: &[u8]) {
     typed::<plugin_link::Ipvlan>(&config);
     typed::<plugin_link::Vlan>(&config);
     typed::<plugin_link::Tap>(&config);
+    typed::<plugin_link::HostDevice>(&config);
     let _ = (HostLocal::pool(&config), HostLocal::data_dir(&config));
     let ipam = config.section("ipam");
     let _ = (ipam.get::<Vec<Route>>("routes"), ipam.get::<Vec<Vec<IpRange>>>("ranges"));

@@ -229,3 +229,82 @@ fn loopback() {
         ]);
     });
 }
+
+/// Gives a node an uplink that carries packets, and the default route.
+const UPLINK: &str = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
+    ip addr add 192.0.2.1/24 dev up0; ip route add default via 192.0.2.9; sleep 0.3";
+
+#[test]
+fn macvlan_with_one_key_each() {
+    let macvlan = |ipam: &str, keys: Value| with("macvlan", ipam, keys).after(UPLINK);
+    isolated(|| {
+        all_same([
+            macvlan(V4, json!({"master": "up0"})),
+            macvlan(V6, json!({"master": "up0"})),
+            macvlan(DUAL, json!({"master": "up0", "mode": "bridge"})),
+            macvlan(V4, json!({})),
+            macvlan(V4, json!({"master": ""})),
+            macvlan(V4, json!({"master": "up0", "mode": "private"})),
+            macvlan(V4, json!({"master": "up0", "mode": "vepa"})),
+            macvlan(V4, json!({"master": "up0", "mode": "passthru"})),
+            macvlan(V4, json!({"master": "up0", "mode": "source"})),
+            macvlan(V4, json!({"master": "up0", "mtu": 1400})),
+            macvlan(V4, json!({"master": "up0", "mtu": 1501})),
+            macvlan(V4, json!({"master": "up0", "mtu": -1})),
+            macvlan(V4, json!({"master": "up9"})),
+            macvlan(V4, json!({"master": "up0", "mac": "02:11:22:33:44:55"})),
+            macvlan(V4, json!({"master": "up0", "mac": "02:11:22:33:44:55"})).args("MAC=02:11:22:33:44:66"),
+            macvlan(V4, json!({"master": "up0", "runtimeConfig": {"mac": "02:11:22:33:44:77"}})),
+            macvlan(V4, json!({"master": "up0", "mac": "zz"})),
+            macvlan(V4, json!({"master": "up0", "ipam": {}})),
+            macvlan(V4, json!({"master": "up0", "dns": {"nameservers": ["9.9.9.9"]}})),
+        ]);
+    });
+}
+
+#[test]
+fn macvlan_in_every_version_of_the_specification() {
+    isolated(|| {
+        all_same(["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"].map(|version| {
+            with("macvlan", V4, json!({"cniVersion": version, "master": "up0"})).after(UPLINK)
+        }));
+    });
+}
+
+#[test]
+fn ipvlan_and_vlan_are_refused_by_a_kernel_that_lacks_them_or_are_the_same() {
+    isolated(|| {
+        all_same([
+            with("ipvlan", V4, json!({"master": "up0"})).after(UPLINK),
+            with("ipvlan", V4, json!({"master": "up0", "mode": "l3"})).after(UPLINK),
+            with("ipvlan", V4, json!({"master": "up0", "mode": "bridge"})).after(UPLINK),
+            with("vlan", V4, json!({"master": "up0", "vlanId": 5})).after(UPLINK),
+            with("vlan", V4, json!({"master": "up0", "vlanId": 4095})).after(UPLINK),
+            with("vlan", V4, json!({"vlanId": 5})).after(UPLINK),
+        ]);
+    });
+}
+
+/// Gives a node a card, which is down: as it comes back.
+const CARD: &str = "ip link add ens5 address 02:00:00:00:00:05 type veth peer name far5; ip link set far5 up";
+
+#[test]
+fn host_device_with_one_key_each() {
+    let host_device = |ipam: &str, keys: Value| with("host-device", ipam, keys).after(CARD);
+    isolated(|| {
+        all_same([
+            host_device(V4, json!({"device": "ens5"})),
+            host_device(DUAL, json!({"device": "ens5"})),
+            host_device(V4, json!({"device": "ens5", "ipam": {}})),
+            host_device(V4, json!({"hwaddr": "02:00:00:00:00:05"})),
+            host_device(V4, json!({"device": "ens9"})),
+            host_device(V4, json!({"hwaddr": "02:00:00:00:00:99"})),
+            host_device(V4, json!({"kernelpath": "/etc"})),
+            host_device(V4, json!({"kernelpath": "/sys/devices/nowhere"})),
+            host_device(V4, json!({"pciBusID": "0000:ff:ff.7"})),
+            host_device(V4, json!({})),
+            host_device(V4, json!({"cniVersion": "0.4.0", "device": "ens5"})),
+            host_device(V4, json!({"cniVersion": "0.2.0", "device": "ens5"})),
+        ]);
+    });
+}

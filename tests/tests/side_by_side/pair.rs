@@ -13,6 +13,8 @@ pub(crate) struct Case {
     pub(crate) args: String,
     /// The configuration of the plugin before it in a list.
     pub(crate) behind: Option<Value>,
+    /// What is done on the node before: shell.
+    pub(crate) before: &'static str,
     /// What is different in this case: the beginning of a path, and why.
     pub(crate) except: Option<(&'static str, &'static str)>,
 }
@@ -20,6 +22,10 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn new(plugin: &'static str, config: Value) -> Self {
         Self { plugin, config, ..Self::default() }
+    }
+
+    pub(crate) fn after(self, before: &'static str) -> Self {
+        Self { before, ..self }
     }
 
     pub(crate) fn args(self, args: &str) -> Self {
@@ -183,6 +189,9 @@ impl Pair {
 /// implementation serves what the other made.
 pub(crate) fn same(case: &Case) -> Result<(), String> {
     let Some(Pair { theirs, ours }) = Pair::new() else { return Ok(()) };
+    for side in [&theirs, &ours] {
+        side.node.shell(case.before);
+    }
     let before = (State::of(&theirs.node), State::of(&ours.node));
     let added = (theirs.call(&theirs.own, "ADD", case, None), ours.call(&ours.own, "ADD", case, None));
     match (added.0.status.success(), added.1.status.success()) {
