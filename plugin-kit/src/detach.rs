@@ -275,9 +275,12 @@ fn hint(entry: &Resource) -> &'static str {
 }
 
 /// Whether an attachment has its interface on the host: by its mark, or, should someone have changed that, by its name.
+/// What it waits in (`bandwidth`) bears the mark as well, and outlives the container's namespace.
 fn is_alive(mark: &Mark, links: &[LinkState]) -> bool {
     let name = MarkedOwner::parse(mark.as_str()).map(|owner| owner.host_interface());
-    links.iter().any(|link| link.alias.as_deref() == Some(mark.as_str()) || Some(&link.name) == name.as_ref())
+    let is_its =
+        |link: &&LinkState| link.alias.as_deref() == Some(mark.as_str()) || Some(&link.name) == name.as_ref();
+    links.iter().filter(is_its).any(|link| link.kind != LinkKind::Ifb.name())
 }
 
 /// Whether a port leads to somebody who is there, although by an interface that does not bear our mark: one that another

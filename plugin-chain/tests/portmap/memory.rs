@@ -4,7 +4,7 @@ use cni_spec::AddResult;
 use cni_spec::plugin::Plugin;
 use netops::*;
 use plugin_bridge::Bridge;
-use plugin_chain::Portmap;
+use plugin_chain::{Bandwidth, Portmap};
 use plugin_kit::testing::{Fault, MemoryNode, TestCall};
 use plugin_kit::{Explain, Kit, error};
 use serde_json::{Value, json};
@@ -234,6 +234,24 @@ fn a_port_is_taken_from_nobody_but_the_dead() {
     net.node.end_container("a");
     net.portmap().add(&net.call("b").previous(&b).request()).unwrap();
     assert_eq!(net.ports().len(), 3);
+    assert!(net.ports().iter().all(|port| port.contains("10.22.0.3") || port.contains("fd00:22::3")));
+}
+
+#[test]
+fn what_bandwidth_leaves_of_the_dead_does_not_hold_their_ports() {
+    let net = Net::new(two_ports());
+    let (a, b) = (net.bridged("a"), net.bridged("b"));
+    let limited = json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "bandwidth", "egressRate": 8000, "egressBurst": 8000,
+    });
+    let bandwidth = Kit::with_kernels(Bandwidth, &net.node);
+    bandwidth.add(&TestCall::new(limited).container("a").previous(&a).request()).unwrap();
+    net.portmap().add(&net.call("a").previous(&a).request()).unwrap();
+    // Its interface goes with the namespace, and nobody calls DEL; what limits it stays on the node.
+    net.node.end_container("a");
+    let links = read_links(&mut net.node.process(), Place::Host).unwrap();
+    assert!(links.iter().any(|link| link.alias.as_deref() == Some("cnikit net a eth0")));
+    net.portmap().add(&net.call("b").previous(&b).request()).unwrap();
     assert!(net.ports().iter().all(|port| port.contains("10.22.0.3") || port.contains("fd00:22::3")));
 }
 
