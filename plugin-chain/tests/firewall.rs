@@ -256,7 +256,12 @@ impl Kernel for Process<'_> {
 fn neither_add_nor_del_looks_at_what_other_pods_have() {
     let node = MemoryNode::new();
     let plugin = Kit::with_kernels(Firewall::without_firewalld(), Busy(&node));
-    let call = TestCall::new(config(json!({"ingressPolicy": "same-bridge"})));
+    let mut config = config(json!({"ingressPolicy": "same-bridge"}));
+    // An address of the bridge's is none of the attachment's.
+    let gateway = json!({"address": "10.22.0.1/16", "interface": 0});
+    config["prevResult"]["ips"].as_array_mut().unwrap().push(gateway);
+    let call = TestCall::new(config);
     plugin.add(&call.request()).unwrap();
     plugin.del(&call.del_request()).unwrap();
+    assert!(!lines(&node).iter().any(|line| line.contains("forwarding of")));
 }

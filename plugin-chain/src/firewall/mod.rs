@@ -185,10 +185,10 @@ impl Attach for Firewall {
         Ok(())
     }
 
-    fn traces(&self, call: &DelRequest, _: &Owner) -> Traces {
+    fn traces(&self, call: &DelRequest, owner: &Owner) -> Traces {
         let previous = call.config.prev_result().ok().flatten();
-        let keys: Option<Vec<_>> = previous
-            .map(|result| result.ips.iter().map(|ip| EntryKey::Forwarded(ip.address.addr())).collect());
+        let own = previous.map(|result| addresses(&plugin_kit::own_addresses(&result, owner)));
+        let keys = own.map(|own| own.into_iter().map(EntryKey::Forwarded).collect::<Vec<_>>());
         let at_least = keys.as_ref().map_or(0, Vec::len);
         Traces { kinds: &[EntryKind::Forwarded], keys, at_least }
     }
