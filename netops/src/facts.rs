@@ -1,6 +1,6 @@
 //! Facts: what was read, remembered by question; and how a resource compares with them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use ipnet::IpNet;
@@ -31,11 +31,11 @@ impl Facts {
     ) -> Result<Self, Error> {
         let mut questions: [(Place, Vec<Query>); 2] =
             [(Place::Host, Vec::new()), (Place::Container, Vec::new())];
+        let mut asked = HashSet::new();
         for step in steps {
             for (place, query) in queries(step) {
-                let (_, list) = &mut questions[usize::from(place == Place::Container)];
-                if !list.contains(&query) {
-                    list.push(query);
+                if asked.insert((place, query.clone())) {
+                    questions[usize::from(place == Place::Container)].1.push(query);
                 }
             }
         }

@@ -11,6 +11,7 @@ mod config;
 
 pub use config::{Config, Masquerading};
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use cni_spec::plugin::DelRequest;
@@ -46,12 +47,12 @@ impl Attach for Portmap {
         }
         let addresses = || request.addresses.ips.iter().map(|ip| ip.address);
         let pods = [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|of| addresses().find(|net| of(&net.addr())));
-        let mut mappings: Vec<PortMapping> = Vec::new();
+        let (mut mappings, mut ports) = (Vec::new(), BTreeSet::new());
         for (pod, published) in pods.iter().flatten().flat_map(|pod| published.iter().map(move |p| (*pod, p)))
         {
             let Some(port) = published.on_the_way_to(pod.addr()) else { continue };
             // Of two that a runtime gives for one port, the first counts.
-            if !mappings.iter().any(|mapping| mapping.port == port) {
+            if ports.insert(port) {
                 mappings.push(mapping(request, pod, port, published.container_port));
             }
         }
