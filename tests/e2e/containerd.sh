@@ -154,7 +154,7 @@ a_pod_whose_network_fails() {
     grep -q 'plugin type="portmap"' <<<"$said" || fail "this should be portmap's: $said"
     ok "refused: $said"
     # The reference's portmap does not undo what it did not understand, and no plugin before it gets its DEL.
-    whole || return 0
+    ours || return 0
     expect 'addresses after it' 0 "$(leases pods)"
     expect 'interfaces after it' cni0 "$(interfaces)"
 }
@@ -182,5 +182,5 @@ containers_of_ctr() {
     ok 'ping from the container to the outside'
     ctr tasks kill --signal KILL one
     wait "$process" || true
-    ! whole || expect 'addresses after DEL with an empty CNI_NETNS' 0 "$(leases pods)"
+    ! ours || expect 'addresses after DEL with an empty CNI_NETNS' 0 "$(leases pods)"
 }

@@ -31,7 +31,7 @@ nothing_left() {
 left() {
     if [ -z "$2" ]; then
         ok "$1: none"
-    elif whole; then
+    elif ours; then
         fail "left: $1: $2"
     else
         echo "LEFT by the reference: $1: $(wc -l <<<"$2") lines, as $(head -n 1 <<<"$2")"

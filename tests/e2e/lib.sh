@@ -35,4 +35,3 @@ one_line() { sort | paste -sd ' '; }
 
 # ours: whether the plugins are cnikit's, and so can be asked more than a runtime asks.
 ours() { [ "$PLUGINS" = ours ]; }
-whole() { ours && [ /opt/cni/bin/portmap -ef /opt/cni/bin/bridge ]; }

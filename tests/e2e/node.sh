@@ -101,11 +101,7 @@ ask_udp() {
 install_plugins() {
     part "the plugins: $PLUGINS"
     if ours; then
-        local plugin
-        "$CNIKIT" install --bin-dir /opt/cni/bin --json >installed.json
-        for plugin in portmap firewall tuning bandwidth; do
-            [ -e "/opt/cni/bin/$plugin" ] || { cp "$REFERENCE/$plugin" /opt/cni/bin/; skip "$plugin is the reference's"; }
-        done
+        "$CNIKIT" install --bin-dir /opt/cni/bin >/dev/null
         # Nothing else can be executed.
         mount -t tmpfs tmpfs "$REFERENCE"
     else
@@ -118,7 +114,7 @@ leases() { find "/var/lib/cni/networks/$1" -maxdepth 1 -type f -name '[0-9a-f]*[
 
 # attached WHAT WANTED: what `cnikit list` says is attached to this node, all of it well.
 attached() {
-    whole || return 0
+    ours || return 0
     "$CNIKIT" list --json >list.json
     jq --exit-status 'all(.[]; .healthy)' list.json >/dev/null || fail "$1: not well: $(jq --compact-output . list.json)"
     expect "$1" "$2" "$(jq --raw-output '[.[] | "\(.network)/\(.interface)"] | sort | join(" ")' list.json)"

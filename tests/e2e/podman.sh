@@ -167,6 +167,6 @@ refusals_of_podman() {
         | (.plugins[] | select(.type == "tuning")) |= . + { "sysctl": { "net.ipv4.conf.none.nothing": "1" } }' \
         net.d/first.conflist >net.d/broken.conflist
     refused podman run --rm --name late --network broken "$IMAGE" true
-    ! whole || expect 'addresses after it' 0 "$(leases broken)"
+    ! ours || expect 'addresses after it' 0 "$(leases broken)"
     podman network rm broken >/dev/null
 }

@@ -19,8 +19,13 @@ struct Network {
 }
 
 /// The chain's plugins, in order, each with its capability.
-const CHAIN: [(&str, &str); 4] =
-    [("bridge", "ips"), ("portmap", "portMappings"), ("firewall", ""), ("bandwidth", "bandwidth")];
+const CHAIN: [(&str, &str); 5] = [
+    ("bridge", "ips"),
+    ("portmap", "portMappings"),
+    ("firewall", ""),
+    ("tuning", "mac"),
+    ("bandwidth", "bandwidth"),
+];
 
 impl Network {
     fn new() -> Self {

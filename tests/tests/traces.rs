@@ -17,12 +17,12 @@ const RECORDED: &str = include_str!("traces.jsonl");
 
 #[test]
 fn pods_of_containerd_come_and_go_as_recorded() {
-    isolated(|| replay("containerd", &["bridge", "loopback", "portmap", "bandwidth"], 61));
+    isolated(|| replay("containerd", &["bridge", "loopback", "portmap", "bandwidth", "tuning"], 76));
 }
 
 #[test]
 fn containers_of_ctr_come_and_go_as_recorded() {
-    isolated(|| replay("ctr", &["bridge", "portmap", "bandwidth"], 6));
+    isolated(|| replay("ctr", &["bridge", "portmap", "bandwidth", "tuning"], 8));
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn pods_of_kubernetes_come_and_go_as_recorded() {
 
 #[test]
 fn containers_of_podman_come_and_go_as_recorded() {
-    isolated(|| replay("podman", &["bridge", "portmap", "firewall"], 67));
+    isolated(|| replay("podman", &["bridge", "portmap", "firewall", "tuning"], 89));
 }
 
 #[test]
