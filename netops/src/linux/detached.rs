@@ -56,11 +56,16 @@ pub(super) fn remove<'a>(
     }
 }
 
-/// Lets an orphan close an nf_tables socket that something was deleted through.
-pub(super) fn close(side: &Side) {
-    if let (true, Some(socket)) = (side.slow_to_close, &side.netfilter) {
+/// Lets an orphan close an nf_tables socket that something was deleted through: last, for only the last one waits.
+pub(super) fn close(side: &mut Side) {
+    if !side.slow_to_close {
+        return;
+    }
+    if let (Some(socket), Ok((closed, open))) = (side.netfilter.take(), pipe()) {
         // Should that not work, this process does it, and takes its time.
-        let _ = sys::leave_to_an_orphan(&[socket.as_fd()], None);
+        let _ = sys::leave_to_an_orphan(&[socket.as_fd()], None, Some(closed.as_fd()));
+        drop(socket);
+        drop(open);
     }
 }
 

@@ -183,7 +183,7 @@ impl Kernel for LinuxKernel {
 impl Drop for LinuxKernel {
     fn drop(&mut self) {
         if self.detached {
-            [Some(&self.host), self.container.as_ref()].into_iter().flatten().for_each(detached::close);
+            [Some(&mut self.host), self.container.as_mut()].into_iter().flatten().for_each(detached::close);
         }
     }
 }

@@ -157,16 +157,17 @@ fn wait_for(child: libc::pid_t) -> Result<Option<c_int>, Errno> {
 }
 
 /// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
-/// waits for: an orphan in a session of its own, that holds no others, and ends when the `send` has returned and the
-/// descriptors are closed, whatever came of it.
+/// waits for: an orphan in a session of its own, that holds no others, and ends when the `send` has returned, the other end
+/// of a pipe is closed, if it is to wait for that, and the descriptors are closed, whatever came of it.
 ///
 /// Whoever has the other end of a pipe among them sees when that is.
 pub(super) fn leave_to_an_orphan(
     keep: &[BorrowedFd<'_>],
     message: Option<(BorrowedFd<'_>, &[u8])>,
+    until: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
     let sender = message.map(|(socket, _)| socket);
-    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).map(AsRawFd::as_raw_fd).collect();
+    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).chain(&until).map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     kept.dedup();
     // SAFETY: what runs in the new processes is nothing but async-signal-safe calls on memory that was prepared above,
@@ -181,6 +182,10 @@ pub(super) fn leave_to_an_orphan(
                     close_all_but(&kept);
                     if let Some((socket, datagram)) = message {
                         libc::send(socket.as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0);
+                    }
+                    if let Some(pipe) = until {
+                        let mut nothing = [0_u8];
+                        libc::read(pipe.as_raw_fd(), nothing.as_mut_ptr().cast(), nothing.len());
                     }
                     0
                 }

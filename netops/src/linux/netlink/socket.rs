@@ -159,7 +159,7 @@ impl Socket {
         self.sequence = first.wrapping_add(requests.len() as u32);
         requests.number(first);
         let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
-        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)))
+        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)), None)
             .map_err(|errno| Failure::Refused(errno.into()))
     }
 
