@@ -7,7 +7,7 @@
 //! port is concerned.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::netlink::{Attributes, Datagram, attribute, attributes};
 use super::rtnetlink::address::{self, parse_ip};
@@ -63,12 +63,19 @@ pub(super) fn unmapped(
 ) -> Result<(), Error> {
     let pods: BTreeSet<_> = mappings.iter().map(|mapping| mapping.to.ip()).collect();
     let known = Known::of(mappings);
+    let is_stale =
+        |connection: &Connection| known.of_port(connection).any(|mapping| connection.leads_to == mapping.to);
     let mut stale = Vec::new();
-    for pod in pods {
-        let is_stale = |connection: &Connection| {
-            known.of_port(connection).any(|mapping| connection.leads_to == mapping.to)
+    for is_ipv4 in [true, false] {
+        let mut pods = pods.iter().copied().filter(|pod| pod.is_ipv4() == is_ipv4);
+        let filter = match (pods.next(), pods.next()) {
+            (None, _) => continue,
+            (Some(IpAddr::V4(pod)), None) => Filter::Into(pod),
+            // Of many pods, as GC finds them, each question would be a walk. And asked for an IPv6 address, Linux 6.18 tells
+            // of all others (`ctnetlink_filter_match_tuple()` takes the outcome of `ipv6_addr_cmp()` for its opposite).
+            _ => Filter::Over { is_ipv4 },
         };
-        stale.extend(connections(kernel, place, &Filter::Into(pod))?.into_iter().filter(is_stale));
+        stale.extend(connections(kernel, place, &filter)?.into_iter().filter(is_stale));
     }
     forget(kernel, place, &stale)
 }
@@ -134,15 +141,17 @@ fn end(tuple: &[u8], address: [u16; 2], port: u16) -> Option<SocketAddr> {
 enum Filter {
     /// Those of UDP over a version of IP, to one port or to any.
     To { is_ipv4: bool, port: Option<u16> },
-    /// Those that an address answers, and maybe more.
-    Into(IpAddr),
+    /// Those that an address answers.
+    Into(Ipv4Addr),
+    /// Those over a version of IP.
+    Over { is_ipv4: bool },
 }
 
 impl Filter {
     fn encode(&self, datagram: &mut Datagram) {
         let is_ipv4 = match self {
-            Self::To { is_ipv4, .. } => *is_ipv4,
-            Self::Into(pod) => pod.is_ipv4(),
+            Self::To { is_ipv4, .. } | Self::Over { is_ipv4 } => *is_ipv4,
+            Self::Into(_) => true,
         };
         datagram.push(message_type(IPCTNL_MSG_CT_GET), 0, &header(is_ipv4), |message| match self {
             Self::To { port, .. } => {
@@ -157,7 +166,7 @@ impl Filter {
                 });
                 filter(message, CTA_FILTER_ORIG_FLAGS, flags);
             }
-            Self::Into(IpAddr::V4(pod)) => {
+            Self::Into(pod) => {
                 message.nest(CTA_TUPLE_REPLY, |tuple| {
                     tuple.nest(CTA_TUPLE_IP, |ip| {
                         ip.bytes(CTA_IP_V4_SRC, &pod.octets());
@@ -165,9 +174,7 @@ impl Filter {
                 });
                 filter(message, CTA_FILTER_REPLY_FLAGS, CTA_FILTER_F_CTA_IP_SRC);
             }
-            // Asked for an IPv6 address, Linux 6.18 tells of all others (`ctnetlink_filter_match_tuple()` takes the
-            // outcome of `ipv6_addr_cmp()` for its opposite).
-            Self::Into(IpAddr::V6(_)) => {}
+            Self::Over { .. } => {}
         });
     }
 }

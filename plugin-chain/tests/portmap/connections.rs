@@ -54,25 +54,31 @@ fn a_client_that_was_there_before_the_pod_gets_to_it() {
 #[test]
 fn connections_through_a_port_are_forgotten_with_it() {
     let lab = Lab::new();
-    let other = publish(&[json!({"hostPort": 5354, "containerPort": 53, "protocol": "udp"})]);
-    let pods = [("pod", udp()), ("other", other)].map(|(name, ports)| {
+    let at = |port: u16| publish(&[json!({"hostPort": port, "containerPort": 53, "protocol": "udp"})]);
+    let pods = [("pod", 5353), ("other", 5354), ("one", 5355), ("two", 5356)].map(|(name, port)| {
+        let ports = at(port);
         let result = lab.add(1, name, &ports).unwrap();
         serve_datagrams(&lab, name, 53);
         (name, ports, result)
     });
-    for port in [5353, 5354] {
+    for port in 5353..=5356 {
         for to in [format!("192.0.2.1:{port}"), format!("[2001:db8::1]:{port}")] {
             answer(&client(&lab, WORLD, &to), SOON).unwrap();
         }
     }
     let remembered = || {
         let table = lab.at("", || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")).unwrap();
-        ["dport=5353", "dport=5354"].map(|port| table.lines().filter(|line| line.contains(port)).count())
+        [5353, 5354, 5355, 5356].map(|port: u16| {
+            let port = format!("dport={port}");
+            table.lines().filter(|line| line.contains(&port)).count()
+        })
     };
-    assert_eq!(remembered(), [2, 2]);
+    assert_eq!(remembered(), [2, 2, 2, 2]);
     let (name, ports, result) = &pods[0];
     lab.del(1, name, ports, Some(result));
-    assert_eq!(remembered(), [0, 2]);
+    assert_eq!(remembered(), [0, 2, 2, 2]);
+    lab.gc(1, &[("other", "eth1")]);
+    assert_eq!(remembered(), [0, 2, 0, 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error};
 use netops::*;
 use plugin_bridge::Bridge;
@@ -132,6 +133,12 @@ impl Lab {
     /// The first half of a DEL.
     pub(crate) fn unpublish(&self, network: u8, pod: &str, portmap: &Value, result: &AddResult) {
         self.node.del(&PORTMAP, &self.portmap(network, portmap).container(pod).previous(result)).unwrap();
+    }
+
+    /// Removes what no valid attachment of a network has; an attachment is a container and an interface.
+    pub(crate) fn gc(&self, network: u8, valid: &[(&str, &str)]) {
+        let request = self.portmap(network, &json!({})).gc_request(valid);
+        self.node.on_host(|| PORTMAP.gc(&request)).unwrap();
     }
 
     /// What a command says on the node.
