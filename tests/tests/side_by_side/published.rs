@@ -102,10 +102,26 @@ impl Scene {
     }
 }
 
+/// How else a node may be.
+#[derive(Default)]
+struct Circumstances {
+    /// Keys of `bridge`.
+    bridge: Value,
+    /// Whether `firewall` comes next.
+    firewall: bool,
+    /// What its administrator has done.
+    before: &'static str,
+}
+
 /// What those who ask at some addresses are told, with one implementation.
-fn experience(plugins: &Implementation, portmap: &Value) -> BTreeMap<String, Option<String>> {
+fn experience(
+    plugins: &Implementation,
+    portmap: &Value,
+    circumstances: &Circumstances,
+) -> BTreeMap<String, Option<String>> {
     let scene = Scene::new(plugins);
-    let bridge = json!({
+    scene.node.shell(circumstances.before);
+    let mut bridge = json!({
         "type": "bridge", "isGateway": true, "hairpinMode": true, "ipMasq": true,
         "ipam": {
             "type": "host-local",
@@ -113,12 +129,19 @@ fn experience(plugins: &Implementation, portmap: &Value) -> BTreeMap<String, Opt
             "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
         },
     });
+    for (key, value) in circumstances.bridge.as_object().into_iter().flatten() {
+        bridge[key] = value.clone();
+    }
     let result = scene.add(&scene.pod, &bridge, None);
     let mut config = portmap.clone();
     config["type"] = json!("portmap");
     // Whatever else is in it is passed on.
     assert_eq!(scene.add(&scene.pod, &config, Some(&result))["ips"], result["ips"]);
-    scene.add(&scene.friend, &bridge, None);
+    let friends = scene.add(&scene.friend, &bridge, None);
+    if circumstances.firewall {
+        scene.add(&scene.pod, &json!({"type": "firewall"}), Some(&result));
+        scene.add(&scene.friend, &json!({"type": "firewall"}), Some(&friends));
+    }
     for port in [80, 81] {
         scene.serve(port);
     }
@@ -167,18 +190,38 @@ fn a_published_port_is_to_everybody_what_the_references_is() {
                 "conditionsV6": ["-s", "2001:db8::/32"],
             }),
         ] {
-            let Some(reference) = Implementation::reference() else { return };
-            let (theirs, ours) = (experience(&reference, &portmap), experience(&ours!(), &portmap));
-            let differences: Vec<_> = theirs
-                .iter()
-                .filter(|(about, told)| ours[*about] != **told)
-                .map(|(about, told)| format!("{about}: theirs {told:?}, ours {:?}", ours[about]))
-                .collect();
-            assert!(differences.is_empty(), "{portmap}:\n{}", differences.join("\n"));
-            assert!(
-                theirs.values().flatten().any(|told| told.contains("sees")),
-                "{portmap}: nobody was told anything"
-            );
+            assert_same(&portmap, &Circumstances::default());
         }
     });
+}
+
+#[test]
+fn a_published_port_is_the_references_whatever_the_bridge_and_the_host_are_like() {
+    const FILTERED: &str =
+        "for to in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$to; done";
+    const DROP: &str = "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP";
+    isolated(|| {
+        let everywhere = json!({"runtimeConfig": mappings(&[("", 80)])});
+        for (hairpin, before) in [(false, FILTERED), (true, DROP)] {
+            let bridge = json!({"hairpinMode": hairpin});
+            assert_same(&everywhere, &Circumstances { bridge, firewall: true, before });
+        }
+    });
+}
+
+fn assert_same(portmap: &Value, circumstances: &Circumstances) {
+    let Some(reference) = Implementation::reference() else { return };
+    let (theirs, ours) =
+        (experience(&reference, portmap, circumstances), experience(&ours!(), portmap, circumstances));
+    let differences: Vec<_> = theirs
+        .iter()
+        .filter(|(about, told)| ours[*about] != **told)
+        .map(|(about, told)| format!("{about}: theirs {told:?}, ours {:?}", ours[about]))
+        .collect();
+    let before = circumstances.before;
+    assert!(differences.is_empty(), "{portmap}, {before}:\n{}", differences.join("\n"));
+    assert!(
+        theirs.values().flatten().any(|told| told.contains("sees")),
+        "{portmap}, {before}: nobody was told anything"
+    );
 }
