@@ -3,9 +3,10 @@
 use super::expression::{
     NFTA_CMP_DATA, NFTA_CMP_OP, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
     NFTA_IMMEDIATE_DATA, NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_LEN,
-    NFTA_PAYLOAD_OFFSET, NFTA_RULE_EXPRESSIONS, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
+    NFTA_PAYLOAD_OFFSET, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
 };
 use super::message::{self, HEADER, NFTA_RULE_HANDLE, Transaction};
+use super::rule::NFTA_RULE_EXPRESSIONS;
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignChain;

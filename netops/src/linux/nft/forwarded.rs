@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::expression::{Field, Rule, Version};
+use super::expression::{Field, Version};
 use super::message::{Element, Hook, Key, Set, Transaction, Values};
+use super::rule::Rule;
 use super::ruleset::{INET, Placed, Whereabouts};
 use crate::entry::Forwarded;
 use crate::name::Mark;

@@ -12,8 +12,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::expression::{Rule, Verdict};
+use super::expression::Verdict;
 use super::message::{self, Hook, Table, Transaction};
+use super::rule::Rule;
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignChain;

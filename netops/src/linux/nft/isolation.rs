@@ -2,10 +2,11 @@
 //!
 //! What a bridge is said to be is no entry with an owner: it is set by whoever comes first, like a sysctl.
 
-use super::expression::{Field, Rule, Verdict};
+use super::expression::{Field, Verdict};
 use super::forwarded::BEFORE;
 use super::lookup::get;
 use super::message::{Element, Key, Set, Transaction, Values};
+use super::rule::Rule;
 use super::ruleset::{INET, Placed};
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::expression::{Field, Rule, Verdict, Version};
+use super::expression::{Field, Verdict, Version};
 use super::message::{Element, Hook, Key, Set, Transaction, Values};
+use super::rule::Rule;
 use super::ruleset::{INET, Placed, Whereabouts};
 use crate::entry::{Entry, Masquerade};
 use crate::name::Mark;

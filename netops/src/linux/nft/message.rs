@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::expression::{
-    Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, Rule, Verdict, value,
+    Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, Verdict, value,
 };
+use super::rule::Rule;
 use crate::foreign::{Family, ForeignChain};
 use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes, text};
 use crate::name::{LinkName, MacAddr, Mark};

@@ -8,7 +8,8 @@
 //! foreign.rs     what other programs have made: chains and rules, looked for and deleted
 //! isolation.rs   what bridges are said to be
 //! iptables.rs    the way through the tables of `iptables`
-//! expression.rs  rules, from what a person would write to what the kernel executes
+//! rule.rs        rules, as a person would write them
+//! expression.rs  … and as the kernel executes them
 //! message.rs     transactions and elements as bytes
 //! ```
 
@@ -23,6 +24,7 @@ mod lookup;
 mod masquerade;
 mod message;
 mod port_mapping;
+mod rule;
 mod ruleset;
 mod spoof_check;
 

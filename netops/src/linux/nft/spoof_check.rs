@@ -1,7 +1,8 @@
 //! Spoof checks: the ports that are checked, and the source MAC addresses that each may use.
 
-use super::expression::{Field, Rule, Verdict};
+use super::expression::{Field, Verdict};
 use super::message::{Element, Hook, Key, Set, Transaction, Values};
+use super::rule::Rule;
 use super::ruleset::{BRIDGE, Placed, Whereabouts};
 use crate::entry::{EntryKey, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
