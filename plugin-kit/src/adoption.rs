@@ -7,10 +7,10 @@ use cni_spec::plugin::GcRequest;
 use cni_spec::{AttachmentId, Error};
 use netops::{Address, Answer, Kernel, LinkState, Place, Plan, Query, Resource, read_links};
 
-use crate::detach::{by_name, remove_all, remove_foreign};
+use crate::detach::{by_name, is_marked, remove_all, remove_foreign};
 use crate::error::{self, kernel_error};
 use crate::kernels::{Kernels, Purpose};
-use crate::owner::{MarkedOwner, Owner};
+use crate::owner::Owner;
 use crate::reference;
 
 /// Whether something is a matter of netfilter, where each implementation has its own ways.
@@ -116,10 +116,9 @@ fn foreign_cables(
         },
         None => None,
     };
-    let is_ours = |link: &LinkState| link.alias.as_deref().is_some_and(|a| MarkedOwner::parse(a).is_some());
     // The other end is elsewhere: a pair of which both ends are here is the node's own.
     let is_cable = |link: &LinkState| link.kind == "veth" && link.peer_namespace.is_some();
-    let candidates = links.into_iter().filter(|l| is_cable(l) && l.master == master && !is_ours(l));
+    let candidates = links.into_iter().filter(|l| is_cable(l) && l.master == master && !is_marked(l));
     let is_stale = |net: &Address| {
         stale.iter().any(|(attachment, address)| {
             (attachment.if_name.as_str(), *address) == (net.link.as_str(), net.net.addr())

@@ -201,10 +201,14 @@ fn remove_interface(kind: &str, owner: &Owner, kernel: &mut dyn Kernel) -> Resul
     }
 }
 
+/// Whether an interface bears an attachment's mark.
+pub(crate) fn is_marked(link: &LinkState) -> bool {
+    link.alias.as_deref().is_some_and(|alias| MarkedOwner::parse(alias).is_some())
+}
+
 /// Whether an interface bears the mark of another attachment.
 fn is_anothers(link: &LinkState, owner: &Owner) -> bool {
-    let mark = link.alias.as_deref();
-    mark.is_some_and(|mark| MarkedOwner::parse(mark).is_some() && mark != owner.mark().as_str())
+    is_marked(link) && link.alias.as_deref() != Some(owner.mark().as_str())
 }
 
 /// Removes what bears the mark of an attachment of the network that is not valid any more.
@@ -299,7 +303,8 @@ fn is_led_to(
     if plan.steps().iter().any(|step| target(&step.resource) == Some(address)) {
         return Ok(false);
     }
-    let cables = links.iter().filter(|link| link.kind == "veth");
+    // One that bears a mark is somebody else's, who has got the address since.
+    let cables = links.iter().filter(|link| link.kind == "veth" && !is_marked(link));
     let queries: Vec<_> = cables.map(|link| Query::PeerAddresses(link.name.clone())).collect();
     let answers = kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
     let has = |answer| match answer {

@@ -26,6 +26,14 @@ impl Net {
 
     /// Attaches a pod by bridge alone.
     fn bridged(&self, pod: &str) -> AddResult {
+        self.bridge().add(&self.bridge_call(pod).request()).unwrap()
+    }
+
+    fn bridge(&self) -> Kit<Bridge, &MemoryNode> {
+        Kit::with_kernels(Bridge, &self.node)
+    }
+
+    fn bridge_call(&self, pod: &str) -> TestCall {
         let config = json!({
             "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isGateway": true,
             "ipam": {
@@ -33,7 +41,7 @@ impl Net {
                 "ranges": [[{"subnet": "10.22.0.0/24"}], [{"subnet": "fd00:22::/64"}]],
             },
         });
-        Kit::with_kernels(Bridge, &self.node).add(&TestCall::new(config).container(pod).request()).unwrap()
+        TestCall::new(config).container(pod)
     }
 
     fn call(&self, pod: &str) -> TestCall {
@@ -253,6 +261,20 @@ fn what_bandwidth_leaves_of_the_dead_does_not_hold_their_ports() {
     assert!(links.iter().any(|link| link.alias.as_deref() == Some("cnikit net a eth0")));
     net.portmap().add(&net.call("b").previous(&b).request()).unwrap();
     assert!(net.ports().iter().all(|port| port.contains("10.22.0.3") || port.contains("fd00:22::3")));
+}
+
+#[test]
+fn whoever_got_the_address_of_the_dead_does_not_hold_their_ports() {
+    let net = Net::new(two_ports());
+    let a = net.bridged("a");
+    net.portmap().add(&net.call("a").previous(&a).request()).unwrap();
+    // A DEL that portmap was not part of.
+    net.bridge().del(&net.bridge_call("a").previous(&a).del_request()).unwrap();
+    let heir = net.bridge().add(&net.bridge_call("heir").args("IP=10.22.0.2").request()).unwrap();
+    assert_eq!(heir.ips[0].address, a.ips[0].address);
+    let b = net.bridged("b");
+    net.portmap().add(&net.call("b").previous(&b).request()).unwrap();
+    assert!(net.ports().iter().all(|port| !port.contains("10.22.0.2")));
 }
 
 #[test]
