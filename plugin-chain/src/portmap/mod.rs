@@ -131,7 +131,8 @@ fn published(config: &NetworkConfig) -> Result<Vec<Published>, Error> {
                 Protocol::Sctp => Transport::Sctp,
                 _ => Transport::Tcp,
             },
-            host_ip: mapping.host_ip,
+            // `::ffff:192.0.2.1` is an IPv4 address.
+            host_ip: mapping.host_ip.map(|ip| ip.to_canonical()),
             host_port: port(number, "hostPort", mapping.host_port)?,
             container_port: port(number, "containerPort", mapping.container_port)?,
         })

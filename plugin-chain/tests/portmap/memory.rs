@@ -88,6 +88,7 @@ fn the_first_address_of_each_version_gets_the_ports_that_fit_it() {
         {"hostPort": 3, "containerPort": 13, "hostIP": "::"},
         {"hostPort": 4, "containerPort": 14, "hostIP": "192.0.2.1"},
         {"hostPort": 5, "containerPort": 15, "hostIP": "2001:db8::1"},
+        {"hostPort": 6, "containerPort": 16, "hostIP": "::ffff:192.0.2.1"},
         {"hostPort": 1, "containerPort": 99},
     ])));
     let mut result = net.bridged("a");
@@ -103,6 +104,7 @@ fn the_first_address_of_each_version_gets_the_ports_that_fit_it() {
         [
             "port 0.0.0.0:1/tcp to 10.22.0.2:11",
             "port 192.0.2.1:4/tcp to 10.22.0.2:14",
+            "port 192.0.2.1:6/tcp to 10.22.0.2:16",
             "port [::]:1/tcp to [fd00:22::2]:11",
             "port [::]:3/tcp to [fd00:22::2]:13",
             "port [2001:db8::1]:5/tcp to [fd00:22::2]:15",
