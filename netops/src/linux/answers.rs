@@ -2,7 +2,7 @@
 
 use super::netlink::{attributes, messages, refusal};
 use super::rtnetlink::{address, link, port, route, rule, tc};
-use super::{conntrack, legacy, nft};
+use super::{conntrack, forward_jump, nft};
 use crate::name::LinkName;
 
 /// Reads a datagram, or the body of a message, as every answer of the kernel that is known. Not part of the API.
@@ -38,7 +38,7 @@ fn read_body(body: &[u8]) {
     let _ = rule::table(body);
     nft::read_as_elements(body);
     nft::iptables::read_as_rule(body);
-    legacy::read_as_table(body);
+    forward_jump::read_as_table(body);
     conntrack::read_as_connection(body);
     let _ = nft::foreign::parse(body);
 }

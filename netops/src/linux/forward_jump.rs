@@ -1,7 +1,12 @@
 //! The way through the host's own packet filter, in each of the variants of `iptables` that are in use: the legacy one,
 //! if it has rules; the one in nf_tables, if it is there or the other has none.
 
-use super::{LinuxKernel, legacy, nft, refused};
+mod legacy;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use legacy::read_as_table;
+
+use super::{LinuxKernel, nft, refused};
 use crate::error::{Error, Operation};
 use crate::kernel::Created;
 use crate::place::Place;

@@ -26,7 +26,6 @@ mod foreign;
 mod forward_jump;
 #[cfg(test)]
 mod hostile;
-mod legacy;
 mod lock;
 mod namespace;
 mod netlink;

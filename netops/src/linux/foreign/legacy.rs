@@ -1,5 +1,5 @@
-//! Rules of the older iptables (`ip_tables`), which netlink does not show: the one case in which a program is executed,
-//! and only if the kernel says that such a table is in use.
+//! Rules of the older iptables (`ip_tables`), which netlink does not show: a case in which a program is executed, and
+//! only if the kernel says that such a table is in use.
 //!
 //! `iptables-save` says what there is as commands; the same lines with `-D` instead of `-A` take it away, in one
 //! `iptables-restore`. So nothing is quoted here that the program itself has not quoted.

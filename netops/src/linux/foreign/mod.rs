@@ -1,5 +1,5 @@
 //! Netfilter rules of other programs', wherever they are: in nf_tables, which netlink shows whoever wrote them, or in
-//! the older `ip_tables`, which only a program of its own can read and change (`legacy.rs`).
+//! the older `ip_tables`, whose own program is asked for them, and changes them (`legacy.rs`).
 
 mod legacy;
 

@@ -10,11 +10,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::foreign::{self, Program};
-use super::netlink::{Refusal, get_u16, get_u32, text};
-use super::sys;
 use crate::error::Errno;
 use crate::kernel::Created;
+use crate::linux::foreign::{self, Program};
+use crate::linux::netlink::{Refusal, get_u16, get_u32, text};
+use crate::linux::sys;
 use crate::resource::{ForwardJump, IpVersion};
 use crate::ruleset::{ADMIN_COMMENT, CNI_FORWARD, CNI_FORWARD_COMMENT, FILTER, HOST_FORWARD, PASS};
 
@@ -313,7 +313,7 @@ const RETURN: i32 = -5;
 
 /// Reads bytes as if they were a table's.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) fn read_as_table(bytes: &[u8]) {
+pub(in crate::linux) fn read_as_table(bytes: &[u8]) {
     for version in [IpVersion::V4, IpVersion::V6] {
         let (layout, entries) = (Layout::of(version), bytes.to_vec());
         let table = Table { layout, forward: (0, bytes.len()), entries };
