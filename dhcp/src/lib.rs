@@ -15,6 +15,7 @@
 
 mod attachment;
 mod client;
+mod codec;
 mod connection;
 mod container;
 mod daemon;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use cni_spec::{CniArgs, Error, NetworkConfig};
+use dhcproto::v4::OptionCode;
 use serde::{Deserialize, Serialize};
-
-use crate::v4::code;
 
 /// What the configuration wants of servers. Kept with the lease: a configuration may change meanwhile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,19 +28,19 @@ pub(crate) enum Family {
 }
 
 /// What is requested unless the configuration says that it need not be.
-const DEFAULT_REQUEST: [u8; 2] = [code::SUBNET_MASK, code::ROUTERS];
+const DEFAULT_REQUEST: [OptionCode; 2] = [OptionCode::SubnetMask, OptionCode::Router];
 
 /// What the protocol itself is made of: not for a configuration to change.
-const RESERVED: [u8; 9] = [
-    0,
-    code::REQUESTED_ADDRESS,
-    code::LEASE_TIME,
-    code::OVERLOAD,
-    code::MESSAGE_TYPE,
-    code::SERVER_ID,
-    code::REQUESTED_OPTIONS,
-    code::MAX_MESSAGE,
-    255,
+const RESERVED: [OptionCode; 9] = [
+    OptionCode::Pad,
+    OptionCode::RequestedIpAddress,
+    OptionCode::AddressLeaseTime,
+    OptionCode::OptionOverload,
+    OptionCode::MessageType,
+    OptionCode::ServerIdentifier,
+    OptionCode::ParameterRequestList,
+    OptionCode::MaxMessageSize,
+    OptionCode::End,
 ];
 
 /// The section `ipam`.
@@ -88,7 +87,7 @@ impl Wishes {
         for (number, wish) in config.provide.iter().enumerate() {
             let at = format!("ipam.provide[{number}]");
             let code = option(&at, &wish.option)?;
-            if RESERVED.contains(&code) {
+            if RESERVED.contains(&code.into()) {
                 return Err(Error::config(format!("{at}.option: {code} is the protocol's own")));
             }
             let argument = args.get(&wish.from_arg).filter(|_| !wish.from_arg.is_empty());
@@ -101,7 +100,7 @@ impl Wishes {
         }
         let mut request = Vec::new();
         if !config.request.iter().any(|wish| wish.skip_default) {
-            request.extend(DEFAULT_REQUEST);
+            request.extend(DEFAULT_REQUEST.map(u8::from));
         }
         for (number, wish) in config.request.iter().enumerate() {
             if wish.option.is_empty() && wish.skip_default {
@@ -129,13 +128,13 @@ impl Wishes {
     /// leaves out the right ones (RFC 3442).
     pub(crate) fn requested(&self) -> Vec<u8> {
         let mut codes = self.request.clone();
-        codes.sort_by_key(|code| *code != code::CLASSLESS_ROUTES);
+        codes.sort_by_key(|code| *code != u8::from(OptionCode::ClasslessStaticRoute));
         codes
     }
 
     /// What is told to the server, without the client's identifier.
     pub(crate) fn all_provided(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        let others = self.provide.iter().filter(|(code, _)| **code != code::CLIENT_ID);
+        let others = self.provide.iter().filter(|(code, _)| **code != u8::from(OptionCode::ClientIdentifier));
         others.map(|(code, value)| (*code, value.as_slice()))
     }
 
@@ -153,15 +152,15 @@ impl Wishes {
 /// An option by number, or by the name that `dhcp-options(5)` has for it.
 fn option(at: &str, text: &str) -> Result<u8, Error> {
     let known = [
-        ("dhcp-client-identifier", code::CLIENT_ID),
-        ("subnet-mask", code::SUBNET_MASK),
-        ("routers", code::ROUTERS),
-        ("host-name", code::HOST_NAME),
-        ("user-class", code::USER_CLASS),
-        ("vendor-class-identifier", code::VENDOR_CLASS),
+        ("dhcp-client-identifier", OptionCode::ClientIdentifier),
+        ("subnet-mask", OptionCode::SubnetMask),
+        ("routers", OptionCode::Router),
+        ("host-name", OptionCode::Hostname),
+        ("user-class", OptionCode::UserClass),
+        ("vendor-class-identifier", OptionCode::ClassIdentifier),
     ];
     if let Some((_, code)) = known.iter().find(|(name, _)| *name == text) {
-        return Ok(*code);
+        return Ok(u8::from(*code));
     }
     text.parse().map_err(|_| {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();

@@ -1,5 +1,4 @@
-//! Clients and servers on a virtual clock. The servers are written with another implementation of the codec
-//! (`dhcproto`), so that each is the other's oracle.
+//! Clients and servers on a virtual clock.
 
 use std::collections::BinaryHeap;
 use std::net::{Ipv4Addr, Ipv6Addr};

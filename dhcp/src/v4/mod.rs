@@ -7,17 +7,17 @@ mod options;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use ipnet::{IpNet, Ipv4Net};
 use netops::MacAddr;
 
 use crate::client::{Ask, Dialect, Identity, Jitter, Offer, Patience, Reply, Step};
+use crate::codec::value;
 use crate::lease::{Lease, Server, Terms};
 use crate::time::Time;
 use crate::wishes::Wishes;
 pub(crate) use frame::CLIENT_PORT;
 use frame::Frame;
-pub(crate) use message::code;
-use message::{Message, Op, Options};
 
 /// What a version 4 client knows.
 #[derive(Debug)]
@@ -37,16 +37,6 @@ pub(crate) struct Settings {
     pub(crate) resend_max: Duration,
 }
 
-/// `DHCP Message Type` (RFC 2132, 9.6).
-mod kind {
-    pub(super) const DISCOVER: u8 = 1;
-    pub(super) const OFFER: u8 = 2;
-    pub(super) const REQUEST: u8 = 3;
-    pub(super) const ACK: u8 = 5;
-    pub(super) const NAK: u8 = 6;
-    pub(super) const RELEASE: u8 = 7;
-}
-
 /// A client identifier's greatest length, without its type (one octet of length).
 const MAX_CLIENT_ID: usize = 254;
 /// A lease for ever (RFC 2131, 3.3).
@@ -61,56 +51,38 @@ impl V4 {
 
     /// The client identifier, with its type: 0, for "none of the hardware types" (RFC 2132, 9.14).
     fn client_id(&self) -> Vec<u8> {
-        if let Some(id) = self.wishes.provided(code::CLIENT_ID) {
+        if let Some(id) = self.wishes.provided(OptionCode::ClientIdentifier.into()) {
             return id.to_vec();
         }
         let name = self.identity.name.as_bytes();
         [&[0], &name[..name.len().min(MAX_CLIENT_ID)]].concat()
     }
 
-    /// A message of a kind, with what is in all of them.
-    fn message(&self, kind: u8, transaction: u32, elapsed: Duration) -> Message {
-        let mut options = Options::default();
-        options.set(code::MESSAGE_TYPE, [kind]);
-        options.set(code::CLIENT_ID, self.client_id());
-        Message {
-            op: Op::Request,
-            transaction,
-            elapsed: elapsed.as_secs().try_into().unwrap_or(u16::MAX),
-            broadcast: self.settings.broadcast,
-            client: Ipv4Addr::UNSPECIFIED,
-            yours: Ipv4Addr::UNSPECIFIED,
-            hardware: self.identity.mac,
-            options,
-        }
-    }
-
     /// What is provided and requested.
-    fn add_wishes(&self, options: &mut Options) {
-        options.set(code::MAX_MESSAGE, MAX_MESSAGE.to_be_bytes());
-        let requested = self.wishes.requested();
-        if !requested.is_empty() {
-            options.set(code::REQUESTED_OPTIONS, requested);
-        }
-        for (code, value) in self.wishes.all_provided() {
-            options.set(code, value);
-        }
+    fn wishes(&self) -> impl Iterator<Item = DhcpOption> {
+        let provided = |(code, value): (u8, &[u8])| {
+            DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), value.to_vec()))
+        };
+        let requested = self.wishes.requested().into_iter().map(OptionCode::from).collect();
+        [DhcpOption::MaxMessageSize(MAX_MESSAGE), DhcpOption::ParameterRequestList(requested)]
+            .into_iter()
+            .chain(self.wishes.all_provided().map(provided))
     }
 
     fn granted(&self, answer: &Message, server: Server, now: Time) -> Result<Lease, String> {
-        let options = &answer.options;
-        let mask = options.address(code::SUBNET_MASK).ok_or("it says no subnet mask (option 1)")?;
-        let address = Ipv4Net::with_netmask(answer.yours, mask)
+        let options = answer.opts();
+        let mask = *value!(options, SubnetMask).ok_or("it says no subnet mask (option 1)")?;
+        let address = Ipv4Net::with_netmask(answer.yiaddr(), mask)
             .map_err(|_| format!("its subnet mask {mask} is none"))?;
-        let lasts = options.number(code::LEASE_TIME).ok_or("it says no lease time (option 51)")?;
+        let lasts = *value!(options, AddressLeaseTime).ok_or("it says no lease time (option 51)")?;
         if lasts == 0 {
             return Err("its lease time is 0".to_owned());
         }
-        let seconds = |code| options.number(code).map(|seconds| Duration::from_secs(seconds.into()));
+        let seconds = |seconds: &u32| Duration::from_secs((*seconds).into());
         let terms = Terms {
-            lasts: (lasts != INFINITE).then(|| Duration::from_secs(lasts.into())),
-            renew: seconds(code::RENEWAL_TIME),
-            rebind: seconds(code::REBINDING_TIME),
+            lasts: (lasts != INFINITE).then(|| seconds(&lasts)),
+            renew: value!(options, Renewal).map(seconds),
+            rebind: value!(options, Rebinding).map(seconds),
         };
         let [renew_at, rebind_at, expires_at] = terms.from(now);
         let facts = options::facts(options, self.wishes.priority());
@@ -123,9 +95,9 @@ impl V4 {
         Frame {
             source_mac: self.identity.mac,
             target_mac: hardware_target,
-            source: message.client,
+            source: message.ciaddr(),
             target,
-            payload: &message.write(),
+            payload: &message::write(message),
         }
         .write()
     }
@@ -134,79 +106,84 @@ impl V4 {
 impl Dialect for V4 {
     fn write(&self, ask: Ask<'_>, transaction: u32, elapsed: Duration) -> Vec<u8> {
         let kind = match ask {
-            Ask::Seek => kind::DISCOVER,
-            Ask::Request(_) | Ask::Renew(_) | Ask::Rebind(_) => kind::REQUEST,
-            Ask::Release(_) => kind::RELEASE,
+            Ask::Seek => MessageType::Discover,
+            Ask::Request(_) | Ask::Renew(_) | Ask::Rebind(_) => MessageType::Request,
+            Ask::Release(_) => MessageType::Release,
         };
-        let mut message = self.message(kind, transaction, elapsed);
-        let mut to = None;
+        let mut options = vec![DhcpOption::MessageType(kind), DhcpOption::ClientIdentifier(self.client_id())];
+        let (mut own, mut to) = (Ipv4Addr::UNSPECIFIED, None);
         match ask {
             Ask::Seek => {}
             Ask::Request(offer) => {
                 if let (IpAddr::V4(address), Server::V4 { address: server, .. }) =
                     (offer.address, &offer.server)
                 {
-                    message.options.set(code::REQUESTED_ADDRESS, address.octets());
-                    message.options.set(code::SERVER_ID, server.octets());
+                    options.push(DhcpOption::RequestedIpAddress(address));
+                    options.push(DhcpOption::ServerIdentifier(*server));
                 }
             }
             Ask::Renew(lease) | Ask::Rebind(lease) | Ask::Release(lease) => {
                 if let IpAddr::V4(address) = lease.address.addr() {
-                    message.client = address;
+                    own = address;
                 }
                 if let (Ask::Renew(_) | Ask::Release(_), Server::V4 { address, mac }) = (ask, &lease.server) {
                     to = Some((*address, *mac));
                     if matches!(ask, Ask::Release(_)) {
-                        message.options.set(code::SERVER_ID, address.octets());
+                        options.push(DhcpOption::ServerIdentifier(*address));
                     }
                 }
             }
         }
         if !matches!(ask, Ask::Release(_)) {
-            self.add_wishes(&mut message.options);
+            options.extend(self.wishes());
         }
+        let none = Ipv4Addr::UNSPECIFIED;
+        let mut message =
+            Message::new_with_id(transaction, own, none, none, none, &self.identity.mac.bytes());
+        let flags = Flags::default();
+        message
+            .set_secs(elapsed.as_secs().try_into().unwrap_or(u16::MAX))
+            .set_flags(if self.settings.broadcast { flags.set_broadcast() } else { flags })
+            .set_opts(message::options(options));
         self.frame(&message, to)
     }
 
     fn read(&self, datagram: &[u8], transaction: u32, now: Time) -> Result<Option<Reply>, String> {
         let Some(frame) = Frame::read(datagram) else { return Ok(None) };
-        let Some(answer) = Message::read(frame.payload) else { return Ok(None) };
-        let ours = answer.op == Op::Reply
-            && answer.transaction == transaction
-            && answer.hardware == self.identity.mac
+        let Some(answer) = message::read(frame.payload) else { return Ok(None) };
+        let options = answer.opts();
+        let ours = answer.opcode() == Opcode::BootReply
+            && answer.xid() == transaction
+            && answer.chaddr() == self.identity.mac.bytes()
             // Servers repeat it (RFC 6842); old ones do not.
-            && answer.options.get(code::CLIENT_ID).is_none_or(|id| id == self.client_id());
+            && value!(options, ClientIdentifier).is_none_or(|id| *id == self.client_id());
         if !ours {
             return Ok(None);
         }
-        let Some(address) = answer.options.address(code::SERVER_ID) else {
+        let Some(&address) = value!(options, ServerIdentifier) else {
             return Err(format!("{} answers without a server identifier (option 54)", frame.source));
         };
-        let kind = match answer.options.get(code::MESSAGE_TYPE) {
-            Some([kind]) => *kind,
-            _ => return Ok(None),
-        };
+        let Some(kind) = value!(options, MessageType) else { return Ok(None) };
         let server = Server::V4 { address, mac: frame.source_mac };
         let usable = |yours: Ipv4Addr| {
             !(yours.is_unspecified() || yours.is_broadcast() || yours.is_multicast() || yours.is_loopback())
         };
         let unusable = |why: String| format!("the answer of server {address} is of no use: {why}");
         match kind {
-            kind::NAK => {
-                let text = answer.options.get(code::MESSAGE).map(String::from_utf8_lossy);
+            MessageType::Nak => {
                 let text =
-                    text.map(|text| format!(": {:?}", text.trim_end_matches('\0'))).unwrap_or_default();
-                Ok(Some(Reply::Refused(format!("server {address} refuses it{text}"))))
+                    value!(options, Message).map(|text| format!(": {:?}", text.trim_end_matches('\0')));
+                Ok(Some(Reply::Refused(format!("server {address} refuses it{}", text.unwrap_or_default()))))
             }
-            kind::OFFER | kind::ACK if !usable(answer.yours) => {
-                Err(unusable(format!("{} is not an address for an interface", answer.yours)))
+            MessageType::Offer | MessageType::Ack if !usable(answer.yiaddr()) => {
+                Err(unusable(format!("{} is not an address for an interface", answer.yiaddr())))
             }
-            kind::OFFER => Ok(Some(Reply::Offer(Offer {
-                address: answer.yours.into(),
+            MessageType::Offer => Ok(Some(Reply::Offer(Offer {
+                address: answer.yiaddr().into(),
                 server,
                 preference: Offer::AT_ONCE,
             }))),
-            kind::ACK => {
+            MessageType::Ack => {
                 self.granted(&answer, server, now).map(|lease| Some(Reply::Granted(lease))).map_err(unusable)
             }
             _ => Ok(None),

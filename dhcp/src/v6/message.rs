@@ -1,111 +1,84 @@
-//! The message itself (RFC 8415, 8 and 21): a kind, a transaction, options; some of the options hold options.
+//! Messages (RFC 8415, 8 and 21): `dhcproto`'s, taken apart here, as some of the options hold options.
 //!
 //! Reading never panics, whatever the bytes are; writing cannot fail.
+//!
+//! `dhcproto` ends reading at the first option that makes no sense to it, may read beyond an option's end, and goes as deep as
+//! options are nested. So options are found here, where they may stand, and it is given one at a time.
 
-/// Kinds of messages (RFC 8415, 7.3).
-pub(super) mod kind {
-    pub(in crate::v6) const SOLICIT: u8 = 1;
-    pub(in crate::v6) const ADVERTISE: u8 = 2;
-    pub(in crate::v6) const REQUEST: u8 = 3;
-    pub(in crate::v6) const RENEW: u8 = 5;
-    pub(in crate::v6) const REBIND: u8 = 6;
-    pub(in crate::v6) const REPLY: u8 = 7;
-    pub(in crate::v6) const RELEASE: u8 = 8;
+use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, Message, OptionCode, StatusCode};
+use dhcproto::{Decodable, Decoder, Encodable};
+
+/// The options that mean something in an answer (RFC 8415, 21; 23 and 24: RFC 3646).
+const IN_MESSAGE: &[OptionCode] = &[
+    OptionCode::ClientId,
+    OptionCode::ServerId,
+    OptionCode::IANA,
+    OptionCode::Preference,
+    OptionCode::StatusCode,
+    OptionCode::DomainNameServers,
+    OptionCode::DomainSearchList,
+];
+/// ... in an IA_NA ...
+const IN_ASSOCIATION: &[OptionCode] = &[OptionCode::IAAddr, OptionCode::StatusCode];
+/// ... and in an address of it.
+const IN_ADDRESS: &[OptionCode] = &[OptionCode::StatusCode];
+
+/// Bytes of a message, an option, an IA_NA and an address before what they hold.
+const HEADER: usize = 4;
+const OPTION: usize = 4;
+const ASSOCIATION: usize = 12;
+const ADDRESS: usize = 24;
+
+/// The bits of a transaction.
+pub(super) const TRANSACTION: u32 = 0xff_ffff;
+
+/// `None` if it is not one.
+pub(super) fn read(bytes: &[u8]) -> Option<Message> {
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    let mut message = Message::decode(&mut Decoder::new(header)).ok()?;
+    message.set_opts(options(rest, IN_MESSAGE));
+    Some(message)
 }
 
-/// The options that mean something here (RFC 8415, 21; 23 and 24: RFC 3646).
-pub(super) mod code {
-    pub(in crate::v6) const CLIENT_ID: u16 = 1;
-    pub(in crate::v6) const SERVER_ID: u16 = 2;
-    pub(in crate::v6) const ASSOCIATION: u16 = 3;
-    pub(in crate::v6) const ADDRESS: u16 = 5;
-    pub(in crate::v6) const REQUESTED_OPTIONS: u16 = 6;
-    pub(in crate::v6) const PREFERENCE: u16 = 7;
-    pub(in crate::v6) const ELAPSED: u16 = 8;
-    pub(in crate::v6) const STATUS: u16 = 13;
-    pub(in crate::v6) const RAPID_COMMIT: u16 = 14;
-    pub(in crate::v6) const NAME_SERVERS: u16 = 23;
-    pub(in crate::v6) const SEARCH: u16 = 24;
+pub(super) fn write(message: &Message) -> Vec<u8> {
+    // Only names can be too long; there are none in what a client says.
+    message.to_vec().unwrap_or_default()
 }
 
-/// Status codes (RFC 8415, 21.13).
-pub(super) mod status {
-    pub(in crate::v6) const SUCCESS: u16 = 0;
-    pub(in crate::v6) const NO_BINDING: u16 = 3;
-    pub(in crate::v6) const NOT_ON_LINK: u16 = 4;
+/// The options that are understood there, each one that makes sense.
+fn options(mut bytes: &[u8], understood: &[OptionCode]) -> DhcpOptions {
+    let next = || {
+        let mut header = Decoder::new(bytes);
+        let code = OptionCode::from(header.read_u16().ok()?);
+        let length = usize::from(header.read_u16().ok()?);
+        let (option, rest) = bytes.split_at_checked(OPTION + length)?;
+        bytes = rest;
+        Some((code, option))
+    };
+    let all = std::iter::from_fn(next).filter(|(code, _)| understood.contains(code));
+    all.filter_map(|(code, option)| decode(code, option)).collect()
 }
 
-/// A message between client and server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) kind: u8,
-    /// 24 bits.
-    pub(super) transaction: u32,
-    pub(super) options: Options,
-}
-
-impl Message {
-    /// The bits of a transaction.
-    pub(super) const TRANSACTION: u32 = 0xff_ffff;
-
-    /// `None` if it is not one.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let ([kind, a, b, c], options) = bytes.split_first_chunk::<4>()?;
-        let transaction = u32::from_be_bytes([0, *a, *b, *c]);
-        Some(Self { kind: *kind, transaction, options: Options::read(options) })
-    }
-
-    pub(super) fn write(&self) -> Vec<u8> {
-        let [_, a, b, c] = self.transaction.to_be_bytes();
-        let mut bytes = vec![self.kind, a, b, c];
-        self.options.write(&mut bytes);
-        bytes
-    }
-}
-
-/// Options in order; some may come several times.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Options(Vec<(u16, Vec<u8>)>);
-
-impl Options {
-    /// What stands there, up to what makes no sense.
-    pub(super) fn read(mut bytes: &[u8]) -> Self {
-        let mut options = Self::default();
-        while let Some(([a, b, c, d], rest)) = bytes.split_first_chunk::<4>() {
-            let length = usize::from(u16::from_be_bytes([*c, *d]));
-            let Some((value, rest)) = rest.split_at_checked(length) else { break };
-            options.add(u16::from_be_bytes([*a, *b]), value);
-            bytes = rest;
+/// One option, with its header.
+fn decode(code: OptionCode, option: &[u8]) -> Option<DhcpOption> {
+    let value = option.get(OPTION..)?;
+    Some(match code {
+        OptionCode::IANA => {
+            let (fixed, rest) = value.split_at_checked(ASSOCIATION)?;
+            let association = IANA::decode(&mut Decoder::new(fixed)).ok()?;
+            DhcpOption::IANA(IANA { opts: options(rest, IN_ASSOCIATION), ..association })
         }
-        options
-    }
-
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        for (code, value) in &self.0 {
-            // Values are identifiers of at most a few hundred bytes, and associations of one address.
-            let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
-            bytes.extend(code.to_be_bytes());
-            bytes.extend(length.to_be_bytes());
-            bytes.extend(&value[..length.into()]);
+        OptionCode::IAAddr => {
+            let (fixed, rest) = value.split_at_checked(ADDRESS)?;
+            let address = IAAddr::decode(&mut Decoder::new(fixed)).ok()?;
+            DhcpOption::IAAddr(IAAddr { opts: options(rest, IN_ADDRESS), ..address })
         }
-    }
-
-    pub(super) fn add(&mut self, code: u16, value: impl Into<Vec<u8>>) {
-        self.0.push((code, value.into()));
-    }
-
-    pub(super) fn all(&self, code: u16) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter(move |(other, _)| *other == code).map(|(_, value)| value.as_slice())
-    }
-
-    pub(super) fn first(&self, code: u16) -> Option<&[u8]> {
-        self.all(code).next()
-    }
-
-    /// A status that is not success: number and text.
-    pub(super) fn status(&self) -> Option<(u16, String)> {
-        let (number, text) = self.first(code::STATUS)?.split_first_chunk::<2>()?;
-        let number = u16::from_be_bytes(*number);
-        (number != status::SUCCESS).then(|| (number, String::from_utf8_lossy(text).into_owned()))
-    }
+        OptionCode::StatusCode => {
+            let (status, text) = value.split_first_chunk::<2>()?;
+            // Words for people, in whatever characters: the number counts also without them.
+            let msg = String::from_utf8_lossy(text).into_owned();
+            DhcpOption::StatusCode(StatusCode { status: u16::from_be_bytes(*status).into(), msg })
+        }
+        _ => DhcpOption::decode(&mut Decoder::new(option)).ok()?,
+    })
 }

@@ -8,15 +8,18 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use cni_spec::Dns;
+use dhcproto::v4::OptionCode as V4Code;
+use dhcproto::v6::{
+    DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, ORO, OptionCode, Status, StatusCode,
+};
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::client::{Ask, Dialect, Identity, Jitter, Offer, Patience, Reply, Step};
+use crate::codec::value;
 use crate::lease::{Facts, Lease, Server, Terms};
 use crate::names;
 use crate::time::Time;
-use crate::v4::code as v4_code;
 use crate::wishes::Wishes;
-use message::{Message, Options, code, kind, status};
 
 /// The port that clients listen on.
 pub(crate) const CLIENT_PORT: u16 = 546;
@@ -73,81 +76,71 @@ impl V6 {
     /// The client that an answer is for, as far as it says so, and the transaction.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn addressee_of(datagram: &[u8]) -> (Self, u32) {
-        let message = Message::read(datagram);
-        let options = message.as_ref().map(|message| message.options.clone()).unwrap_or_default();
-        let association = options.first(code::ASSOCIATION).and_then(|value| value.first_chunk::<4>());
+        let message = message::read(datagram).unwrap_or_default();
+        let options = message.opts();
         let client = Self {
-            duid: options.first(code::CLIENT_ID).unwrap_or_default().to_vec(),
-            association: association.copied().map(u32::from_be_bytes).unwrap_or_default(),
+            duid: value!(options, ClientId).cloned().unwrap_or_default(),
+            association: value!(options, IANA).map_or(0, |association| association.id),
             wishes: Wishes::default(),
         };
-        (client, message.map_or(0, |message| message.transaction))
+        (client, message.xid_num())
     }
 
     /// What to ask for beside the address: version 4's options by their names here.
-    fn requested(&self) -> Vec<u8> {
+    fn requested(&self) -> Vec<OptionCode> {
         let wanted = self.wishes.requested();
         let here = [
-            (v4_code::NAME_SERVERS, code::NAME_SERVERS),
-            (v4_code::SEARCH, code::SEARCH),
-            (v4_code::DOMAIN, code::SEARCH),
+            (V4Code::DomainNameServer, OptionCode::DomainNameServers),
+            (V4Code::DomainSearch, OptionCode::DomainSearchList),
+            (V4Code::DomainName, OptionCode::DomainSearchList),
         ];
-        let mut codes: Vec<u16> =
-            here.iter().filter(|(v4, _)| wanted.contains(v4)).map(|(_, v6)| *v6).collect();
+        let wanted = here.into_iter().filter(|(v4, _)| wanted.contains(&u8::from(*v4)));
+        let mut codes: Vec<_> = wanted.map(|(_, v6)| v6).collect();
         codes.dedup();
-        codes.into_iter().flat_map(u16::to_be_bytes).collect()
+        codes
     }
 
     /// An IA_NA with an address, or without.
-    fn association(&self, address: Option<Ipv6Addr>) -> Vec<u8> {
-        let mut bytes = [&self.association.to_be_bytes()[..], &[0; 8]].concat();
-        if let Some(address) = address {
-            let mut options = Options::default();
-            options.add(code::ADDRESS, [&address.octets()[..], &[0; 8]].concat());
-            options.write(&mut bytes);
-        }
-        bytes
+    fn association(&self, address: Option<Ipv6Addr>) -> IANA {
+        let option = |addr| {
+            DhcpOption::IAAddr(IAAddr { addr, preferred_life: 0, valid_life: 0, opts: DhcpOptions::new() })
+        };
+        let opts = address.map(option).into_iter().collect();
+        IANA { id: self.association, t1: 0, t2: 0, opts }
     }
 
     /// Finds our association's address in an answer.
     fn granted(&self, answer: &Message) -> Result<Association, Nothing> {
-        let whole = answer.options.status();
-        let no = |(code, text): (u16, String)| match code {
-            status::NO_BINDING => Nothing::Unknown,
-            status::NOT_ON_LINK => Nothing::Refused(format!("it is none of this segment: {text:?}")),
-            _ => Nothing::Useless(format!("status {code}: {text:?}")),
+        let no = |status: &StatusCode| match status.status {
+            Status::NoBinding => Nothing::Unknown,
+            Status::NotOnLink => Nothing::Refused(format!("it is none of this segment: {:?}", status.msg)),
+            other => Nothing::Useless(format!("status {}: {:?}", u16::from(other), status.msg)),
         };
-        if let Some(status) = whole {
+        if let Some(status) = failure(answer.opts()) {
             return Err(no(status));
         }
         let mut refused = None;
-        for bytes in answer.options.all(code::ASSOCIATION) {
-            let Some((fixed, options)) = bytes.split_first_chunk::<12>() else { continue };
-            let number =
-                |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-            if number(0) != self.association {
+        for option in answer.opts().iter() {
+            let DhcpOption::IANA(association) = option else { continue };
+            if association.id != self.association {
                 continue;
             }
-            let options = Options::read(options);
-            if let Some(status) = options.status() {
+            if let Some(status) = failure(&association.opts) {
                 refused = Some(no(status));
                 continue;
             }
-            for bytes in options.all(code::ADDRESS) {
-                let Some((fixed, options)) = bytes.split_first_chunk::<24>() else { continue };
-                let (address, times) = fixed.split_at(16);
-                let Ok(address) = <[u8; 16]>::try_from(address).map(Ipv6Addr::from) else { continue };
-                let time =
-                    |at: usize| u32::from_be_bytes([times[at], times[at + 1], times[at + 2], times[at + 3]]);
-                let (preferred, valid) = (time(0), time(4));
-                let usable = !(address.is_unspecified() || address.is_multicast() || address.is_loopback());
-                if usable && valid > 0 && preferred <= valid && Options::read(options).status().is_none() {
+            for option in association.opts.iter() {
+                let DhcpOption::IAAddr(IAAddr { addr, preferred_life, valid_life, opts }) = option else {
+                    continue;
+                };
+                let usable = !(addr.is_unspecified() || addr.is_multicast() || addr.is_loopback());
+                if usable && *valid_life > 0 && preferred_life <= valid_life && failure(opts).is_none() {
                     return Ok(Association {
-                        address,
-                        preferred,
-                        valid,
-                        renew: number(4),
-                        rebind: number(8),
+                        address: *addr,
+                        preferred: *preferred_life,
+                        valid: *valid_life,
+                        renew: association.t1,
+                        rebind: association.t2,
                     });
                 }
             }
@@ -155,7 +148,7 @@ impl V6 {
         Err(refused.unwrap_or_else(|| Nothing::Useless("there is no address in it".to_owned())))
     }
 
-    fn lease(&self, association: &Association, server: Vec<u8>, options: &Options, now: Time) -> Lease {
+    fn lease(&self, association: &Association, server: Vec<u8>, options: &DhcpOptions, now: Time) -> Lease {
         let Association { address, preferred, valid, renew, rebind } = *association;
         let time = |seconds: u32| (seconds != INFINITE).then(|| Duration::from_secs(seconds.into()));
         // Where the server leaves T1 and T2 to us: half and four fifths of the preferred lifetime (RFC 8415, 21.4).
@@ -165,11 +158,11 @@ impl V6 {
         };
         let terms = Terms { lasts: time(valid), renew: chosen(renew, 5), rebind: chosen(rebind, 8) };
         let [renew_at, rebind_at, expires_at] = terms.from(now);
-        let servers = options.first(code::NAME_SERVERS).unwrap_or_default().chunks_exact(16);
-        let servers = servers.filter_map(|octets| <[u8; 16]>::try_from(octets).ok());
+        let servers = value!(options, DomainNameServers).into_iter().flatten();
+        let search = value!(options, DomainSearchList).into_iter().flatten();
         let dns = Dns {
-            nameservers: servers.map(|octets| Ipv6Addr::from(octets).to_string()).collect(),
-            search: names::read(options.first(code::SEARCH).unwrap_or_default(), false),
+            nameservers: servers.map(Ipv6Addr::to_string).collect(),
+            search: search.filter_map(|name| names::harmless(&name.to_ascii())).collect(),
             ..Dns::default()
         };
         Lease {
@@ -186,60 +179,59 @@ impl V6 {
 impl Dialect for V6 {
     fn write(&self, ask: Ask<'_>, transaction: u32, elapsed: Duration) -> Vec<u8> {
         let (kind, address, server) = match ask {
-            Ask::Seek => (kind::SOLICIT, None, None),
-            Ask::Request(offer) => (kind::REQUEST, Some(offer.address), Some(&offer.server)),
-            Ask::Renew(lease) => (kind::RENEW, Some(lease.address.addr()), Some(&lease.server)),
-            Ask::Rebind(lease) => (kind::REBIND, Some(lease.address.addr()), None),
-            Ask::Release(lease) => (kind::RELEASE, Some(lease.address.addr()), Some(&lease.server)),
+            Ask::Seek => (MessageType::Solicit, None, None),
+            Ask::Request(offer) => (MessageType::Request, Some(offer.address), Some(&offer.server)),
+            Ask::Renew(lease) => (MessageType::Renew, Some(lease.address.addr()), Some(&lease.server)),
+            Ask::Rebind(lease) => (MessageType::Rebind, Some(lease.address.addr()), None),
+            Ask::Release(lease) => (MessageType::Release, Some(lease.address.addr()), Some(&lease.server)),
         };
         let address = match address {
             Some(IpAddr::V6(address)) => Some(address),
             _ => None,
         };
-        let mut options = Options::default();
-        options.add(code::CLIENT_ID, self.duid.clone());
+        // In hundredths of a second.
+        let elapsed = u16::try_from(elapsed.as_millis() / 10).unwrap_or(u16::MAX);
+        let mut options = vec![
+            DhcpOption::ClientId(self.duid.clone()),
+            DhcpOption::ElapsedTime(elapsed),
+            DhcpOption::IANA(self.association(address)),
+        ];
         if let Some(Server::V6(duid)) = server {
-            options.add(code::SERVER_ID, duid.clone());
+            options.push(DhcpOption::ServerId(duid.clone()));
         }
-        let hundredths = u16::try_from(elapsed.as_millis() / 10).unwrap_or(u16::MAX);
-        options.add(code::ELAPSED, hundredths.to_be_bytes());
-        options.add(code::ASSOCIATION, self.association(address));
-        let requested = self.requested();
-        if !requested.is_empty() && !matches!(ask, Ask::Release(_)) {
-            options.add(code::REQUESTED_OPTIONS, requested);
+        let opts = self.requested();
+        if !opts.is_empty() && !matches!(ask, Ask::Release(_)) {
+            options.push(DhcpOption::ORO(ORO { opts }));
         }
         if matches!(ask, Ask::Seek) {
-            options.add(code::RAPID_COMMIT, []);
+            options.push(DhcpOption::RapidCommit);
         }
-        Message { kind, transaction: transaction & Message::TRANSACTION, options }.write()
+        let mut message = Message::new(kind);
+        message.set_xid_num(transaction).set_opts(options.into_iter().collect());
+        message::write(&message)
     }
 
     fn read(&self, datagram: &[u8], transaction: u32, now: Time) -> Result<Option<Reply>, String> {
-        let Some(answer) = Message::read(datagram) else { return Ok(None) };
-        let ours = answer.transaction == transaction & Message::TRANSACTION
-            && answer.options.first(code::CLIENT_ID) == Some(&self.duid);
-        let server =
-            answer.options.first(code::SERVER_ID).filter(|duid| (1..=MAX_DUID).contains(&duid.len()));
+        let Some(answer) = message::read(datagram) else { return Ok(None) };
+        let options = answer.opts();
+        let ours = answer.xid_num() == transaction & message::TRANSACTION
+            && value!(options, ClientId) == Some(&self.duid);
+        let server = value!(options, ServerId).filter(|duid| (1..=MAX_DUID).contains(&duid.len()));
         let (true, Some(server)) = (ours, server) else { return Ok(None) };
-        if !matches!(answer.kind, kind::ADVERTISE | kind::REPLY) {
+        if !matches!(answer.msg_type(), MessageType::Advertise | MessageType::Reply) {
             return Ok(None);
         }
         let unusable = |why: String| format!("the answer of server {} is of no use: {why}", hex(server));
-        match (self.granted(&answer), answer.kind) {
-            (Ok(found), kind::ADVERTISE) => {
-                let preference = answer.options.first(code::PREFERENCE).and_then(|value| value.first());
-                Ok(Some(Reply::Offer(Offer {
-                    address: found.address.into(),
-                    server: Server::V6(server.to_vec()),
-                    preference: preference.copied().unwrap_or(0),
-                })))
-            }
-            (Ok(found), _) => {
-                Ok(Some(Reply::Granted(self.lease(&found, server.to_vec(), &answer.options, now))))
-            }
+        match (self.granted(&answer), answer.msg_type()) {
+            (Ok(found), MessageType::Advertise) => Ok(Some(Reply::Offer(Offer {
+                address: found.address.into(),
+                server: Server::V6(server.clone()),
+                preference: value!(options, Preference).copied().unwrap_or(0),
+            }))),
+            (Ok(found), _) => Ok(Some(Reply::Granted(self.lease(&found, server.clone(), options, now)))),
             (Err(Nothing::Useless(why)), _) => Err(unusable(why)),
-            (Err(Nothing::Refused(why)), kind::REPLY) => Ok(Some(Reply::Refused(why))),
-            (Err(Nothing::Unknown), kind::REPLY) => Ok(Some(Reply::Unknown)),
+            (Err(Nothing::Refused(why)), MessageType::Reply) => Ok(Some(Reply::Refused(why))),
+            (Err(Nothing::Unknown), MessageType::Reply) => Ok(Some(Reply::Unknown)),
             (Err(Nothing::Refused(_) | Nothing::Unknown), _) => Ok(None),
         }
     }
@@ -253,6 +245,11 @@ impl Dialect for V6 {
         };
         Patience { first: Duration::from_secs(first), most: Duration::from_secs(most), jitter: Jitter::Tenth }
     }
+}
+
+/// A status that is not success.
+fn failure(options: &DhcpOptions) -> Option<&StatusCode> {
+    value!(options, StatusCode).filter(|status| status.status != Status::Success)
 }
 
 fn hex(bytes: &[u8]) -> String {

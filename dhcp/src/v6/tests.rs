@@ -1,10 +1,11 @@
-//! What is written and read, beside another implementation of the codec (`dhcproto`).
+//! What is written and read: byte by byte, and in the words of `dhcproto`.
 
 use cni_spec::{CniArgs, NetworkConfig};
 use dhcproto::{Decodable, Decoder, Encodable, v6};
 use netops::MacAddr;
 
 use super::*;
+use crate::codec::recorded;
 
 const SERVER: [u8; 5] = [0, 3, 0, 1, 9];
 
@@ -51,6 +52,34 @@ fn status(status: v6::Status) -> v6::DhcpOption {
 
 fn read(client: &V6, message: &v6::Message) -> Result<Option<Reply>, String> {
     client.read(&message.to_vec().unwrap(), 5, now())
+}
+
+#[test]
+fn an_exchange_with_dnsmasq_is_the_recorded_one_byte_by_byte() {
+    let recorded = recorded(include_str!("dnsmasq.txt"));
+    // A server may answer with a lease at once (RFC 8415, 18.2.1), and dnsmasq does.
+    let [solicit, at_once, request, reply, rebind, rebound, release, _] = &recorded[..] else { panic!() };
+    let client = client(r#"{"request": [{"option": "6"}, {"option": "119"}]}"#);
+    let ask = |ask: Ask<'_>| client.write(ask, 5, Duration::from_millis(1230));
+    let granted = |datagram: &[u8]| match client.read(datagram, 5, now()) {
+        Ok(Some(Reply::Granted(lease))) => lease,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask(Ask::Seek), *solicit);
+    let lease = granted(at_once);
+    let offer = Offer { address: lease.address.addr(), server: lease.server.clone(), preference: 0 };
+    assert_eq!(ask(Ask::Request(&offer)), *request);
+    assert_eq!(granted(reply), lease);
+    assert_eq!(ask(Ask::Rebind(&lease)), *rebind);
+    assert_eq!(ask(Ask::Release(&granted(rebound))), *release);
+
+    assert_eq!(lease.address.to_string(), "fd09::18/128");
+    let after = |seconds| now() + Duration::from_secs(seconds);
+    assert_eq!((lease.renew_at, lease.rebind_at, lease.expires_at), (after(1800), after(3150), after(3600)));
+    assert_eq!(
+        (&lease.facts.dns.nameservers[..], &lease.facts.dns.search[..]),
+        (&["fd09::53".to_owned()][..], &["example.com".to_owned()][..])
+    );
 }
 
 #[test]
@@ -122,6 +151,51 @@ fn a_status_is_understood_wherever_it_stands() {
     }
     let nothing = read(&client, &reply(&client, vec![granted_address(0)]));
     assert!(nothing.unwrap_err().contains("no address"), "a lifetime of nothing");
+}
+
+/// A reply, with these bytes before what is granted.
+fn read_with(client: &V6, bytes: &[u8]) -> Result<Option<Reply>, String> {
+    let good = reply(client, vec![granted_address(1000)]).to_vec().unwrap();
+    client.read(&[&good[..4], bytes, &good[4..]].concat(), 5, now())
+}
+
+#[test]
+fn an_option_that_makes_no_sense_takes_no_other_with_it() {
+    let client = client("{}");
+    // Name servers of one byte; a status, a vendor's class and a vendor's options that end before they begin; an
+    // association that is too short.
+    let nonsense = [0, 23, 0, 1, 9, 0, 13, 0, 0, 0, 16, 0, 0, 0, 17, 0, 0, 0, 3, 0, 1, 0];
+    let granted = |reply: &Result<Option<Reply>, String>| matches!(reply, Ok(Some(Reply::Granted(_))));
+    assert!(granted(&read_with(&client, &nonsense)));
+    // What a server says counts, whatever characters it says it in.
+    assert_eq!(read_with(&client, &[0, 13, 0, 3, 0, 3, 0xff]), Ok(Some(Reply::Unknown)));
+    // A length that leads past the end is the end: there is no client's identifier.
+    assert_eq!(read_with(&client, &[0, 99, 0xff, 0xff]), Ok(None));
+}
+
+#[test]
+fn options_in_options_go_no_deeper_than_they_mean_something() {
+    let client = client("{}");
+    // Associations for temporary addresses (8 bytes each, and nothing here), and others, thousands of levels deep.
+    for (code, fixed) in [(3, 12), (4, 4), (5, 24), (17, 4)] {
+        let mut nested = Vec::new();
+        while nested.len() + fixed <= u16::MAX.into() {
+            let length = u16::try_from(nested.len() + fixed).unwrap();
+            nested.splice(..0, [&[0, code][..], &length.to_be_bytes(), &vec![0; fixed]].concat());
+        }
+        assert!(matches!(read_with(&client, &nested), Ok(Some(Reply::Granted(_)))), "{code}");
+    }
+}
+
+#[test]
+fn servers_and_names_are_read() {
+    let client = client("{}");
+    let servers = [&[0, 23, 0, 32][..], &address().octets(), &Ipv6Addr::LOCALHOST.octets()].concat();
+    let names = b"\0\x18\0\x15\x07example\x03com\0\x03a b\x02de\0";
+    let reply = read_with(&client, &[&servers[..], names].concat());
+    let Ok(Some(Reply::Granted(lease))) = reply else { panic!("{reply:?}") };
+    assert_eq!(lease.facts.dns.nameservers, ["fd09::10", "::1"]);
+    assert_eq!(lease.facts.dns.search, ["example.com"]);
 }
 
 #[test]
