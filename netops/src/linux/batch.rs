@@ -1,19 +1,20 @@
 //! What rtnetlink makes: as few datagrams as the order allows.
 
+mod made;
 mod moved;
+mod settings;
 
-use std::os::fd::AsFd;
+use made::explain;
 
-use super::create::write_sysctls;
 use super::netlink::{Datagram, Refusal, Reply};
-use super::rtnetlink::link::{Creation, Flag, ParentIndex};
-use super::rtnetlink::{address, link, namespace, port, route, rule, tc};
-use super::{Known, LinuxKernel, read, refused, remove, tap};
+use super::rtnetlink::link::Flag;
+use super::rtnetlink::{address, link, route, rule, tc};
+use super::{LinuxKernel, read, refused, remove};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
-use crate::name::{LinkName, SysctlKey};
+use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, LinkSettings, Master, Port, Resource, Rule, Sysctl, Tap, VethPeer};
+use crate::resource::{Resource, Rule};
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -146,102 +147,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// A link, its index, and then what the kernel does not take together with it. That goes into a second datagram:
-    /// were the name another's, all that follows in the first would be done to that one.
-    fn queue_link(&mut self, link: &Link, resource: &Resource) -> Result<(), Stop> {
-        let number = self.outcomes.len();
-        let master = match &link.master {
-            Some(master) => Some(self.index(master, resource)?),
-            None => None,
-        };
-        if let LinkKind::Tap(tap) = &link.kind {
-            self.queue_tap(link, tap, master, resource)?;
-        } else {
-            let parent = self.parent(link, resource)?;
-            let elsewhere = peer(link).map(|peer| peer.place).filter(|place| *place != self.place);
-            let peer_namespace = match elsewhere {
-                Some(place) => Some(self.kernel.side(place)?.namespace()?.as_fd()),
-                None => None,
-            };
-            link::create(&mut self.datagram, &Creation { link, master, peer_namespace, parent });
-            link::get(&mut self.datagram, &link.name);
-            let peer = peer(link).filter(|peer| peer.place == self.place);
-            self.unborn.extend([&link.name].into_iter().chain(peer.map(|peer| &peer.name)).cloned());
-            self.purposes.push(Purpose::Make(number));
-            self.expect(Purpose::Learn, Created::New);
-        }
-        if link.mark.is_none() && !link.ignore_router_advertisements {
-            return Ok(());
-        }
-        self.flush()?;
-        if link.ignore_router_advertisements {
-            let setting = Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(&link.name, "accept_ra"), 0));
-            let written = write_sysctls(self.kernel, self.place, &[&setting]);
-            if let Some(Err(error)) = written.into_iter().next() {
-                self.abandon(number, error);
-                return Err(Stop::Earlier);
-            }
-        }
-        if let Some(mark) = &link.mark {
-            let index = self.index(&link.name, resource)?;
-            link::set_alias(&mut self.datagram, index, mark);
-            self.purposes.push(Purpose::Complete(number));
-        }
-        Ok(())
-    }
-
-    /// A tap is made by other means, at once, and then given what it is to have.
-    fn queue_tap(
-        &mut self,
-        link: &Link,
-        tap: &Tap,
-        master: Option<u32>,
-        resource: &Resource,
-    ) -> Result<(), Stop> {
-        self.flush()?;
-        let number = self.outcomes.len();
-        let made = self.kernel.side(self.place)?.within(|| tap::create(&link.name, tap))?;
-        if let Err(refusal) = made {
-            let refusal = explain(refusal, resource, None);
-            let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
-            return Err(Stop::Here(error));
-        }
-        link::get(&mut self.datagram, &link.name);
-        self.expect(Purpose::Learn, Created::New);
-        if link.mtu.is_some() || link.mac.is_some() || master.is_some() || link.up {
-            self.flush()?;
-            let index = self.index(&link.name, resource)?;
-            link::configure(&mut self.datagram, index, link, master);
-            self.purposes.push(Purpose::Complete(number));
-        }
-        Ok(())
-    }
-
-    /// What a link is on: its index, and the number that its namespace has here.
-    fn parent(&mut self, link: &Link, resource: &Resource) -> Result<Option<ParentIndex>, Stop> {
-        let Some(parent) = link.kind.parent() else { return Ok(None) };
-        if parent.place == self.place {
-            let index = self.index(&parent.name, resource)?;
-            return Ok(Some(ParentIndex { index, namespace: None }));
-        }
-        let Some(found) = read::link(self.kernel, parent.place, &parent.name)? else {
-            let text =
-                format!("there is no interface \"{}\" in the {}'s namespace", parent.name, parent.place);
-            return Err(self.missing(text, resource));
-        };
-        let mut request = Datagram::default();
-        let there = self.kernel.side(parent.place)?.namespace()?.as_fd();
-        namespace::give_number(&mut request, there);
-        namespace::get_number(&mut request, there);
-        let object = format!("number for the {}'s namespace", parent.place);
-        let replies = self.kernel.exchange(self.place, &mut request, Operation::Read, &object)?;
-        // Whether it has just got the number, or had one before, is all the same.
-        let answer = replies.into_iter().nth(1).unwrap_or_default().accepted();
-        let answer = answer.map_err(|refusal| refused(Operation::Read, self.place, &object, refusal))?;
-        let namespace = answer.first().and_then(|body| namespace::parse_number(body));
-        Ok(Some(ParentIndex { index: found.index, namespace }))
-    }
-
     /// By name, which needs no index. A link that was just made is down and quiet; of another it is asked first.
     fn queue_flag(&mut self, name: &LinkName, flag: Flag) -> Result<(), Stop> {
         if self.unborn.contains(name) {
@@ -271,85 +176,6 @@ impl<'a> Batch<'a> {
             }
             None => self.outcomes.push(Ok(Created::Kept)),
         }
-        Ok(())
-    }
-
-    /// Only what is not so already: some drivers restart at every change.
-    fn queue_settings(&mut self, wanted: &LinkSettings, resource: &Resource) -> Result<(), Stop> {
-        let number = self.outcomes.len();
-        // Learns whether the link is there.
-        let index = self.index(&wanted.link, resource)?;
-        // What is queued may change what is asked about.
-        self.flush()?;
-        let before = read::link(self.kernel, self.place, &wanted.link)?.map(|link| wanted.as_of(&link));
-        let before = before.unwrap_or_else(|| LinkSettings::none(wanted.link.clone()));
-        let change = wanted.unlike(&before);
-        if change.is_none() {
-            self.outcomes.push(Ok(Created::Kept));
-            return Ok(());
-        }
-        // From here on the link is not as it was made.
-        self.is_fresh(&wanted.link)?;
-        link::set(&mut self.datagram, index, &change);
-        self.purposes.push(Purpose::Change(number));
-        self.outcomes.push(Ok(Created::Changed(Resource::Settings(before))));
-        Ok(())
-    }
-
-    /// The kernel makes the changes of one message one by one, and those before the one that it refuses stay.
-    fn change_back(&mut self, number: usize) {
-        let before = match self.outcomes.get(number) {
-            Some(Ok(Created::Changed(Resource::Settings(before)))) => before.clone(),
-            _ => return,
-        };
-        let index = self.kernel.side(self.place).ok().and_then(|side| side.links.get(&before.link));
-        if let Some(index) = index.map(|known| known.index) {
-            let mut datagram = Datagram::default();
-            link::set(&mut datagram, index, &before);
-            // If it will not have that either, there is nothing better to do.
-            let object = before.link.to_string();
-            let _ = self.kernel.exchange(self.place, &mut datagram, Operation::Create, &object);
-        }
-    }
-
-    fn queue_port(&mut self, port: &Port, resource: &Resource) -> Result<(), Stop> {
-        let number = self.outcomes.len();
-        let index = self.index(&port.link, resource)?;
-        let new = self.is_fresh(&port.link)?;
-        let before = if new { None } else { read::port(self.kernel, self.place, &port.link)? };
-        let created = match before {
-            Some(before) if port::has_all(&before, port) => Created::Kept,
-            Some(before) => Created::Changed(Resource::Port(before)),
-            None => Created::New,
-        };
-        if created != Created::Kept {
-            let messages = port::set(&mut self.datagram, index, port, new);
-            self.purposes.extend(std::iter::repeat_n(Purpose::Make(number), messages));
-        }
-        self.outcomes.push(Ok(created));
-        Ok(())
-    }
-
-    fn queue_master(&mut self, wanted: &Master, resource: &Resource) -> Result<(), Stop> {
-        let master = self.index(&wanted.master, resource)?;
-        let index = self.index(&wanted.link, resource)?;
-        // What it loses by that is safe only once all before that was done.
-        self.flush()?;
-        self.is_fresh(&wanted.link)?;
-        let before = read::link(self.kernel, self.place, &wanted.link)?.and_then(|link| link.master);
-        if before == Some(master) {
-            self.outcomes.push(Ok(Created::Kept));
-            return Ok(());
-        }
-        let before = match before {
-            Some(before) => read::link_by_index(self.kernel, self.place, before)?,
-            None => None,
-        };
-        let created = before.map_or(Created::New, |before| {
-            Created::Changed(Resource::Master(Master { master: before.name, ..wanted.clone() }))
-        });
-        link::set_master(&mut self.datagram, index, master);
-        self.expect(Purpose::Make, created);
         Ok(())
     }
 
@@ -505,47 +331,5 @@ impl Purpose {
             | Self::Unmake(number)
             | Self::Before(number, _) => *number,
         }
-    }
-}
-
-impl LinuxKernel {
-    /// Remembers the indices of a link that was just made, both ends of it.
-    fn remember(&mut self, place: Place, link: &Link, index: u32, peer_index: Option<u32>) {
-        let mut insert = |place, name: &LinkName, index| {
-            if let Ok(side) = self.side(place) {
-                side.links.insert(name.clone(), Known { index, fresh: true });
-            }
-        };
-        insert(place, &link.name, index);
-        if let (Some(peer), Some(index)) = (peer(link), peer_index) {
-            insert(peer.place, &peer.name, index);
-        }
-    }
-}
-
-fn peer(link: &Link) -> Option<&VethPeer> {
-    match &link.kind {
-        LinkKind::Veth { peer } => Some(peer),
-        _ => None,
-    }
-}
-
-/// Adds what the kernel does not say.
-fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refusal {
-    let peer = match resource {
-        Resource::Link(link) => peer(link),
-        _ => None,
-    };
-    match (peer, next) {
-        // "File exists" about a veth does not say which of its two names is taken. The look for it that followed does:
-        // if nothing has the first name, it is the second.
-        (Some(peer), Some(look)) if refusal.errno == Errno::EEXIST && look.refusal.is_some() => Refusal {
-            errno: refusal.errno,
-            detail: Some(format!(
-                "there is an interface \"{}\" in the {}'s namespace",
-                peer.name, peer.place
-            )),
-        },
-        _ => Refusal { errno: refusal.errno, detail: resource.explain(refusal.errno, refusal.detail) },
     }
 }

@@ -4,10 +4,11 @@ use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, LinkSettings, Master, MovedLink, Port, PortVlan, Resource};
+use crate::resource::{Link, LinkKind, LinkSettings, MovedLink, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
-use super::namespace::{Interface, Kind, Membership, Namespace};
+use super::masters::{enslave, follow_ports, join_vrf, takes_ports};
+use super::namespace::{Interface, Kind, Namespace};
 use super::{addresses, refused, routes, sysctls, uppers};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
@@ -196,74 +197,6 @@ pub(super) fn lower(namespace: &mut Namespace, name: &LinkName) -> bool {
     true
 }
 
-/// Makes a link another's, as `RTM_SETLINK` with `IFLA_MASTER`.
-pub(super) fn set_master(
-    machine: &mut Machine,
-    place: NamespaceId,
-    wanted: &Master,
-) -> Result<Created, Problem> {
-    let has_vlans = machine.has(Feature::VlanFiltering);
-    let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
-    let master = namespace.index(&wanted.master)?;
-    let index = namespace.index(&wanted.link)?;
-    let Some(link) = namespace.links.get(&index) else { return Ok(Created::Kept) };
-    let before = link.bridge().or(link.vrf);
-    if before == Some(master) {
-        return Ok(Created::Kept);
-    }
-    let before = before.and_then(|before| namespace.links.get(&before)).map(|before| before.name.clone());
-    let into_vrf = namespace.links.get(&master).is_some_and(|master| matches!(master.kind, Kind::Vrf { .. }));
-    // The kernel lets go of the old one before it asks the new one.
-    let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
-    release(namespace, &wanted.link);
-    if into_vrf {
-        join_vrf(namespace, &wanted.link, Some(master));
-    } else {
-        let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
-        let link = namespace.links.get(&index).ok_or(Problem::NoContainer)?;
-        if link.kind.is_loopback() {
-            let bridge = namespace.links.get(&master).is_some_and(|m| matches!(m.kind, Kind::Bridge { .. }));
-            return Err(Problem::Refused(if bridge { Errno::EINVAL } else { Errno::EOPNOTSUPP }, None));
-        }
-        let kind = match link.kind {
-            Kind::Bridge { .. } => LinkKind::Bridge { vlan_filtering: false },
-            _ => LinkKind::Dummy,
-        };
-        takes_ports(machine, place, master, &kind)?;
-        let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
-        enslave(namespace, index, master, has_vlans);
-    }
-    Ok(before.map_or(Created::New, |before| {
-        Created::Changed(Resource::Master(Master { master: before, ..wanted.clone() }))
-    }))
-}
-
-/// Sets a link free; whether it was anybody's.
-pub(super) fn release(namespace: &mut Namespace, name: &LinkName) -> bool {
-    let Ok(link) = namespace.link_mut(name) else { return false };
-    if let Some(membership) = link.membership.take() {
-        follow_ports(namespace, membership.bridge);
-        return true;
-    }
-    let was_in_vrf = link.vrf.is_some();
-    if was_in_vrf {
-        join_vrf(namespace, name, None);
-    }
-    was_in_vrf
-}
-
-/// Puts a link into a VRF, or takes it out: down and up again (`cycle_netdev()`).
-fn join_vrf(namespace: &mut Namespace, name: &LinkName, vrf: Option<u32>) {
-    let was_up = lower(namespace, name);
-    if let Ok(link) = namespace.link_mut(name) {
-        link.vrf = vrf;
-    }
-    if was_up {
-        // It is there.
-        let _ = raise(namespace, name);
-    }
-}
-
 /// Changes settings of a link: all of them, or none.
 pub(super) fn set(namespace: &mut Namespace, wanted: &LinkSettings) -> Result<Created, Problem> {
     let link = namespace.link_mut(&wanted.link)?;
@@ -286,37 +219,6 @@ pub(super) fn set(namespace: &mut Namespace, wanted: &LinkSettings) -> Result<Cr
         follow_ports(namespace, bridge);
     }
     Ok(if before == *wanted { Created::Kept } else { Created::Changed(Resource::Settings(before)) })
-}
-
-/// Sets how a bridge treats a port.
-pub(super) fn set_port(
-    namespace: &mut Namespace,
-    wanted: &Port,
-    has_vlans: bool,
-) -> Result<Created, Problem> {
-    let link = namespace.link_mut(&wanted.link)?;
-    let Some(membership) = &mut link.membership else {
-        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
-    };
-    if !wanted.vlans.is_empty() && !has_vlans {
-        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
-    }
-    let valid = |vlan: &PortVlan| vlan.first >= 1 && vlan.first <= vlan.last && vlan.last <= 4094;
-    if !wanted.vlans.iter().all(valid) {
-        return Err(Problem::Refused(Errno::EINVAL, None));
-    }
-    let before = membership.port.clone();
-    let mut vlans = before.vlans.clone();
-    if wanted.drop_default_vlan {
-        vlans.retain(|vlan| (vlan.first, vlan.last) != (1, 1));
-    }
-    for vlan in &wanted.vlans {
-        vlans.retain(|old| (old.first, old.last) != (vlan.first, vlan.last));
-        vlans.push(*vlan);
-    }
-    membership.port =
-        Port { hairpin: wanted.hairpin, isolated: wanted.isolated, vlans, ..membership.port.clone() };
-    Ok(if membership.port == before { Created::Kept } else { Created::Changed(Resource::Port(before)) })
 }
 
 /// Whether a link could carry packets (`IFF_LOWER_UP`).
@@ -471,48 +373,5 @@ pub(super) fn has_sane_mtu(mtu: Option<u32>) -> Result<(), Problem> {
     match mtu {
         Some(mtu) if !ETHERNET_MTU.contains(&mtu) => Err(Problem::Refused(Errno::EINVAL, None)),
         _ => Ok(()),
-    }
-}
-
-/// Whether a link can be the master of another.
-fn takes_ports(machine: &Machine, place: NamespaceId, master: u32, port: &LinkKind) -> Result<(), Problem> {
-    let master = machine.namespaces.get(&place).and_then(|namespace| namespace.links.get(&master));
-    match (master.map(|master| &master.kind), port) {
-        (Some(Kind::Bridge { .. }), LinkKind::Bridge { .. }) => {
-            Err(refused(Errno::new(libc::ELOOP), "Can not enslave a bridge to a bridge"))
-        }
-        (Some(Kind::Bridge { .. }), _) => Ok(()),
-        _ => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
-    }
-}
-
-fn enslave(namespace: &mut Namespace, index: u32, bridge: u32, has_vlans: bool) {
-    if let Some(link) = namespace.links.get_mut(&index) {
-        let default_vlan = PortVlan { first: 1, last: 1, access: true };
-        let port = Port {
-            link: link.name.clone(),
-            hairpin: false,
-            isolated: false,
-            vlans: if has_vlans { vec![default_vlan] } else { Vec::new() },
-            drop_default_vlan: false,
-        };
-        link.membership = Some(Membership { bridge, port });
-    }
-    if let Some(bridge) = namespace.links.get_mut(&bridge) {
-        bridge.kind = Kind::Bridge { had_ports: true };
-    }
-    follow_ports(namespace, bridge);
-}
-
-/// A bridge takes its ports' smallest MTU (unless somebody set one after its creation) and, if it was not given a MAC
-/// address, the lowest of theirs, which without ports is none at all.
-fn follow_ports(namespace: &mut Namespace, bridge: u32) {
-    let mtu = namespace.ports(bridge).map(|port| port.mtu).min().unwrap_or(1500);
-    let mac = namespace.ports(bridge).map(|port| port.mac).min().unwrap_or(MacAddr::new([0; 6]));
-    if let Some(bridge) = namespace.links.get_mut(&bridge) {
-        bridge.mtu = mtu;
-        if !bridge.mac_given {
-            bridge.mac = mac;
-        }
     }
 }

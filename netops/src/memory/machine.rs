@@ -9,10 +9,10 @@ use crate::name::SysctlKey;
 use crate::place::Place;
 use crate::resource::Resource;
 
-use super::links;
 use super::namespace::Namespace;
 use super::rules::{self, LOCAL_TABLE};
 use super::{addresses, routes, shaping, sysctls};
+use super::{links, masters};
 
 /// A machine with its network namespaces.
 #[derive(Default)]
@@ -190,7 +190,7 @@ impl Machine {
         let created = match resource {
             Resource::Link(link) => links::create(self, view, place, link),
             Resource::LinkUp(link) => links::raise(namespace, link),
-            Resource::Master(master) => links::set_master(self, view.of(place)?, master),
+            Resource::Master(master) => masters::set_master(self, view.of(place)?, master),
             Resource::LinkDown(link) => Ok(match links::lower(namespace, link) {
                 true => Created::Changed(Resource::LinkUp(link.clone())),
                 false => Created::Kept,
@@ -207,7 +207,7 @@ impl Machine {
                 let before = std::mem::replace(&mut link.mac_given, true);
                 Ok(if before { Created::Kept } else { Created::New })
             }
-            Resource::Port(port) => links::set_port(namespace, port, has_vlans),
+            Resource::Port(port) => masters::set_port(namespace, port, has_vlans),
             Resource::Address(address) => addresses::add(namespace, address),
             Resource::Settled(link) => {
                 let index = namespace.index(link)?;
@@ -261,7 +261,7 @@ impl Machine {
                 }
             }
             Resource::LinkUp(link) => links::lower(namespace, link),
-            Resource::Master(master) => links::release(namespace, &master.link),
+            Resource::Master(master) => masters::release(namespace, &master.link),
             Resource::MovedLink(moved) => links::take_back(self, view, place, moved)?,
             Resource::Promiscuous(link) => {
                 namespace.link_mut(link).is_ok_and(|link| std::mem::replace(&mut link.promiscuous, false))

@@ -38,6 +38,7 @@ mod addresses;
 mod faults;
 mod links;
 mod machine;
+mod masters;
 mod namespace;
 mod routes;
 mod rules;

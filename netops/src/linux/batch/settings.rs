@@ -1,0 +1,90 @@
+//! What becomes of links that exist: their settings, whose ports they are, how a bridge treats them.
+
+use super::{Batch, Purpose, Stop};
+use crate::error::Operation;
+use crate::kernel::Created;
+use crate::linux::netlink::Datagram;
+use crate::linux::read;
+use crate::linux::rtnetlink::{link, port};
+use crate::resource::{LinkSettings, Master, Port, Resource};
+
+impl Batch<'_> {
+    /// Only what is not so already: some drivers restart at every change.
+    pub(super) fn queue_settings(&mut self, wanted: &LinkSettings, resource: &Resource) -> Result<(), Stop> {
+        let number = self.outcomes.len();
+        // Learns whether the link is there.
+        let index = self.index(&wanted.link, resource)?;
+        // What is queued may change what is asked about.
+        self.flush()?;
+        let before = read::link(self.kernel, self.place, &wanted.link)?.map(|link| wanted.as_of(&link));
+        let before = before.unwrap_or_else(|| LinkSettings::none(wanted.link.clone()));
+        let change = wanted.unlike(&before);
+        if change.is_none() {
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        }
+        // From here on the link is not as it was made.
+        self.is_fresh(&wanted.link)?;
+        link::set(&mut self.datagram, index, &change);
+        self.purposes.push(Purpose::Change(number));
+        self.outcomes.push(Ok(Created::Changed(Resource::Settings(before))));
+        Ok(())
+    }
+
+    /// The kernel makes the changes of one message one by one, and those before the one that it refuses stay.
+    pub(super) fn change_back(&mut self, number: usize) {
+        let before = match self.outcomes.get(number) {
+            Some(Ok(Created::Changed(Resource::Settings(before)))) => before.clone(),
+            _ => return,
+        };
+        let index = self.kernel.side(self.place).ok().and_then(|side| side.links.get(&before.link));
+        if let Some(index) = index.map(|known| known.index) {
+            let mut datagram = Datagram::default();
+            link::set(&mut datagram, index, &before);
+            // If it will not have that either, there is nothing better to do.
+            let object = before.link.to_string();
+            let _ = self.kernel.exchange(self.place, &mut datagram, Operation::Create, &object);
+        }
+    }
+
+    pub(super) fn queue_port(&mut self, port: &Port, resource: &Resource) -> Result<(), Stop> {
+        let number = self.outcomes.len();
+        let index = self.index(&port.link, resource)?;
+        let new = self.is_fresh(&port.link)?;
+        let before = if new { None } else { read::port(self.kernel, self.place, &port.link)? };
+        let created = match before {
+            Some(before) if port::has_all(&before, port) => Created::Kept,
+            Some(before) => Created::Changed(Resource::Port(before)),
+            None => Created::New,
+        };
+        if created != Created::Kept {
+            let messages = port::set(&mut self.datagram, index, port, new);
+            self.purposes.extend(std::iter::repeat_n(Purpose::Make(number), messages));
+        }
+        self.outcomes.push(Ok(created));
+        Ok(())
+    }
+
+    pub(super) fn queue_master(&mut self, wanted: &Master, resource: &Resource) -> Result<(), Stop> {
+        let master = self.index(&wanted.master, resource)?;
+        let index = self.index(&wanted.link, resource)?;
+        // What it loses by that is safe only once all before that was done.
+        self.flush()?;
+        self.is_fresh(&wanted.link)?;
+        let before = read::link(self.kernel, self.place, &wanted.link)?.and_then(|link| link.master);
+        if before == Some(master) {
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        }
+        let before = match before {
+            Some(before) => read::link_by_index(self.kernel, self.place, before)?,
+            None => None,
+        };
+        let created = before.map_or(Created::New, |before| {
+            Created::Changed(Resource::Master(Master { master: before.name, ..wanted.clone() }))
+        });
+        link::set_master(&mut self.datagram, index, master);
+        self.expect(Purpose::Make, created);
+        Ok(())
+    }
+}
