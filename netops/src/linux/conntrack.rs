@@ -3,18 +3,24 @@
 //! A connection's packets go where its first one went. A client that goes on sending UDP from the same port would for ever
 //! be led to a pod that is gone, or past a port that has been published since; and one whose pod is gone is of no use.
 //!
-//! The kernel looks through its whole table, once for each question; so there are as few as can be, and none where no
-//! port is concerned.
+//! The kernel looks through its whole table, once for each question, which takes milliseconds whatever is in it; so there are
+//! as few as can be, and none where no port is concerned.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
+use super::detached::KEPT;
 use super::netlink::{Attributes, Datagram, attribute, attributes};
 use super::rtnetlink::address::{self, parse_ip};
-use super::{LinuxKernel, failed};
+use super::{LinuxKernel, failed, sys};
 use crate::error::{Error, Operation};
 use crate::place::Place;
 use crate::port_mapping::{PortMapping, Transport};
+
+/// How long connections through a port that is gone may be remembered.
+const HEAD_START: Duration = Duration::from_millis(10);
 
 /// Length of `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -52,7 +58,8 @@ pub(super) fn mapped(kernel: &mut LinuxKernel, place: Place, mappings: &[&PortMa
     forget(kernel, place, &elsewhere)
 }
 
-/// Forgets what goes through mappings that are no more.
+/// Forgets what goes through mappings that are no more. Where removals are left to a process of its own, so is this, if it
+/// can be: nobody has to wait until the kernel has looked through its table.
 ///
 /// # Errors
 /// As [`mapped`].
@@ -61,6 +68,24 @@ pub(super) fn unmapped(
     place: Place,
     mappings: &[PortMapping],
 ) -> Result<(), Error> {
+    if mappings.is_empty() {
+        return Ok(());
+    }
+    let forget = || {
+        // A socket of its own: what is answered there is nobody else's. It is closed late, as every one is after a deletion.
+        let mut kernel = LinuxKernel::new(None);
+        // First this process's caller is to get on, who may have but one processor.
+        thread::sleep(HEAD_START);
+        let _ = forget_unmapped(&mut kernel, place, mappings);
+        thread::sleep(KEPT);
+    };
+    if kernel.detached && place == Place::Host && sys::let_an_orphan(forget).is_ok() {
+        return Ok(());
+    }
+    forget_unmapped(kernel, place, mappings)
+}
+
+fn forget_unmapped(kernel: &mut LinuxKernel, place: Place, mappings: &[PortMapping]) -> Result<(), Error> {
     let pods: BTreeSet<_> = mappings.iter().map(|mapping| mapping.to.ip()).collect();
     let known = Known::of(mappings);
     let is_stale =

@@ -1,9 +1,13 @@
 //! Links removed by a process of its own.
 //!
 //! `RTM_DELLINK` returns some 20 ms after the link is gone, with its addresses and routes: it waits for the kernel's
-//! readers (`rcu_barrier()` in `netdev_run_todo()`). And the last `close` of an nf_tables socket that something was
-//! deleted through waits some 10 ms (`synchronize_rcu()` in the release notifier). Nobody needs either, so an orphan
-//! does that waiting, and this process goes on when the link is gone: after a millisecond.
+//! readers (`rcu_barrier()` in `netdev_run_todo()`). Nobody needs that, so an orphan does that waiting, and this process
+//! goes on when the link is gone: after a millisecond.
+//!
+//! The last `close` of an nf_tables socket waits some 10 ms if what was deleted is not destroyed yet (`synchronize_rcu()`,
+//! by way of the release notifier `nft_rcv_nl_event()`), and meanwhile keeps every other transaction in the namespace
+//! waiting: it holds `commit_mutex`. A kernel worker destroys without that, as soon as it can. So an orphan keeps the socket
+//! until it has.
 
 use std::io::pipe;
 use std::os::fd::AsFd;
@@ -19,6 +23,8 @@ use crate::error::{Errno, Error, Operation};
 use crate::name::LinkName;
 use crate::place::Place;
 
+/// How long an nf_tables socket is kept after a deletion: some grace periods of RCU.
+pub(super) const KEPT: Duration = Duration::from_millis(100);
 /// How often to look. A look takes rtnetlink's lock, and so waits for a removal that is under way.
 const PAUSE: Duration = Duration::from_micros(100);
 /// When something must be wrong.
@@ -35,10 +41,10 @@ pub(super) fn remove<'a>(
     left.iter().for_each(|name| link::delete(&mut request, name));
     let Ok((done, working)) = pipe() else { return Ok(left) };
     let side = kernel.side(place)?;
-    let netfilter = side.netfilter.as_ref().map(AsFd::as_fd);
-    let keep: Vec<_> = netfilter.into_iter().chain([working.as_fd()]).collect();
+    let netfilter =
+        side.netfilter.as_ref().filter(|_| side.slow_to_close).map(|socket| (socket.as_fd(), KEPT));
     let Some(socket) = side.route.as_mut() else { return Ok(left) };
-    if socket.send_detached(&mut request, &keep).is_err() {
+    if socket.send_detached(&mut request, &[working.as_fd()], netfilter).is_err() {
         return Ok(left);
     }
     drop(working);
@@ -56,16 +62,11 @@ pub(super) fn remove<'a>(
     }
 }
 
-/// Lets an orphan close an nf_tables socket that something was deleted through: last, for only the last one waits.
-pub(super) fn close(side: &mut Side) {
-    if !side.slow_to_close {
-        return;
-    }
-    if let (Some(socket), Ok((closed, open))) = (side.netfilter.take(), pipe()) {
+/// Lets an orphan close an nf_tables socket that something was deleted through.
+pub(super) fn close(side: &Side) {
+    if let (true, Some(socket)) = (side.slow_to_close, &side.netfilter) {
         // Should that not work, this process does it, and takes its time.
-        let _ = sys::leave_to_an_orphan(&[socket.as_fd()], None, Some(closed.as_fd()));
-        drop(socket);
-        drop(open);
+        let _ = sys::leave_to_an_orphan(&[], None, Some((socket.as_fd(), KEPT)));
     }
 }
 

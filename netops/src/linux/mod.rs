@@ -182,7 +182,7 @@ impl Kernel for LinuxKernel {
 impl Drop for LinuxKernel {
     fn drop(&mut self) {
         if self.detached {
-            [Some(&mut self.host), self.container.as_mut()].into_iter().flatten().for_each(detached::close);
+            [Some(&self.host), self.container.as_ref()].into_iter().flatten().for_each(detached::close);
         }
     }
 }

@@ -5,6 +5,9 @@ use std::ffi::{CStr, c_int};
 use std::fs::File;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -157,21 +160,60 @@ fn wait_for(child: libc::pid_t) -> Result<Option<c_int>, Errno> {
 }
 
 /// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
-/// waits for: an orphan in a session of its own, that holds no others, and ends when the `send` has returned, the other end
-/// of a pipe is closed, if it is to wait for that, and the descriptors are closed, whatever came of it.
+/// waits for: an orphan in a session of its own, that holds no others, and closes them when the `send` has returned,
+/// whatever came of it; one of them a while later.
 ///
 /// Whoever has the other end of a pipe among them sees when that is.
 pub(super) fn leave_to_an_orphan(
     keep: &[BorrowedFd<'_>],
     message: Option<(BorrowedFd<'_>, &[u8])>,
-    until: Option<BorrowedFd<'_>>,
+    late: Option<(BorrowedFd<'_>, Duration)>,
 ) -> Result<(), Errno> {
-    let sender = message.map(|(socket, _)| socket);
-    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).chain(&until).map(AsRawFd::as_raw_fd).collect();
+    let (sender, last) = (message.map(|(socket, _)| socket), late.map(|(last, _)| last));
+    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).chain(&last).map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     kept.dedup();
-    // SAFETY: what runs in the new processes is nothing but async-signal-safe calls on memory that was prepared above,
-    // and ends in _exit(2). So it does not matter what other threads were holding, and nothing is run twice.
+    let work = || {
+        close_all_but(&kept);
+        if let Some((socket, datagram)) = message {
+            // SAFETY: the datagram is as long as it is said to be.
+            unsafe { libc::send(socket.as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0) };
+        }
+        if let Some((last, time)) = late {
+            close_all_but(&[last.as_raw_fd()]);
+            let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+            // SAFETY: the pointers are to a local, and to nothing.
+            unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
+        }
+    };
+    // SAFETY: these are nothing but async-signal-safe calls, on memory that was prepared above.
+    unsafe { orphan(work) }
+}
+
+/// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it holds no descriptors.
+/// Only a process of one thread can: of others, what they were holding when the new process was made would never be let go
+/// there. Any other gets `EDEADLK`.
+pub(super) fn let_an_orphan(work: impl FnOnce()) -> Result<(), Errno> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|_| Errno::EDEADLK)?.count();
+    if threads != 1 {
+        return Err(Errno::EDEADLK);
+    }
+    let work = || {
+        close_all_but(&[]);
+        // What would come after here is this process's, not the orphan's.
+        let _ = catch_unwind(AssertUnwindSafe(work));
+    };
+    // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
+    unsafe { orphan(work) }
+}
+
+/// Runs something in a new process, an orphan in a session of its own.
+///
+/// # Safety
+/// It must be nothing but async-signal-safe calls, unless this is the process's only thread.
+unsafe fn orphan(work: impl FnOnce()) -> Result<(), Errno> {
+    // SAFETY: the new processes run nothing but what the caller vouches for, and end in _exit(2): so it does not matter
+    // what other threads were holding, and nothing is run twice.
     let child = unsafe {
         let child = libc::fork();
         if child == 0 {
@@ -179,14 +221,7 @@ pub(super) fn leave_to_an_orphan(
             let status = match libc::fork() {
                 0 => {
                     libc::setsid();
-                    close_all_but(&kept);
-                    if let Some((socket, datagram)) = message {
-                        libc::send(socket.as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0);
-                    }
-                    if let Some(pipe) = until {
-                        let mut nothing = [0_u8];
-                        libc::read(pipe.as_raw_fd(), nothing.as_mut_ptr().cast(), nothing.len());
-                    }
+                    work();
                     0
                 }
                 -1 => 1,

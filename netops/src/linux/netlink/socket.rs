@@ -6,6 +6,7 @@
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 
@@ -154,12 +155,13 @@ impl Socket {
         &mut self,
         requests: &mut Datagram,
         keep: &[BorrowedFd<'_>],
+        late: Option<(BorrowedFd<'_>, Duration)>,
     ) -> Result<(), Failure> {
         let first = self.sequence;
         self.sequence = first.wrapping_add(requests.len() as u32);
         requests.number(first);
         let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
-        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)), None)
+        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)), late)
             .map_err(|errno| Failure::Refused(errno.into()))
     }
 
