@@ -125,6 +125,11 @@ impl Reservation<'_> {
         Ok(())
     }
 
+    /// Whether [`sync`](Self::sync) has a disk to wait for.
+    pub fn has_disk(&self) -> bool {
+        self.store.has_disk()
+    }
+
     /// Makes the leases survive a power cut, unless [`sync`](Self::sync) has done so, and the owner's until they are
     /// [released](crate::release).
     ///

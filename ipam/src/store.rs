@@ -24,6 +24,11 @@ pub trait LeaseStore: Send + Sync {
     ///
     /// If the medium refuses. The leases are then taken, but not durable.
     fn sync(&self, addresses: &[IpAddr]) -> Result<(), StoreError>;
+
+    /// Whether [`sync`](Self::sync) has a disk to wait for. Nothing in memory survives a power cut.
+    fn has_disk(&self) -> bool {
+        true
+    }
 }
 
 /// A [`LeaseStore`] that nobody else can change, while this value lives.

@@ -133,6 +133,10 @@ impl LeaseStore for DirStore {
         // left to write.
         self.directory.sync()
     }
+
+    fn has_disk(&self) -> bool {
+        self.directory.has_disk()
+    }
 }
 
 struct DirTable<'s> {

@@ -167,7 +167,7 @@ impl Manager for HostLocal {
 
 impl Hold for Reservation<'_> {
     fn is_durable(&self) -> bool {
-        false
+        !self.has_disk()
     }
 
     fn sync(&self) -> Result<(), Error> {

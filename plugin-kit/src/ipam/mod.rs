@@ -105,7 +105,7 @@ pub struct Grant<'a> {
 
 /// What stands behind a grant. Dropping it without [`Hold::keep`] gives everything back.
 trait Hold: Sync {
-    /// Whether it would survive a power cut already.
+    /// Whether it would survive a power cut already, as far as it ever will.
     fn is_durable(&self) -> bool;
 
     /// Makes it survive a power cut. May be called from another thread, while this one goes on.
