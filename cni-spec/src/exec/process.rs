@@ -2,13 +2,18 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::process::ExitStatusExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Exec, ExecError, Exit, Output};
 use crate::Env;
@@ -23,8 +28,7 @@ const PIPE_LEAST: usize = 4096;
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long after its end the rest of a plugin's output is waited for.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
-/// How long, as long as nothing came. On a busy node it may take our readers so long to get to what is there, and an
-/// `ADD` that has succeeded must not be taken for one that said nothing.
+/// How long, as long as nothing came: an `ADD` that has succeeded must not be taken for one that said nothing.
 const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a killed plugin is waited for: one that hangs in the kernel is not worth hanging with it.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
@@ -110,9 +114,6 @@ enum Stream {
     Stderr,
 }
 
-/// Bytes that a reader thread saw. The end of a stream is the end of its sender.
-type Event = (Stream, Vec<u8>);
-
 struct Running {
     child: Child,
     deadline: Option<Instant>,
@@ -122,33 +123,37 @@ struct Running {
 
 impl Running {
     fn talk(&mut self, stdin: &[u8]) -> Result<Exit, Stop> {
-        let (sender, events) = mpsc::channel();
-        if let Some(pipe) = self.child.stdout.take() {
-            read(pipe, Stream::Stdout, sender.clone())?;
-        }
-        if let Some(pipe) = self.child.stderr.take() {
-            read(pipe, Stream::Stderr, sender)?;
-        }
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         if let Some(pipe) = self.child.stdin.take() {
             write(pipe, stdin)?;
         }
-        let status = match self.collect(&events)? {
+        let status = match self.collect(stdout, stderr)? {
             Some(status) => status,
             None => self.end()?,
         };
         Ok(exit(status))
     }
 
-    /// Takes what the readers see until both streams end, or the plugin has ended and its streams do not.
-    fn collect(&mut self, events: &Receiver<Event>) -> Result<Option<ExitStatus>, Stop> {
+    /// Takes what comes until both streams end, or the plugin has ended and its streams do not.
+    fn collect(
+        &mut self,
+        mut stdout: Option<ChildStdout>,
+        mut stderr: Option<ChildStderr>,
+    ) -> Result<Option<ExitStatus>, Stop> {
         let mut ended: Option<(ExitStatus, Instant)> = None;
         let mut pause = Duration::from_millis(1);
-        loop {
-            match events.recv_timeout(self.within_deadline(pause)) {
-                Ok((stream, bytes)) => self.take(stream, &bytes)?,
-                // Both readers are gone.
-                Err(RecvTimeoutError::Disconnected) => return Ok(ended.map(|(status, _)| status)),
-                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(Duration::from_millis(50)),
+        let mut buffer = vec![0; 16 << 10];
+        while stdout.is_some() || stderr.is_some() {
+            let streams = [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)];
+            let ready = readable(streams, self.within_deadline(pause))?;
+            if ready == [false; 2] {
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            if ready[0] {
+                self.receive(&mut stdout, Stream::Stdout, &mut buffer)?;
+            }
+            if ready[1] {
+                self.receive(&mut stderr, Stream::Stderr, &mut buffer)?;
             }
             match ended {
                 Some((status, when)) if when.elapsed() > self.drain_patience() => return Ok(Some(status)),
@@ -159,6 +164,23 @@ impl Running {
                 }
             }
         }
+        Ok(ended.map(|(status, _)| status))
+    }
+
+    /// Takes what is there, if that is not a stream's end.
+    fn receive(
+        &mut self,
+        pipe: &mut Option<impl Read>,
+        stream: Stream,
+        buffer: &mut [u8],
+    ) -> Result<(), Stop> {
+        match pipe.as_mut().map(|pipe| pipe.read(buffer)) {
+            Some(Ok(0)) | None => *pipe = None,
+            Some(Ok(length)) => self.take(stream, &buffer[..length])?,
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Some(Err(_)) => *pipe = None,
+        }
+        Ok(())
     }
 
     fn drain_patience(&self) -> Duration {
@@ -231,24 +253,17 @@ fn exit(status: ExitStatus) -> Exit {
     }
 }
 
-/// Reads a stream on a thread of its own. The thread ends with the stream, or when nobody listens any more.
-fn read(mut pipe: impl Read + Send + 'static, stream: Stream, events: Sender<Event>) -> io::Result<()> {
-    let run = move || {
-        let mut buffer = vec![0; 16 << 10];
-        loop {
-            match pipe.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(len) => {
-                    if events.send((stream, buffer[..len].to_vec())).is_err() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    };
-    thread::Builder::new().name("cni plugin output".to_owned()).spawn(run).map(drop)
+/// Waits until there is something to read, or a stream's end; says where.
+fn readable(streams: [Option<BorrowedFd<'_>>; 2], patience: Duration) -> io::Result<[bool; 2]> {
+    let mut polled: Vec<_> =
+        streams.iter().flatten().map(|stream| PollFd::new(*stream, PollFlags::POLLIN)).collect();
+    let milliseconds = patience.as_micros().div_ceil(1000);
+    match poll(&mut polled, PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut ready = polled.iter().map(|polled| polled.any().unwrap_or_default());
+    Ok(streams.map(|stream| stream.is_some() && ready.next().unwrap_or_default()))
 }
 
 /// Writes stdin. A plugin that does not read it (`VERSION` needs none) is no error.
