@@ -205,10 +205,10 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(node.snapshot(), before);
 }
 
-/// A machine's `/sys`, as far as it is looked at. It stays until the test's process ends.
-fn sysfs() -> &'static str {
-    let root = tempfile::tempdir().unwrap().keep();
-    let add = |path: &str| fs::create_dir_all(root.join(path)).unwrap();
+/// A machine's `/sys`, as far as it is looked at, and its path.
+fn sysfs() -> (tempfile::TempDir, &'static str) {
+    let root = tempfile::tempdir().unwrap();
+    let add = |path: &str| fs::create_dir_all(root.path().join(path)).unwrap();
     add("devices/pci0/0000:00:05.0/net/ens5");
     add("bus/pci/devices/0000:00:05.0/net/ens5");
     add("bus/pci/devices/0000:00:06.0/virtio3/net/ens6");
@@ -216,14 +216,16 @@ fn sysfs() -> &'static str {
     add("bus/pci/devices/0000:00:07.0");
     add("bus/pci/drivers/vfio-pci");
     let driver = Path::new("../../drivers/vfio-pci");
-    std::os::unix::fs::symlink(driver, root.join("bus/pci/devices/0000:00:07.0/driver")).unwrap();
-    root.to_str().unwrap().to_owned().leak()
+    std::os::unix::fs::symlink(driver, root.path().join("bus/pci/devices/0000:00:07.0/driver")).unwrap();
+    let path = root.path().to_str().unwrap().to_owned().leak();
+    (root, path)
 }
 
 #[test]
 fn devices_are_found_on_their_buses() {
     let node = carded_down();
-    let plugin = Kit::with_kernels(HostDevice::with_sysfs(sysfs()), &node);
+    let (_sysfs, path) = sysfs();
+    let plugin = Kit::with_kernels(HostDevice::with_sysfs(path), &node);
     for (keys, expected) in [
         (json!({"kernelpath": "/sys/devices/pci0/0000:00:05.0"}), "05"),
         (json!({"pciBusID": "0000:00:05.0"}), "05"),
@@ -247,7 +249,8 @@ fn a_device_that_a_program_drives_is_left_alone() {
     let node = carded_down();
     node.start_container("c1");
     let before = node.snapshot();
-    let plugin = Kit::with_kernels(HostDevice::with_sysfs(sysfs()), &node);
+    let (_sysfs, path) = sysfs();
+    let plugin = Kit::with_kernels(HostDevice::with_sysfs(path), &node);
     let call = call(json!({"pciBusID": "0000:00:07.0"}));
     let result = plugin.add(&call.request()).unwrap();
     assert_eq!(result.interfaces[0].pci_id.as_deref(), Some("0000:00:07.0"));
