@@ -15,7 +15,7 @@ CONFLIST
     # Rights that a container of a test may not have (CAP_SYS_RESOURCE) are not asked for.
     cat >containerd.toml <<TOML
 version = 2
-root = "/run/work/containerd"
+root = "/run/e2e/containerd"
 state = "/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "$IMAGE"

@@ -32,7 +32,7 @@ cri() {
 # run_pod NAME [CONFIG]: a pod of this name, with more of PodSandboxConfig; prints its ID.
 run_pod() {
     cri RunPodSandbox "config {
-        metadata { name: '$1' uid: '$1' namespace: 'default' } hostname: '$1' log_directory: '/run/work/logs'
+        metadata { name: '$1' uid: '$1' namespace: 'default' } hostname: '$1' log_directory: '/run/e2e/logs'
         linux { cgroup_parent: '/cnikit-e2e' } ${2-}
     }" >"run_pod.$1" || { cat "run_pod.$1"; return 1; }
     sed -n 's/^pod_sandbox_id: "\(.*\)"$/\1/p' "run_pod.$1"

@@ -11,7 +11,7 @@ make_node() {
     hostname node
     ip link set lo up
     mount -t tmpfs -o mode=755 tmpfs /run
-    mkdir -p /run/netns /run/lock /run/etc/{upper,work} /run/work
+    mkdir -p /run/netns /run/lock /run/etc/{upper,work} /run/e2e
     mount --bind /run/netns /run/netns
     mount --make-shared /run/netns
     mount -t tmpfs -o mode=755 tmpfs /var/lib
@@ -21,7 +21,7 @@ make_node() {
     mkdir -p /etc/cni/net.d /opt/cni/bin
     # crun 1.8 refuses a machine with both versions of cgroups.
     ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
-    cd /run/work || exit
+    cd /run/e2e || exit
     make_outside
     make_image
 }

@@ -48,13 +48,13 @@ runtime = "crun"
 [network]
 network_backend = "cni"
 cni_plugin_dirs = ["/opt/cni/bin"]
-network_config_dir = "/run/work/net.d"
+network_config_dir = "/run/e2e/net.d"
 CONF
     cat >storage.conf <<'CONF'
 [storage]
 driver = "overlay"
-graphroot = "/run/work/storage"
-runroot = "/run/work/storage-run"
+graphroot = "/run/e2e/storage"
+runroot = "/run/e2e/storage-run"
 CONF
     mkdir -p net.d
     export CONTAINERS_CONF=$PWD/containers.conf CONTAINERS_STORAGE_CONF=$PWD/storage.conf
