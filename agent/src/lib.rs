@@ -1,0 +1,3 @@
+//! The agent that joins a node to the others.
+
+pub mod store;

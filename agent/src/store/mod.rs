@@ -1,0 +1,52 @@
+//! Where the topology comes from.
+//!
+//! A store is told what this node knows of itself, tells it to the others, and says what it knows of them: all of it,
+//! each time something has changed. Whether it also has to find a free subnet for this node, or is given one, is its own
+//! matter.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use overlay::report::Forgotten;
+use overlay::{Local, View};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Where the topology comes from.
+pub trait Store: Send {
+    /// What it is called: `gossip`.
+    fn kind(&self) -> &'static str;
+
+    /// Its servers, seeds or file, for people.
+    fn endpoints(&self) -> Vec<String>;
+
+    /// Runs until it is dropped, or cannot go on at all. That a server is out of reach is no reason to end: it says so in
+    /// its views ([`View::cut_off`]), keeps what it knew, and tries again.
+    fn run(self: Box<Self>, links: Links) -> Running;
+}
+
+/// A store at work. It ends only with the reason why it cannot go on, for people.
+pub type Running = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// What ties a store to the agent.
+#[derive(Debug)]
+pub struct Links {
+    /// What this node knows of itself, now and after each change.
+    pub local: watch::Receiver<Arc<Local>>,
+    /// Where what it knows goes: at first a view of nobody.
+    pub view: watch::Sender<Arc<View>>,
+    /// What people ask of it.
+    pub requests: mpsc::Receiver<Request>,
+}
+
+/// What people ask of a store.
+#[derive(Debug)]
+pub enum Request {
+    /// Forget a node that will not come back, by id or name: its subnets become free.
+    Forget {
+        /// Which.
+        node: String,
+        /// What came of it, or why not.
+        reply: oneshot::Sender<Result<Forgotten, String>>,
+    },
+}
