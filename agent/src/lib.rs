@@ -1,3 +1,4 @@
 //! The agent that joins a node to the others.
 
+pub mod log;
 pub mod store;
