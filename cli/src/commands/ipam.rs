@@ -1,6 +1,5 @@
 //! `cnikit ipam`
 
-use std::io::{self, BufRead, IsTerminal};
 use std::net::IpAddr;
 
 use ipam::{Holder, Lease, LeaseStore};
@@ -11,7 +10,7 @@ use super::state::{Node, State};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::node::{Attachment, Store, Usage, address_in_use};
-use crate::output::{Cell, Column, Output, Table, Tone, note};
+use crate::output::{Cell, Column, Output, Table, Tone, confirm, note};
 
 /// Show host-local's leases and how full its ranges are, or release one
 #[derive(Debug, clap::Args)]
@@ -258,20 +257,6 @@ fn refuse_if_used(store: &Store, lease: &Lease, attachments: &[Attachment]) -> R
     match address_in_use(&mut LinuxKernel::new(None), lease.address)? {
         Some(link) => Err(refused(format!("the other end of {link} has it"))),
         None => Ok(()),
-    }
-}
-
-fn confirm(question: &str) -> Result<(), Failure> {
-    let refused = |message| Failure::new(Exit::Refused, message).advise("--yes answers for you");
-    if !io::stdin().is_terminal() {
-        return Err(refused(format!("nobody is there to confirm: {question}")));
-    }
-    note(format_args!("{question} [y/N]"));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match answer.trim() {
-        "y" | "Y" | "yes" if read.is_ok() => Ok(()),
-        _ => Err(Failure::new(Exit::Refused, "not confirmed: nothing was done")),
     }
 }
 

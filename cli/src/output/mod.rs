@@ -1,15 +1,18 @@
 //! What the user sees: stdout has the answer and nothing else, as text, as a table or as JSON; stderr has the rest.
 
+mod charset;
 mod style;
 mod table;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde::Serialize;
 
+pub(crate) use self::charset::Charset;
 pub(crate) use self::style::{Style, Tone};
-pub(crate) use self::table::{Cell, Column, Table};
+pub(crate) use self::table::{Cell, Column, Table, harmless};
+use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Columns where nobody says otherwise.
@@ -77,6 +80,21 @@ impl Output {
 pub(crate) fn note(text: impl Display) {
     // Nobody can be told that stderr is gone.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Asks the person at the terminal; a failure is a no, or that there is nobody.
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
+    let refused = |message| Failure::new(Exit::Refused, message).advise("--yes answers for you");
+    if !io::stdin().is_terminal() {
+        return Err(refused(format!("nobody is there to confirm: {question}")));
+    }
+    note(format_args!("{question} [y/N]"));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    match answer.trim() {
+        "y" | "Y" | "yes" if read.is_ok() => Ok(()),
+        _ => Err(Failure::new(Exit::Refused, "not confirmed: nothing was done")),
+    }
 }
 
 /// Tells of a failure on stderr.

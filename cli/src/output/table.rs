@@ -205,7 +205,8 @@ fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-fn harmless(text: &str) -> String {
+/// A text without what would move a terminal's cursor: that is escaped.
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

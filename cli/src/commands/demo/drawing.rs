@@ -1,8 +1,8 @@
 //! The topology, as a picture.
 
-use super::canvas::{Canvas, Charset, Room};
+use super::canvas::{Canvas, Room};
 use super::report::{Attached, OUTSIDE, Setting};
-use crate::output::{Style, Tone};
+use crate::output::{Charset, Style, Tone};
 
 /// Columns between two rooms.
 const GAP: usize = 2;

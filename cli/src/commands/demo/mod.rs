@@ -21,13 +21,12 @@ mod world;
 use std::io;
 use std::time::Instant;
 
-use self::canvas::Charset;
 use self::report::Report;
 use self::story::Teller;
 use self::world::World;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Charset, Output};
 
 /// Attach a few pods to a network, let them talk, show what happened, take it all away
 ///
@@ -55,9 +54,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let locale = Charset::of_locale(|name| std::env::var(name).ok());
-    let charset = if args.ascii { Charset::Ascii } else { locale };
-    let mut teller = Teller { output, charset, quiet: args.json };
+    let mut teller = Teller { output, charset: Charset::of_process(args.ascii), quiet: args.json };
 
     let world = World::new(args.pods)?;
     teller.scene(&world.setting, world.pods.len())?;

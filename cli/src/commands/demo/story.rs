@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::canvas::Charset;
 use super::drawing;
 use super::report::{Attached, Call, Done, OUTSIDE, Remains, Report, Setting, Talk};
 use super::seclusion::Rights;
 use crate::failure::Failure;
-use crate::output::{Cell, Column, Output, Table, Tone};
+use crate::output::{Cell, Charset, Column, Output, Table, Tone};
 
 /// Rows of a table that show all there is to learn.
 const ENOUGH: usize = 12;
@@ -221,10 +220,8 @@ impl Teller<'_> {
 
     fn answer(&self, talk: &Talk, time: Option<Duration>) -> String {
         match time {
-            Some(time) if time < Duration::from_millis(10) => {
-                format!("{} {}", time.as_micros(), self.charset.microseconds())
-            }
-            Some(time) => milliseconds(time),
+            // u64 holds half a million years of them.
+            Some(time) => self.charset.time(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             None if talk.error.is_some() => "not sent".to_owned(),
             None => "no answer".to_owned(),
         }
