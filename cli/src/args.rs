@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, repair, status,
-    version,
+    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, node, peers,
+    repair, status, topology, version,
 };
 use crate::exit::Exit;
 
@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Status(status::Args),
     List(list::Args),
     Ipam(ipam::Args),
+    Peers(peers::Args),
+    Topology(topology::Args),
+    Node(node::Args),
     Explain(explain::Args),
     Conf(conf::Args),
     Install(install::Args),

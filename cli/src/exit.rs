@@ -27,11 +27,13 @@ pub(crate) enum Exit {
     Privilege = 9,
     /// It would harm something, and nobody said that it may.
     Refused = 10,
+    /// This node's agent does not answer, or says no.
+    Agent = 11,
 }
 
 impl Exit {
     /// Every status, in order.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Self::Namespace,
         Self::Privilege,
         Self::Refused,
+        Self::Agent,
     ];
 
     /// The number.
@@ -58,12 +61,13 @@ impl Exit {
             Self::Usage => "the command line makes no sense",
             Self::Configuration => "no such network, or its configuration is wrong",
             Self::Plugin => "a plugin refused or failed",
-            Self::Differs => "check, repair, conf lint: something is not as it should be",
-            Self::NotReady => "status: a plugin could not attach anything now",
+            Self::Differs => "check, repair, conf lint, status, trace: something is not as it should be",
+            Self::NotReady => "status: nothing could be attached now",
             Self::TryAgain => "it may succeed later: addresses are short, or somebody else is at it",
             Self::Namespace => "there is no such network namespace",
             Self::Privilege => "this needs root, or a user namespace",
             Self::Refused => "it would harm something; a flag (--yes, --force, --replace) allows it",
+            Self::Agent => "this node's agent does not answer, or says no",
         }
     }
 
@@ -88,6 +92,6 @@ mod tests {
     #[test]
     fn the_numbers_are_those_that_scripts_know() {
         let codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, (0..=10).collect::<Vec<_>>());
+        assert_eq!(codes, (0..=11).collect::<Vec<_>>());
     }
 }

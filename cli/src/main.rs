@@ -4,6 +4,7 @@
 //! [`exit`] and [`failure`] are how it ends. What takes thinking is elsewhere: [`node`] finds out what is attached
 //! and how it is, [`in_process`] runs plugins without processes.
 
+mod agent_socket;
 mod args;
 mod commands;
 mod exit;

@@ -9,14 +9,19 @@ pub(crate) mod del;
 pub(crate) mod demo;
 pub(crate) mod dhcp;
 pub(crate) mod explain;
+#[cfg(test)]
+mod fixtures;
 pub(crate) mod gc;
 pub(crate) mod install;
 pub(crate) mod ipam;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod node;
+pub(crate) mod peers;
 pub(crate) mod repair;
 mod state;
 pub(crate) mod status;
+pub(crate) mod topology;
 pub(crate) mod version;
 
 use crate::args::Command;
@@ -40,8 +45,11 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failur
         Command::Ipam(args) => ipam::run(args, output),
         Command::List(args) => list::run(args, output),
         Command::Man(args) => man::run(args, output),
+        Command::Node(args) => node::run(args, output),
+        Command::Peers(args) => peers::run(args, output),
         Command::Repair(args) => repair::run(args, output),
         Command::Status(args) => status::run(args, output),
+        Command::Topology(args) => topology::run(args, output),
         Command::Version(args) => version::run(args, output),
     }
 }

@@ -9,4 +9,5 @@ mod install;
 mod list;
 mod node;
 mod output;
+mod overlay;
 mod repair;

@@ -1,4 +1,4 @@
-//! `cnikit status`
+//! `cnikit status NET`: could this network attach a container now?
 
 use cni_spec::{Command, NetworkName};
 use serde::Serialize;
@@ -7,28 +7,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Tone};
 use crate::places::Places;
-
-/// Ask whether a network could attach a container now
-///
-/// Runs STATUS of every plugin: an exhausted range of addresses, for example, is an answer (exit status 6). Networks
-/// whose cniVersion is older than 1.1.0 cannot be asked.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The network's name, as in its configuration
-    #[arg(value_name = "NET")]
-    network: NetworkName,
-
-    /// cnitool wants one here; it means nothing
-    #[arg(value_name = "NETNS", hide = true)]
-    netns: Option<String>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    places: Places,
-}
 
 /// The answer.
 #[derive(Serialize)]
@@ -39,12 +17,17 @@ struct Status {
     error: Option<String>,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
-    let network = args.places.network(&args.network)?;
+/// Runs `STATUS` of every plugin of a network.
+pub(super) fn run(
+    name: &NetworkName,
+    places: &Places,
+    json: bool,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let network = places.network(name)?;
     let asked = network.cni_version.knows(Command::Status);
-    let failure = args.places.runtime().status(&network).err().map(Failure::from);
-    if args.json {
+    let failure = places.runtime().status(&network).err().map(Failure::from);
+    if json {
         output.json(&Status {
             network: network.name.to_string(),
             ready: asked.then_some(failure.is_none()),
