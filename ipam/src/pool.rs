@@ -69,8 +69,8 @@ impl RangeSet {
     }
 
     /// Every address that the set can hand out, once, in round-robin order: from the one after `last_reserved` to the
-    /// end, then from the start up to and including `last_reserved`; from the start if there is no such address in
-    /// the set. Lazy: taking the first few of a `/64` costs nothing.
+    /// end, then from the start up to and including `last_reserved`; from where each range [begins](Range::beginning_at) if
+    /// there is no such address in the set. Lazy: taking the first few of a `/64` costs nothing.
     ///
     /// So an address that was just given back is the last to be handed out again, and a container that crashes in a
     /// loop does not confuse those who still have the old one in their neighbour caches.
@@ -105,14 +105,13 @@ impl RangeSet {
         let resume = last_reserved
             .and_then(|last| Some((self.ranges.iter().position(|range| range.contains(last))?, last)));
         let (index, resume) = resume.map_or((0, None), |(index, last)| (index, Some(Bits::from(last))));
-        let ends = |range: &Range| (Bits::from(range.first()), Bits::from(range.last()));
 
         let rest = resume.and_then(|last| {
-            let (_, high) = ends(&self.ranges[index]);
+            let high = Bits::from(self.ranges[index].last());
             (last < high).then(|| (last.plus(1), high))
         });
         let others = self.ranges[index..].iter().chain(&self.ranges[..index]);
-        let others = others.skip(usize::from(resume.is_some())).map(ends);
+        let others = others.skip(usize::from(resume.is_some())).flat_map(Range::spans);
         let wrapped = resume.map(|last| (Bits::from(self.ranges[index].first()), last));
         rest.into_iter().chain(others).chain(wrapped)
     }
@@ -273,6 +272,35 @@ mod tests {
         let before_the_top = "fd00:ffff:ffff:ffff:ffff:ffff:ffff:fffe".parse().unwrap();
         let top = "fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         assert_eq!(set.first_free(Some(before_the_top), &[top]), Some("fd00::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_beginning_is_where_the_first_address_is_from_and_all_the_others_follow() {
+        let begin = |range: Range, at: &str| range.beginning_at(at.parse().unwrap()).unwrap();
+        let texts = |set: &RangeSet, last: Option<&str>| -> Vec<String> {
+            set.candidates(last.map(|last| last.parse().unwrap()))
+                .map(|address| address.to_string())
+                .collect()
+        };
+        let first = begin(range("10.0.0.0/29", "", "", ""), "10.0.0.5");
+        let second = begin(range("10.0.1.0/29", "", "", ""), "10.0.1.6");
+        let both = set(&[first.clone(), second]);
+        let order = ["0.5", "0.6", "0.2", "0.3", "0.4", "1.6", "1.2", "1.3", "1.4", "1.5"];
+        assert_eq!(texts(&both, None), order.map(|end| format!("10.0.{end}")));
+        // Once there was one, its successor is next, and one of a subnet that is gone is no matter.
+        assert_eq!(
+            texts(&set(std::slice::from_ref(&first)), Some("10.0.0.3")),
+            ["4", "5", "6", "2", "3"].map(|end| format!("10.0.0.{end}"))
+        );
+        assert_eq!(texts(&set(&[first]), Some("10.9.9.9"))[0], "10.0.0.5");
+
+        let taken: Vec<_> = ["10.0.0.2", "10.0.0.5", "10.0.0.6"].map(|text| text.parse().unwrap()).to_vec();
+        assert_eq!(both.first_free(None, &taken), Some("10.0.0.3".parse().unwrap()));
+
+        // What cannot be handed out is no beginning.
+        let begun = begin(range("10.0.0.0/29", "", "", ""), "10.0.0.7");
+        assert_eq!(texts(&set(&[begun]), None)[0], "10.0.0.2");
+        assert!(range("10.0.0.0/29", "", "", "").beginning_at("10.0.1.1".parse().unwrap()).is_err());
     }
 
     #[test]

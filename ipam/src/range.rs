@@ -41,6 +41,7 @@ pub struct Range {
     first: IpAddr,
     last: IpAddr,
     gateway: Option<IpAddr>,
+    beginning: IpAddr,
 }
 
 impl Range {
@@ -99,11 +100,39 @@ impl Range {
         let first = start.map_or(lowest, |start| Bits::from(start).max(lowest));
         let last = end.map_or(highest, |end| Bits::from(end).min(highest));
 
-        let range = Self { subnet, first: first.address(), last: last.address(), gateway };
+        let beginning = first.address();
+        let range = Self { subnet, first: beginning, last: last.address(), gateway, beginning };
         if first > last || range.capacity() == 0 {
             return Err(RangeError::Empty { subnet });
         }
         Ok(range)
+    }
+
+    /// The same range, whose addresses are handed out from another one than its first, as long as none was before; those
+    /// below come when it is round. Where two nodes may come to have one subnet for a while, they have fewer addresses in
+    /// common if each begins elsewhere.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let range = ipam::Range::new("10.1.2.0/24".parse()?, None, None, None)?.beginning_at("10.1.2.254".parse()?)?;
+    /// let set = ipam::RangeSet::new(vec![range])?;
+    /// let first: Vec<_> = set.candidates(None).take(2).map(|address| address.to_string()).collect();
+    /// assert_eq!(first, ["10.1.2.254", "10.1.2.2"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the address is not in the subnet. One of the subnet that the range cannot hand out stands for the next that it
+    /// can.
+    pub fn beginning_at(self, address: IpAddr) -> Result<Self, RangeError> {
+        let (subnet, address) = (self.subnet, address.to_canonical());
+        if !subnet.contains(&address) {
+            return Err(RangeError::OutsideSubnet { subnet, address, role: Role::Beginning });
+        }
+        let beginning = if self.contains(address) { address } else { self.first };
+        Ok(Self { beginning, ..self })
     }
 
     /// The subnet whose prefix length the container's address gets.
@@ -142,6 +171,13 @@ impl Range {
     pub fn capacity(&self) -> u128 {
         let span = Bits::from(self.last).distance(Bits::from(self.first)).saturating_add(1);
         span - u128::from(self.gateway.is_some_and(|gateway| self.contains(gateway)))
+    }
+
+    /// The inclusive runs of all its addresses, in the order in which they are handed out if none was before.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (Bits, Bits)> + use<> {
+        let (low, begin, high) = (Bits::from(self.first), Bits::from(self.beginning), Bits::from(self.last));
+        let round = (low < begin).then(|| (low, begin.minus(1)));
+        std::iter::once((begin, high)).chain(round)
     }
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
@@ -204,6 +240,8 @@ pub enum Role {
     End,
     /// `gateway`
     Gateway,
+    /// Where allocation begins.
+    Beginning,
 }
 
 impl fmt::Display for Role {
@@ -212,6 +250,7 @@ impl fmt::Display for Role {
             Self::Start => "rangeStart",
             Self::End => "rangeEnd",
             Self::Gateway => "gateway",
+            Self::Beginning => "the beginning",
         })
     }
 }
