@@ -1,6 +1,6 @@
 //! The configuration of `bridge`: the reference's keys and defaults.
 
-use netops::{LinkName, PortVlan};
+use netops::{LinkName, MacAddr, OtherAddresses, PortVlan};
 use serde::Deserialize;
 
 /// What a configuration asks for, checked.
@@ -11,8 +11,12 @@ pub struct Config {
     pub bridge: LinkName,
     /// What the node is to the pods.
     pub gateway: Gateway,
-    /// The bridge's address makes way for the gateway's (`forceAddress`).
-    pub force_address: bool,
+    /// The bridge's MAC address, should it have to be made; one at random if nobody cares. No key: for plugins that build
+    /// on this one.
+    pub bridge_mac: Option<MacAddr>,
+    /// What the bridge's having other addresses than the gateway's means: they are refused, or make way
+    /// (`forceAddress`). Plugins that build on this one may welcome them.
+    pub other_addresses: OtherAddresses,
     /// What leaves the pods' subnet takes the node's address (`ipMasq`). The backend named by `ipMasqBackend` makes
     /// no difference: it is always nf_tables, in a table of our own.
     pub masquerade: bool,
@@ -149,7 +153,11 @@ impl TryFrom<Raw> for Config {
                 (true, false) => Gateway::Address,
                 (false, false) => Gateway::None,
             },
-            force_address: raw.force_address,
+            bridge_mac: None,
+            other_addresses: match raw.force_address {
+                true => OtherAddresses::Replaced,
+                false => OtherAddresses::Refused,
+            },
             masquerade: raw.ip_masq,
             mtu: plugin_kit::mtu(raw.mtu)?,
             reflection,

@@ -15,8 +15,8 @@ pub use config::{Config, Gateway, Reflection, Vlans};
 use cni_spec::{AddResult, Error, Interface};
 use ipnet::IpNet;
 use netops::{
-    Address, Kernel, Link, LinkKind, LinkName, MacAddr, OtherAddresses, Place, Plan, Port, PortVlan,
-    Resource, SpoofCheck, Sysctl, SysctlKey, VethPeer,
+    Address, Kernel, Link, LinkKind, LinkName, MacAddr, Place, Plan, Port, PortVlan, Resource, SpoofCheck,
+    Sysctl, SysctlKey, VethPeer,
 };
 use plugin_kit::{Addressing, Attach, Attachment, DuplicateDetection, PrefixRoutes, Request};
 
@@ -38,7 +38,8 @@ impl Attach for Bridge {
         choose_gateways(config.gateway, &mut result);
 
         // Of its own, so that it does not change as ports come and go.
-        let bridge_mac = request.shared_mac(&config.bridge);
+        let recorded = request.recorded_mac(&config.bridge).or(config.bridge_mac);
+        let bridge_mac = recorded.unwrap_or_else(|| request.shared_mac(&config.bridge));
         let mut plan = Plan::new();
         plan_bridge(&mut plan, config, bridge_mac, &result);
         plan_gateway(&mut plan, config, &result)?;
@@ -121,7 +122,7 @@ fn plan_gateway(plan: &mut Plan, config: &Config, result: &AddResult) -> Result<
     if let Some(vlan) = config.vlans.as_ref().and_then(|vlans| vlans.access) {
         holder = plan_vlan_gateway(plan, config, vlan)?;
     }
-    let others = if config.force_address { OtherAddresses::Replaced } else { OtherAddresses::Refused };
+    let others = config.other_addresses;
     let (mut ipv4, mut ipv6) = (false, false);
     for ip in &result.ips {
         let Some(gateway) = plugin_kit::gateway_of(ip)? else { continue };

@@ -45,6 +45,21 @@ pub trait Attach: Send + Sync {
     fn plan(&self, request: &Request<'_, Self::Config>, kernel: &mut dyn Kernel)
     -> Result<Attachment, Error>;
 
+    /// Who gives its interfaces their addresses: by default whom `ipam` names. To be replaced by a plugin with
+    /// [`Addressing::Own`].
+    ///
+    /// # Errors
+    /// When the configuration does not say who.
+    fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
+        match Self::ADDRESSING {
+            Addressing::Never | Addressing::Inherited | Addressing::Own => Ok(None),
+            Addressing::Optional => ipam::manager(config),
+            Addressing::Required => ipam::manager(config)?
+                .ok_or_else(|| Error::config(format!("ipam.type: missing: {} needs addresses", Self::TYPE)))
+                .map(Some),
+        }
+    }
+
     /// The MAC address that the configuration asks for; whoever makes the call may ask for another.
     fn mac(&self, config: &Self::Config) -> Option<MacAddr> {
         let _ = config;
@@ -166,6 +181,8 @@ pub enum Addressing {
     Never,
     /// The plugins before this one in the list have made the interface, and given it addresses: `prevResult` is needed.
     Inherited,
+    /// The plugin says who gives them: [`Attach::manager`].
+    Own,
 }
 
 /// What must exist for an attachment, and the result that says so.
@@ -210,7 +227,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     fn add(&self, call: &plugin::Request) -> Result<AddResult, Error> {
         let owner = Owner::of(call);
         let config = call.config.parse()?;
-        let manager = self.manager(&call.config)?;
+        let manager = self.plugin.manager(&call.config)?;
         let mut kernel = self.open(call, Purpose::Attach)?;
         let mut add = Add { kit: self, kernel: &mut *kernel, done: Vec::new(), prepared: None };
         let result = add.run(call, owner, config, manager.as_deref());
@@ -220,7 +237,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
         let owner = Owner::of(call);
         // A configuration that cannot be read has given no address.
-        let manager = self.manager(&call.config).ok().flatten();
+        let manager = self.plugin.manager(&call.config).ok().flatten();
         end(
             manager.as_deref(),
             |manager| manager.del(call),
@@ -233,7 +250,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let owner = Owner::of(call);
         let config = call.config.parse()?;
         let mut errors = Vec::new();
-        if let Some(manager) = self.manager(&call.config)? {
+        if let Some(manager) = self.plugin.manager(&call.config)? {
             errors.extend(manager.check(call).err());
         }
         let request = self.request_about(call, owner, config, previous)?;
@@ -248,7 +265,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     }
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
-        let manager = self.manager(&call.config);
+        let manager = self.plugin.manager(&call.config);
         let known = manager.as_ref().map_or(None, Option::as_deref);
         let stale = known.and_then(|manager| manager.stale(call).ok()).unwrap_or_default();
         let collect = || {
@@ -267,7 +284,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let config = call.config.parse()?;
         let mut kernel = self.kernels.open(None, Purpose::Attach).map_err(|e| kernel_error(&e))?;
         self.plugin.status(&config, &mut *kernel)?;
-        match self.manager(&call.config)? {
+        match self.plugin.manager(&call.config)? {
             Some(manager) => manager.status(call),
             None => Ok(()),
         }
@@ -275,17 +292,6 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
 }
 
 impl<P: Attach, K: Kernels> Kit<P, K> {
-    /// Who gives the interface its addresses.
-    pub(crate) fn manager(&self, config: &NetworkConfig) -> Result<Option<Box<dyn Manager>>, Error> {
-        match P::ADDRESSING {
-            Addressing::Never | Addressing::Inherited => Ok(None),
-            Addressing::Optional => ipam::manager(config),
-            Addressing::Required => ipam::manager(config)?
-                .ok_or_else(|| Error::config(format!("ipam.type: missing: {} needs addresses", P::TYPE)))
-                .map(Some),
-        }
-    }
-
     /// What is asked for, as far as it is known before addresses are taken.
     pub(crate) fn request<'a>(
         &self,

@@ -33,7 +33,7 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
         let owner = Owner::of(call);
         let config = call.config.parse()?;
         let mut request = self.request(call, owner, config)?;
-        if let Some(manager) = self.manager(&call.config)? {
+        if let Some(manager) = self.plugin.manager(&call.config)? {
             request.addresses = manager.preview(call)?;
         }
         let mut attachment = self.plugin.plan(&request, kernel)?;

@@ -73,6 +73,18 @@ impl Names {
 }
 
 impl<C> Request<'_, C> {
+    /// The same request to a plugin that this one builds on.
+    pub fn with_config<D>(&self, config: D) -> Request<'_, D> {
+        Request {
+            call: self.call,
+            owner: self.owner.clone(),
+            config,
+            addresses: self.addresses.clone(),
+            names: self.names.clone(),
+            previous: self.previous.clone(),
+        }
+    }
+
     /// The cable between host and container: a veth pair, the host's end up, everything marked and named. Complete
     /// it with the bridge it is plugged into.
     pub fn cable(&self, mtu: Option<u32>) -> Link {
@@ -115,10 +127,14 @@ impl<C> Request<'_, C> {
     /// The MAC address of an interface that attachments share: as the previous result has it, else a new one, which is
     /// used only if the interface has yet to be made.
     pub fn shared_mac(&self, link: &LinkName) -> MacAddr {
+        self.recorded_mac(link).unwrap_or_else(owner::random_mac)
+    }
+
+    /// The MAC address of an interface of the host, as the previous result has it.
+    pub fn recorded_mac(&self, link: &LinkName) -> Option<MacAddr> {
         let interfaces = self.previous.iter().flat_map(|result| &result.interfaces);
         let mut recorded = interfaces.filter(|i| i.sandbox.is_none() && i.name == link.as_str());
-        let mac = recorded.next().and_then(|interface| interface.mac.as_deref()?.parse().ok());
-        mac.unwrap_or_else(owner::random_mac)
+        recorded.next().and_then(|interface| interface.mac.as_deref()?.parse().ok())
     }
 
     /// Says of every address in the result that it is on the container's interface.

@@ -1,6 +1,7 @@
 //! `host-local`: addresses from ranges, with leases in files, as the reference's plugin of that name keeps them.
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -16,12 +17,41 @@ use super::request::Requested;
 use super::{Grant, Hold, Manager};
 use crate::resolv_conf;
 
-/// The manager of `"type": "host-local"`.
-#[derive(Debug, Default)]
+/// The manager of `"type": "host-local"`, or of a plugin that knows by other ways what there is to give.
 pub struct HostLocal {
+    source: &'static dyn Source,
     /// Opened by the first `add`; what is granted borrows it.
     store: OnceCell<DirStore>,
 }
+
+/// Where host-local's addresses come from.
+pub trait Source: Send + Sync {
+    /// What attachments of a network are given.
+    ///
+    /// # Errors
+    /// When there is nothing to be given, or it makes no sense.
+    fn supply(&self, config: &NetworkConfig) -> Result<Supply, Error>;
+
+    /// The directory that leases are in, of all networks. Also of one whose supply is not known any more.
+    ///
+    /// # Errors
+    /// When the configuration has it wrong.
+    fn data_dir(&self, config: &NetworkConfig) -> Result<PathBuf, Error>;
+}
+
+/// What attachments of a network are given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Supply {
+    /// An address of each of its sets.
+    pub pool: Pool,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// DNS settings.
+    pub dns: Dns,
+}
+
+/// The section `ipam` says it all.
+struct Section;
 
 /// The `ipam` section.
 #[derive(Debug, Deserialize)]
@@ -49,6 +79,11 @@ impl HostLocal {
     /// The word for it in configurations.
     pub const TYPE: &'static str = "host-local";
 
+    /// Addresses from somewhere else than `ipam`, with leases as host-local keeps them.
+    pub const fn of(source: &'static dyn Source) -> Self {
+        Self { source, store: OnceCell::new() }
+    }
+
     /// The ranges that a configuration gives addresses from.
     ///
     /// # Errors
@@ -66,26 +101,70 @@ impl HostLocal {
         let configured = configured.filter(|dir| !dir.as_os_str().is_empty());
         Ok(configured.unwrap_or_else(|| DirStore::DEFAULT_DATA_DIR.into()))
     }
+
+    /// The network's leases, if there ever were any.
+    fn existing_store(&self, config: &NetworkConfig) -> Result<Option<DirStore>, Error> {
+        match DirStore::open(&self.source.data_dir(config)?, config.name().as_str(), &boot()?) {
+            Ok(store) => Ok(Some(store)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+}
+
+impl Default for HostLocal {
+    fn default() -> Self {
+        Self::of(&Section)
+    }
+}
+
+impl fmt::Debug for HostLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostLocal").finish_non_exhaustive()
+    }
+}
+
+impl Source for Section {
+    fn supply(&self, config: &NetworkConfig) -> Result<Supply, Error> {
+        let section = Config::of(config)?;
+        let pool = section.pool(config)?;
+        let dns = match &section.resolv_conf {
+            Some(path) if !path.as_os_str().is_empty() => resolv_conf::read(path)?,
+            _ => Dns::default(),
+        };
+        Ok(Supply { pool, routes: section.routes, dns })
+    }
+
+    fn data_dir(&self, config: &NetworkConfig) -> Result<PathBuf, Error> {
+        HostLocal::data_dir(config)
+    }
+}
+
+impl Supply {
+    fn result(self, config: &NetworkConfig, ips: Vec<IpConfig>) -> Result<AddResult, Error> {
+        super::deny_several_in_old_versions(config, &ips)?;
+        Ok(AddResult { ips, routes: self.routes, dns: self.dns, ..AddResult::default() })
+    }
 }
 
 impl Manager for HostLocal {
     fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error> {
-        let config = Config::of(&call.config)?;
-        let pool = config.pool(&call.config)?;
-        let store = DirStore::create(&Self::data_dir(&call.config)?, call.config.name().as_str(), &boot()?)
-            .map_err(store_error)?;
+        let supply = self.source.supply(&call.config)?;
+        let data_dir = self.source.data_dir(&call.config)?;
+        let store =
+            DirStore::create(&data_dir, call.config.name().as_str(), &boot()?).map_err(store_error)?;
         let requested = Requested::of(call)?.addresses();
         let store = self.store.get_or_init(|| store);
-        let reservation =
-            ipam::acquire(store, &pool, &owner(&call.attachment())?, &requested).map_err(acquire_error)?;
+        let owner = owner(&call.attachment())?;
+        let reservation = ipam::acquire(store, &supply.pool, &owner, &requested).map_err(acquire_error)?;
         let ips = reservation.assigned().iter();
         let ips = ips.map(|ip| IpConfig { gateway: ip.gateway, ..IpConfig::new(ip.address) }).collect();
-        let result = config.result(&call.config, ips)?;
+        let result = supply.result(&call.config, ips)?;
         Ok(Grant::new(result, reservation))
     }
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {
-        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        let Some(store) = self.existing_store(&call.config)? else { return Ok(()) };
         // The previous result says where to look; a wrong one costs a look at every lease.
         let previous = call.config.prev_result().ok().flatten().unwrap_or_default();
         let hint: Vec<_> = previous.ips.iter().map(|ip| ip.address.addr()).collect();
@@ -95,7 +174,7 @@ impl Manager for HostLocal {
 
     fn check(&self, call: &Request) -> Result<(), Error> {
         let owner = owner(&call.attachment())?;
-        let leases = match existing_store(&call.config)? {
+        let leases = match self.existing_store(&call.config)? {
             Some(store) => ipam::find(&store, &owner).map_err(store_error)?,
             None => Vec::new(),
         };
@@ -109,13 +188,13 @@ impl Manager for HostLocal {
     }
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
-        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        let Some(store) = self.existing_store(&call.config)? else { return Ok(()) };
         ipam::retain(&store, |lease| is_valid(call, lease)).map_err(store_error)?;
         Ok(())
     }
 
     fn stale(&self, call: &GcRequest) -> Result<Vec<(AttachmentId, IpAddr)>, Error> {
-        let Some(store) = existing_store(&call.config)? else { return Ok(Vec::new()) };
+        let Some(store) = self.existing_store(&call.config)? else { return Ok(Vec::new()) };
         let attachment = |lease: &Lease| {
             let owner = lease.owner()?;
             Some(AttachmentId {
@@ -130,8 +209,8 @@ impl Manager for HostLocal {
 
     fn status(&self, call: &StatusRequest) -> Result<(), Error> {
         let unavailable = |text: String| Error::new(ErrorCode::PLUGIN_NOT_AVAILABLE, text);
-        let pool = Self::pool(&call.config)?;
-        let Some(store) = existing_store(&call.config)? else { return Ok(()) };
+        let pool = self.source.supply(&call.config)?.pool;
+        let Some(store) = self.existing_store(&call.config)? else { return Ok(()) };
         let usage = ipam::usage(&store, &pool).map_err(store_error)?;
         for (number, set) in usage.iter().enumerate() {
             if set.free() == 0 {
@@ -145,11 +224,11 @@ impl Manager for HostLocal {
     }
 
     fn preview(&self, call: &Request) -> Result<AddResult, Error> {
-        let config = Config::of(&call.config)?;
-        let pool = config.pool(&call.config)?;
+        let supply = self.source.supply(&call.config)?;
+        let pool = &supply.pool;
         let requested = Requested::of(call)?.addresses();
         let (mut taken, mut last) = (Vec::new(), vec![None; pool.sets().len()]);
-        if let Some(store) = existing_store(&call.config)? {
+        if let Some(store) = self.existing_store(&call.config)? {
             let mut table = store.lock().map_err(store_error)?;
             taken = table.addresses().map_err(store_error)?;
             taken.sort_unstable();
@@ -161,7 +240,7 @@ impl Manager for HostLocal {
             let address = wanted.or_else(|| set.first_free(last[number], &taken));
             ips.extend(address.and_then(|address| ip_config(set, address)));
         }
-        config.result(&call.config, ips)
+        supply.result(&call.config, ips)
     }
 }
 
@@ -202,15 +281,6 @@ impl Config {
         }
         Pool::new(sets).map_err(|e| Error::config(format!("ipam.ranges: {e}")))
     }
-
-    fn result(&self, config: &NetworkConfig, ips: Vec<IpConfig>) -> Result<AddResult, Error> {
-        let dns = match &self.resolv_conf {
-            Some(path) if !path.as_os_str().is_empty() => resolv_conf::read(path)?,
-            _ => Dns::default(),
-        };
-        super::deny_several_in_old_versions(config, &ips)?;
-        Ok(AddResult { ips, routes: self.routes.clone(), dns, ..AddResult::default() })
-    }
 }
 
 /// An address as a set would give it.
@@ -226,15 +296,6 @@ fn range_set(at: &str, ranges: &[IpRange]) -> Result<RangeSet, Error> {
             .map_err(|e| Error::config(format!("{at}[{number}]: {e}")))
     });
     RangeSet::new(ranges.collect::<Result<_, _>>()?).map_err(|e| Error::config(format!("{at}: {e}")))
-}
-
-/// The network's leases, if there ever were any.
-fn existing_store(config: &NetworkConfig) -> Result<Option<DirStore>, Error> {
-    match DirStore::open(&HostLocal::data_dir(config)?, config.name().as_str(), &boot()?) {
-        Ok(store) => Ok(Some(store)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(store_error(error)),
-    }
 }
 
 fn boot() -> Result<BootId, Error> {

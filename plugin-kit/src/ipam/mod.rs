@@ -10,7 +10,7 @@ mod request;
 mod static_addresses;
 
 pub use dhcp::Dhcp;
-pub use host_local::HostLocal;
+pub use host_local::{HostLocal, Source, Supply};
 pub use static_addresses::Static;
 
 use std::net::IpAddr;

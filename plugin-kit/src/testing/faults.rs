@@ -131,8 +131,8 @@ fn fail_del<P: Attach + Copy>(
 
 /// The addresses that are leased in the data directory that a configuration names.
 fn leases(config: &Value) -> Vec<IpAddr> {
-    let (dir, network) = (&config["ipam"]["dataDir"], &config["name"]);
-    let (Some(dir), Some(network)) = (dir.as_str(), network.as_str()) else { return Vec::new() };
+    let dir = config["ipam"]["dataDir"].as_str().or_else(|| config["dataDir"].as_str());
+    let (Some(dir), Some(network)) = (dir, config["name"].as_str()) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(Path::new(dir).join(network)) else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut leases: Vec<_> = names.filter_map(|name| name.parse().ok()).collect();
