@@ -1,8 +1,15 @@
 //! What a node's agent tells the plugin: a small file, replaced as a whole.
 
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
+use cni_spec::NetworkName;
 use ipnet::IpNet;
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 /// Where an agent writes it for a network: `/run/cnikit/NETWORK.json`. In `/run`: after a reboot nothing is known until the
@@ -32,6 +39,119 @@ pub struct NodeFile {
     /// Addresses of pods here that pods elsewhere have too, with words for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub duplicates: Vec<Duplicate>,
+}
+
+impl NodeFile {
+    /// The file is read no further than this. One for a hundred thousand duplicates is smaller.
+    const LIMIT: u64 = 8 << 20;
+
+    /// Where the file of a network is.
+    pub fn path(directory: &Path, network: &NetworkName) -> PathBuf {
+        directory.join(format!("{network}.json"))
+    }
+
+    /// Reads the file of a network. What is there need not be what an agent wrote: it is not followed if it is a symbolic
+    /// link, not waited for if it is a pipe, and not read beyond its bounds.
+    ///
+    /// # Errors
+    /// See [`NodeFileError`].
+    pub fn read(directory: &Path, network: &NetworkName) -> Result<Self, NodeFileError> {
+        let path = Self::path(directory, network);
+        let mut text = Vec::new();
+        match open(&path).and_then(|file| file.take(Self::LIMIT + 1).read_to_end(&mut text)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(NodeFileError::Missing { path });
+            }
+            Err(source) => return Err(NodeFileError::Io { path, source }),
+        }
+        let wrong = |reason: String| NodeFileError::Wrong { path: path.clone(), reason };
+        if text.len() as u64 > Self::LIMIT {
+            return Err(wrong(format!("it has more than {} bytes", Self::LIMIT)));
+        }
+        let mut node: Self =
+            serde_json::from_slice(&text).map_err(|error| wrong(legible(&error.to_string())))?;
+        node.for_each_text(|text| *text = legible(text));
+        Ok(node)
+    }
+
+    /// Everything in it that people are told.
+    fn for_each_text(&mut self, change: impl FnMut(&mut String)) {
+        let words = [&mut self.waiting, &mut self.cut_off].into_iter().flatten();
+        let others = self.duplicates.iter_mut().map(|duplicate| &mut duplicate.other);
+        [&mut self.node].into_iter().chain(words).chain(others).for_each(change);
+    }
+}
+
+/// Opens a plain file.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no plain file")),
+    }
+}
+
+/// As much of what somebody else wrote as people read, and nothing that moves their cursor.
+fn legible(text: &str) -> String {
+    const CHARACTERS: usize = 300;
+    let harmless = |c: char| if c.is_control() { ' ' } else { c };
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => text[..end].chars().chain(['…']).map(harmless).collect(),
+        None => text.chars().map(harmless).collect(),
+    }
+}
+
+/// Why a node file says nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NodeFileError {
+    /// There is none: no agent has served the network since the node was started.
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// It could not be read.
+    Io {
+        /// Where it is.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No agent wrote it, or one of another version.
+    Wrong {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for NodeFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { path } => {
+                write!(f, "{} is not there: is the agent running (`cnikit agent`)?", path.display())
+            }
+            Self::Io { path, source } if source.raw_os_error() == Some(nix::libc::ELOOP) => {
+                write!(f, "read {}: it is a symbolic link, and agents make none: remove it", path.display())
+            }
+            Self::Io { path, source } => write!(f, "read {}: {source}", path.display()),
+            Self::Wrong { path, reason } => {
+                write!(f, "{} is not as an agent writes it: {reason}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for NodeFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Missing { .. } | Self::Wrong { .. } => None,
+        }
+    }
 }
 
 /// A subnet for new pods.

@@ -13,6 +13,7 @@ use plugin_chain::{Bandwidth, Firewall, Portmap, Sbr, Tuning, Vrf};
 use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, HostDevice, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
+use plugin_overlay::Overlay;
 
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);
@@ -22,6 +23,7 @@ static HOST_DEVICE: Kit<HostDevice> = Kit::new(HostDevice::new());
 static IPVLAN: Kit<Ipvlan> = Kit::new(Ipvlan);
 static LOOPBACK: Kit<Loopback> = Kit::new(Loopback);
 static MACVLAN: Kit<Macvlan> = Kit::new(Macvlan);
+static OVERLAY: Kit<Overlay> = Kit::new(Overlay);
 static PORTMAP: Kit<Portmap> = Kit::new(Portmap);
 static PTP: Kit<Ptp> = Kit::new(Ptp);
 static SBR: Kit<Sbr> = Kit::new(Sbr);
@@ -62,6 +64,7 @@ pub static ALL: &[(&str, Entry)] = &[
     ("ipvlan", Entry::Interface(&IPVLAN)),
     ("loopback", Entry::Interface(&LOOPBACK)),
     ("macvlan", Entry::Interface(&MACVLAN)),
+    ("overlay", Entry::Interface(&OVERLAY)),
     ("portmap", Entry::Interface(&PORTMAP)),
     ("ptp", Entry::Interface(&PTP)),
     ("sbr", Entry::Interface(&SBR)),
