@@ -140,6 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn an_overlays_leases_are_where_host_locals_are_and_its_subnets_are_its_agents() {
+        let (data_dir, agent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let node = r#"{"node":"n","bridge":"b","mtu":1450,"cluster":["10.244.0.0/16"],
+            "subnets":[{"subnet":"10.244.3.0/29","gateway":"10.244.3.1","first":"10.244.3.5"}]}"#;
+        std::fs::write(agent.path().join("net.json"), node).unwrap();
+        let list = serde_json::json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+            {"type": "overlay", "agentDirectory": agent.path(), "dataDir": data_dir.path()}]});
+        let networks = Networks::of([NetworkList::from_json(list.to_string().as_bytes()).unwrap()]);
+        assert_eq!(networks.data_dirs(), BTreeSet::from([data_dir.path().to_owned()]));
+        let store = DirStore::create(data_dir.path(), "net", &boot().unwrap()).unwrap();
+        let (pool, owner) = (networks.pool("net").unwrap(), Owner::new("a", "eth0").unwrap());
+        ipam::acquire(&store, &pool, &owner, &[]).unwrap().commit().unwrap();
+        let stores = Store::all(&networks.data_dirs()).unwrap();
+        let expected = [Usage { ranges: vec!["10.244.3.0/29".to_owned()], used: 1, total: 5 }];
+        assert_eq!(stores[0].usage(&networks), expected);
+    }
+
+    #[test]
     fn no_directory_is_no_leases() {
         assert!(Store::all(&BTreeSet::from(["/nonexistent".into()])).unwrap().is_empty());
     }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use cni_spec::runtime::{CachedAttachment, Survey};
 use cni_spec::{NetworkConfig, NetworkList};
 use ipam::Pool;
+use plugin_kit::Attach;
 use plugin_kit::ipam::HostLocal;
+use plugin_overlay::Overlay;
 
 use crate::network::built_in;
 
@@ -43,24 +45,24 @@ impl Networks {
         self.lists.get(network)
     }
 
-    /// The pool of host-local's addresses in a network; `None` if nothing is known of one.
+    /// The pool of addresses that are leased in a network; `None` if nothing is known of one.
     pub(crate) fn pool(&self, network: &str) -> Option<Pool> {
-        self.host_local(network).find_map(|config| HostLocal::pool(&config).ok())
+        self.leasing(network).find_map(|leasing| leasing.pool())
     }
 
-    /// Whether a network's addresses can be host-local's: also if nothing is known of it.
+    /// Whether a network's addresses can be leased: also if nothing is known of it.
     pub(crate) fn may_lease(&self, network: &str) -> bool {
-        !self.lists.contains_key(network) || self.host_local(network).next().is_some()
+        !self.lists.contains_key(network) || self.leasing(network).next().is_some()
     }
 
-    /// Where host-local keeps the networks' leases.
+    /// Where the networks' leases are.
     pub(crate) fn data_dirs(&self) -> BTreeSet<PathBuf> {
-        let configs = self.lists.keys().flat_map(|network| self.host_local(network));
-        configs.filter_map(|config| HostLocal::data_dir(&config).ok()).collect()
+        let leasing = self.lists.keys().flat_map(|network| self.leasing(network));
+        leasing.filter_map(|leasing| leasing.data_dir()).collect()
     }
 
-    /// The configurations of a network's plugins that use host-local.
-    fn host_local(&self, network: &str) -> impl Iterator<Item = NetworkConfig> {
+    /// The configurations of a network's plugins that lease addresses, as host-local does.
+    fn leasing(&self, network: &str) -> impl Iterator<Item = Leasing> {
         let list = self.lists.get(network);
         list.into_iter().flat_map(|list| {
             list.plugins.iter().filter_map(|plugin| {
@@ -68,9 +70,36 @@ impl Networks {
                 document.insert("name".to_owned(), list.name.as_str().into());
                 document.insert("cniVersion".to_owned(), list.cni_version.as_str().into());
                 let config = NetworkConfig::from_document(document).ok()?;
+                if plugin.plugin_type.as_str() == Overlay::TYPE {
+                    return Some(Leasing::Overlay(config));
+                }
                 let kind = config.ipam_type().ok()??;
-                (kind.as_str() == HostLocal::TYPE).then_some(config)
+                (kind.as_str() == HostLocal::TYPE).then_some(Leasing::HostLocal(config))
             })
         })
+    }
+}
+
+/// The configuration of a plugin that leases addresses in host-local's directory.
+enum Leasing {
+    /// By its section `ipam`.
+    HostLocal(NetworkConfig),
+    /// Of the subnet that the node's agent says.
+    Overlay(NetworkConfig),
+}
+
+impl Leasing {
+    fn pool(&self) -> Option<Pool> {
+        match self {
+            Self::HostLocal(config) => HostLocal::pool(config).ok(),
+            Self::Overlay(config) => Some(plugin_overlay::supply(config).ok()?.pool),
+        }
+    }
+
+    fn data_dir(&self) -> Option<PathBuf> {
+        match self {
+            Self::HostLocal(config) => HostLocal::data_dir(config).ok(),
+            Self::Overlay(config) => plugin_overlay::data_dir(config).ok(),
+        }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Mac,
     /// Whatever it is.
     Any,
+    /// Nothing: the plugin refuses the key, which others have, for this reason.
+    Refused(&'static str),
 }
 
 /// A key, and what may stand there.
@@ -69,6 +71,8 @@ pub(super) enum Addresses {
     Required,
     Optional,
     Never,
+    /// It has addresses without asking.
+    Own,
 }
 
 /// The plugin of a type; `None` if it is none that is known.
@@ -137,6 +141,8 @@ const RANGE: &[Key] = &[
 ];
 
 const MASQUERADE_BACKEND: Kind = Kind::Choice(&["iptables", "nftables"]);
+const AGENT_MASQUERADES: Kind = Kind::Refused("the agent masquerades for the node");
+const NO_VLANS: Kind = Kind::Refused("the network is one segment on each node");
 const ANY_VLAN: Kind = Kind::Integer(1, 4094);
 
 const fn interface(name: &'static str, addresses: Addresses, keys: &'static [Key]) -> Plugin {
@@ -241,6 +247,30 @@ static PLUGINS: &[Plugin] = &[
             key("bridge", Kind::Interface),
         ],
     ),
+    interface(
+        "overlay",
+        Addresses::Own,
+        &[
+            key("agentDirectory", TEXT),
+            key("dataDir", TEXT),
+            key("isDefaultGateway", BOOL),
+            key("mtu", MTU),
+            key("hairpinMode", BOOL),
+            key("macspoofchk", BOOL),
+            key("portIsolation", BOOL),
+            key("bridge", Kind::Refused("the agent says which bridge it is")),
+            key("ipMasq", AGENT_MASQUERADES),
+            key("ipMasqBackend", AGENT_MASQUERADES),
+            key("isGateway", Kind::Refused("the bridge always is")),
+            key("forceAddress", Kind::Refused("the bridge may have several addresses")),
+            key("promiscMode", Kind::Refused("hairpinMode does what it is for")),
+            key("vlan", NO_VLANS),
+            key("vlanTrunk", NO_VLANS),
+            key("preserveDefaultVlan", NO_VLANS),
+            key("enabledad", Kind::Refused("each address is handed out once")),
+            key("disableContainerInterface", Kind::Refused("a pod has an address")),
+        ],
+    ),
     interface("dummy", Addresses::Required, &[]),
     interface("loopback", Addresses::Never, &[]),
     chained(
@@ -338,6 +368,19 @@ mod tests {
     fn every_plugin_of_this_project_is_known() {
         for (name, _) in plugins::ALL {
             assert!(plugin(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn overlay_refuses_of_bridges_keys_what_is_said_here() {
+        let overlay = plugin("overlay").unwrap();
+        for bridges in plugin("bridge").unwrap().keys {
+            let known = overlay.keys.iter().find(|key| key.name == bridges.name).map(|key| key.kind);
+            let config = serde_json::json!({bridges.name: []});
+            let error = serde_json::from_value::<plugin_overlay::Config>(config).unwrap_err().to_string();
+            let refused = error.contains("no key of overlay");
+            assert_eq!(matches!(known, Some(Kind::Refused(_))), refused, "{}: {error}", bridges.name);
+            assert!(known.is_some(), "{}", bridges.name);
         }
     }
 }

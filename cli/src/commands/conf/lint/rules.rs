@@ -274,6 +274,16 @@ fn check_addressing(findings: &mut Findings<'_>, at: &At<'_>, name: &str, addres
                 findings.hint(&key, format!("{name} takes no addresses")).suggest("remove it");
             }
         }
+        (Addresses::Own, _) => {
+            if let Some(key) = at.key("ipam") {
+                findings
+                    .error(
+                        &key,
+                        format!("{name} refuses \"ipam\": it leases addresses of the node's own subnet"),
+                    )
+                    .suggest("remove it");
+            }
+        }
         _ => {}
     }
 }

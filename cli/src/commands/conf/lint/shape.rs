@@ -90,6 +90,9 @@ fn check(findings: &mut Findings<'_>, at: &At<'_>, kind: Kind) {
     }
     match kind {
         Kind::Any => {}
+        Kind::Refused(why) => {
+            findings.error(at, format!("this plugin refuses the key: {why}")).suggest("remove it");
+        }
         Kind::Bool => check_bool(findings, at),
         Kind::LooseBool => check_loose_bool(findings, at),
         Kind::Integer(low, high) => check_integer(findings, at, low, high),

@@ -302,6 +302,23 @@ fn what_does_not_go_together_in_a_bridge() {
 }
 
 #[test]
+fn an_overlay_needs_a_name_only_and_refuses_what_its_agent_knows_better() {
+    let right = list(
+        r#"{"type": "overlay", "isDefaultGateway": false, "hairpinMode": true},
+        {"type": "portmap", "capabilities": {"portMappings": true}}"#,
+    );
+    assert_eq!(lint_dir(&[("10-a.conflist", &right)]), []);
+    finds(
+        &list(r#"{"type": "overlay", "ipMasq": «true»}"#),
+        Error,
+        "plugins[0].ipMasq",
+        "masquerades",
+        "remove it",
+    );
+    finds(&list(r#"{"type": "overlay", «"ipam"»: {}}"#), Error, "plugins[0].ipam", "own subnet", "remove it");
+}
+
+#[test]
 fn addresses_that_make_no_sense() {
     let host_local = |keys: &str| with_ipam(&format!(r#"{{"type": "host-local", {keys}}}"#));
     let range = |keys: &str| host_local(&format!(r#""ranges": [[{keys}]]"#));
