@@ -1,4 +1,5 @@
 //! The agent that joins a node to the others.
 
 pub mod log;
+pub mod pods;
 pub mod store;

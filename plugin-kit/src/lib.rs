@@ -16,6 +16,7 @@
 
 mod adoption;
 mod attach;
+mod cables;
 mod detach;
 pub mod error;
 mod explain;
@@ -31,6 +32,7 @@ mod resolv_conf;
 pub mod testing;
 
 pub use attach::{Addressing, Attach, Attachment, Kit, Remains, Withdraw, own_addresses};
+pub use cables::{cables, is_link_local, peer_addresses};
 pub use detach::Traces;
 pub use error::kernel_error;
 pub use explain::Explain;

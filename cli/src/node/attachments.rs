@@ -14,10 +14,9 @@ use cni_spec::{AttachmentId, Interface};
 use ipam::{Holder, Lease};
 use ipnet::IpNet;
 use netops::{
-    Answer, Entry, EntryKind, Error, Kernel, LinkKind, LinkName, LinkState, Masquerade, Namespace, Place,
-    Query,
+    Answer, Entry, EntryKind, Error, Kernel, LinkName, LinkState, Masquerade, Namespace, Place, Query,
 };
-use plugin_kit::{MarkedOwner, Owner, network_prefix};
+use plugin_kit::{MarkedOwner, Owner, is_link_local, network_prefix, peer_addresses};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -173,11 +172,8 @@ pub(crate) fn attachments(kernel: &mut dyn Kernel, sources: Sources<'_>) -> Resu
     let masquerades = masquerades(kernel);
     let mut survey = Survey { kernel, links: &links, masquerades: masquerades.as_deref(), sources };
     let mut found = Vec::new();
-    // What an attachment's traffic waits in bears its mark too, and is no end of a cable.
-    let ends = links.iter().filter(|link| link.kind != LinkKind::Ifb.name());
-    for link in ends {
+    for (link, marked) in plugin_kit::cables(&links) {
         let Some(alias) = &link.alias else { continue };
-        let Some(marked) = MarkedOwner::parse(alias) else { continue };
         found.push(survey.marked(link, alias, marked, cached.remove(alias)));
     }
     for (mark, cached) in cached {
@@ -200,7 +196,7 @@ pub(crate) fn address_in_use(kernel: &mut dyn Kernel, address: IpAddr) -> Result
     let links = netops::read_links(kernel, Place::Host)?;
     let cables = links.iter().filter(|link| link.kind == "veth");
     for link in cables {
-        if peer_addresses(kernel, link).is_some_and(|nets| nets.iter().any(|net| net.addr() == address)) {
+        if peer_addresses(kernel, &link.name).is_ok_and(|nets| nets.iter().any(|net| net.addr() == address)) {
             return Ok(Some(link.name.clone()));
         }
     }
@@ -316,8 +312,8 @@ impl Survey<'_> {
         }
         let recorded = cached.and_then(|cached| cached.result.as_ref());
         let recorded: Option<Vec<IpNet>> = recorded.map(|r| r.ips.iter().map(|ip| ip.address).collect());
-        match (peer_addresses(self.kernel, link), recorded) {
-            (Some(actual), recorded) => {
+        match (peer_addresses(self.kernel, &link.name), recorded) {
+            (Ok(actual), recorded) => {
                 for lost in recorded.iter().flatten().filter(|net| !actual.contains(net)) {
                     problem(Problem::AddressGone(lost.addr()));
                 }
@@ -327,7 +323,8 @@ impl Survey<'_> {
                 }
                 attachment.addresses = actual;
             }
-            (None, recorded) => attachment.addresses = recorded.unwrap_or_default(),
+            // The kernel does not tell us.
+            (Err(_), recorded) => attachment.addresses = recorded.unwrap_or_default(),
         }
     }
 
@@ -383,17 +380,6 @@ impl Survey<'_> {
     }
 }
 
-/// The other end's addresses but for those that every interface has; `None` if the kernel does not tell us.
-fn peer_addresses(kernel: &mut dyn Kernel, link: &LinkState) -> Option<Vec<IpNet>> {
-    let answers = kernel.read(Place::Host, &[Query::PeerAddresses(link.name.clone())]).ok()?;
-    match answers.into_iter().next()? {
-        Answer::Addresses(addresses) => {
-            Some(addresses.into_iter().map(|address| address.net).filter(|net| !is_link_local(net)).collect())
-        }
-        _ => None,
-    }
-}
-
 fn masquerades(kernel: &mut dyn Kernel) -> Option<Vec<Masquerade>> {
     let entries = netops::read_entries(kernel, &[EntryKind::Masquerade]).ok()?;
     let masquerade = |entry| match entry {
@@ -407,10 +393,6 @@ fn masquerades(kernel: &mut dyn Kernel) -> Option<Vec<Masquerade>> {
 fn wants_masquerade(cached: &CachedAttachment) -> bool {
     let list = cached.network_list();
     list.is_ok_and(|list| list.plugins.iter().any(|p| p.document.get("ipMasq") == Some(&Value::Bool(true))))
-}
-
-fn is_link_local(net: &IpNet) -> bool {
-    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }
 
 fn half_attached(cached: &CachedAttachment) -> Option<Problem> {
