@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -198,6 +199,16 @@ impl Namespace {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| self.refused(errno.into()))?;
         let _way_back = WayBack(here);
         Ok(inside())
+    }
+
+    /// Starts a program inside the namespace. It is killed when the calling thread ends, however that comes about: nobody
+    /// is left who would have to end it (`PR_SET_PDEATHSIG`).
+    ///
+    /// # Errors
+    /// [`Error::Namespace`] if it cannot be entered; within, why the program does not start.
+    pub fn spawn(&self, command: &mut Command) -> Result<io::Result<Child>, Error> {
+        sys::end_with_parent(command);
+        self.enter(|| command.spawn())
     }
 
     fn refused(&self, errno: Errno) -> Error {

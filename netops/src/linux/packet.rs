@@ -8,10 +8,10 @@ use super::{Namespace, refused};
 use crate::error::{Error, Operation};
 use crate::place::Place;
 
-/// Frames of one interface: those that carry IPv4 UDP datagrams to one port, and whatever is sent.
+/// Frames of one interface: those that carry IPv4 UDP datagrams to one port, or all of them; and whatever is sent.
 ///
-/// For those who must speak before the interface has an address (DHCP). The kernel drops every other frame before it
-/// reaches the socket, so that a busy interface wakes nobody. Reading and writing do not block.
+/// For those who must speak before the interface has an address (DHCP), and for those who watch. The kernel drops every
+/// other frame before it reaches the socket, so that a busy interface wakes nobody. Reading and writing do not block.
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
@@ -22,7 +22,24 @@ impl PacketSocket {
     /// As the kernel's; it takes `CAP_NET_RAW` there.
     #[doc(alias = "AF_PACKET")]
     pub fn open_udp4(namespace: &Namespace, link: u32, port: u16) -> Result<Self, Error> {
-        let opened = namespace.enter(|| sys::packet_socket(link, ETH_P_IP, &udp4_to(port)))?;
+        Self::open(namespace, link, ETH_P_IP, &udp4_to(port))
+    }
+
+    /// Opens one in a container's namespace that gets every frame of the interface of an index, in both directions.
+    ///
+    /// # Errors
+    /// As [`open_udp4`](Self::open_udp4).
+    pub fn open_all(namespace: &Namespace, link: u32) -> Result<Self, Error> {
+        Self::open(namespace, link, ETH_P_ALL, &[whole()])
+    }
+
+    fn open(
+        namespace: &Namespace,
+        link: u32,
+        protocol: u16,
+        filter: &[libc::sock_filter],
+    ) -> Result<Self, Error> {
+        let opened = namespace.enter(|| sys::packet_socket(link, protocol, filter))?;
         opened.map(Self).map_err(|errno: nix::errno::Errno| {
             refused(Operation::Open, Place::Container, "packet socket", errno.into())
         })
@@ -54,6 +71,7 @@ impl AsFd for PacketSocket {
 
 /// `if_ether.h`
 const ETH_P_IP: u16 = 0x0800;
+const ETH_P_ALL: u16 = 0x0003;
 /// An Ethernet header's bytes.
 const ETHERNET: u32 = 14;
 
@@ -75,8 +93,13 @@ fn udp4_to(port: u16) -> [libc::sock_filter; 9] {
         load(libc::BPF_H, libc::BPF_IND, ETHERNET + 2),
         jump(libc::BPF_JEQ, port.into(), 1, 0),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        whole(),
     ]
+}
+
+/// Classic BPF: the frame is taken as it is.
+fn whole() -> libc::sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX)
 }
 
 fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {

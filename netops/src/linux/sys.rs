@@ -5,7 +5,9 @@ use std::ffi::{CStr, c_int};
 use std::fs::File;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::ptr;
 use std::time::Duration;
 
@@ -280,4 +282,17 @@ pub(super) fn xtables(family: c_int, level: c_int, question: c_int, buffer: &mut
         libc::getsockopt(socket.as_raw_fd(), level, question, buffer.as_mut_ptr().cast(), &raw mut length)
     };
     Errno::result(answered).map(drop)
+}
+
+/// Has a command's process killed when the thread ends that starts it.
+pub(super) fn end_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: only integers are passed, and nothing is allocated: it runs between fork and exec.
+    let ask = move || unsafe {
+        Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        // It may have ended before it was asked about.
+        if libc::getppid().cast_unsigned() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: see `ask`.
+    unsafe { command.pre_exec(ask) };
 }

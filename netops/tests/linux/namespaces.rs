@@ -144,3 +144,24 @@ fn what_holds_something_is_not_removed() {
         assert!(path.exists());
     });
 }
+
+#[test]
+fn a_program_inside_sees_what_is_there_and_ends_with_the_thread_that_started_it() {
+    in_lab!(|lab| {
+        let mut lab = lab;
+        let link = Resource::Link(Link::new(name("inside"), LinkKind::Bridge { vlan_filtering: false }));
+        lab.kernel.create(Place::Container, &[&link]).pop().unwrap().unwrap();
+        let mut look = Command::new("cat");
+        look.arg("/proc/net/dev").stdout(std::process::Stdio::piped());
+        let output = lab.container.spawn(&mut look).unwrap().unwrap().wait_with_output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("inside:"), "{output:?}");
+        let start = || lab.container.spawn(Command::new("sleep").arg("1000")).unwrap().unwrap();
+        let mut orphan = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&orphan.wait().unwrap()),
+            Some(libc::SIGKILL)
+        );
+        let missing = lab.container.spawn(&mut Command::new("/nonexistent/program")).unwrap();
+        assert_eq!(missing.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    });
+}

@@ -78,3 +78,16 @@ fn a_packet_socket_sends_what_it_is_given() {
         assert_eq!(heard(&container), b"", "what it sent itself");
     });
 }
+
+#[test]
+fn a_socket_for_all_frames_hears_both_directions() {
+    in_lab!(|mut lab| {
+        let link = cable(&mut lab);
+        let socket = PacketSocket::open_all(&lab.container, link).unwrap();
+        UdpSocket::bind("10.0.0.1:0").unwrap().send_to(b"x", "10.0.0.2:9").unwrap();
+        let inside = lab.container.enter(|| UdpSocket::bind("10.0.0.2:0").unwrap()).unwrap();
+        inside.send_to(b"y", "10.0.0.1:9").unwrap();
+        let heard = heard(&socket);
+        assert!(heard.contains(&b'x') && heard.contains(&b'y'), "{heard:?}");
+    });
+}
