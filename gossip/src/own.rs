@@ -1,0 +1,107 @@
+//! This node's own part: what it writes, and what it does when others know better.
+
+use std::net::SocketAddr;
+
+use crate::Time;
+use crate::gossip::{Event, Gossip};
+use crate::message::{Head, Life, State};
+use crate::replica::{Epoch, Replica};
+
+/// When it had to take a higher incarnation lately. Once is a disk that was set back; again and again is another process.
+#[derive(Debug, Default)]
+pub(crate) struct Risen {
+    times: Vec<Time>,
+    told: Option<Time>,
+}
+
+/// So often within so many rounds.
+const CLONE_RISES: usize = 3;
+const CLONE_ROUNDS: u32 = 30;
+
+impl Gossip {
+    pub(crate) fn replica(&self) -> &Replica {
+        // The own node is put in when all begins, and never taken out.
+        static NOTHING: Replica = Replica::nothing();
+        self.nodes.get(&self.id).map_or(&NOTHING, |own| &own.held.current)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.replica().epoch
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        let nothing = Life { incarnation: 0, beat: 0, state: State::Alive };
+        self.nodes.get(&self.id).map_or(nothing, |own| own.life)
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head { id: self.id, epoch: self.epoch(), beat: self.life().beat }
+    }
+
+    /// Writes, and has it told.
+    pub(crate) fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let id = self.id;
+        let before = self.replica().version;
+        self.nodes.change(&id, |own| own.held.current.write(key, value));
+        if value.is_none() {
+            let (epoch, version) = (self.epoch(), self.replica().version);
+            self.deleted.push_back((self.now + self.config.deleted_for, id, epoch, version));
+        }
+        self.tell(&id, before);
+    }
+
+    /// Says how it is, to some at once.
+    pub(crate) fn announce_life(&mut self, beat: u64, state: State) {
+        let (id, now) = (self.id, self.now);
+        self.nodes.change(&id, |own| {
+            own.life.beat = beat;
+            own.life.state = state;
+            own.since = now;
+        });
+        self.tell_life(&id);
+        self.tell_at_once();
+    }
+
+    /// Others know of a life of this node that it never had, or have been told to forget the one that it has.
+    pub(crate) fn rise_above(&mut self, incarnation: u64) {
+        let pause = self.risen.times.last().is_some_and(|last| self.now < *last + self.config.round);
+        if pause || self.has_left || incarnation >= u64::MAX / 2 {
+            return;
+        }
+        let instance = self.epoch().instance;
+        let new = incarnation.max(self.epoch().incarnation) + 1;
+        let id = self.id;
+        self.nodes.change(&id, |own| {
+            own.held.current.move_to(Epoch { incarnation: new, instance });
+            own.life = Life { incarnation: new, beat: 0, state: State::Alive };
+        });
+        self.deleted.retain(|(_, owner, ..)| *owner != id);
+        self.tell(&id, 0);
+        self.events.push_back(Event::Incarnation { new });
+
+        let window = self.config.round * CLONE_ROUNDS;
+        self.risen.times.retain(|time| *time + window > self.now);
+        self.risen.times.push(self.now);
+        if self.risen.times.len() >= CLONE_RISES {
+            self.report_clone(None);
+        }
+    }
+
+    /// A datagram came from this node, as it says. Of this process it is if it was its own seed.
+    pub(crate) fn meet_self(&mut self, head: &Head, from: SocketAddr) {
+        if head.epoch.instance != self.epoch().instance {
+            self.report_clone(Some(from));
+            if head.epoch > self.epoch() {
+                self.rise_above(head.epoch.incarnation);
+            }
+        }
+    }
+
+    fn report_clone(&mut self, address: Option<SocketAddr>) {
+        let pause = self.config.round * CLONE_ROUNDS;
+        if self.risen.told.is_none_or(|told| told + pause <= self.now) {
+            self.risen.told = Some(self.now);
+            self.events.push_back(Event::Clone { address });
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What arrives, part by part.
+
+use std::net::SocketAddr;
+
+use crate::gossip::{Event, Gossip};
+use crate::letters::{LETTERS, Letters};
+use crate::message::{
+    ACK, BUCKETS, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR, RELAYED,
+    SUMMARY, State, WANT,
+};
+use crate::nodes::Node;
+use crate::replica::{Delta, Held, Merged, Position};
+use crate::wire::{Garbled, Reader};
+use crate::{PeerId, Time};
+
+impl Gossip {
+    /// Takes in a datagram that was opened: `payload` of a member, which came from an address. Whatever it is, nothing breaks.
+    pub fn receive(&mut self, now: Time, from: SocketAddr, payload: &[u8]) {
+        self.wake(now);
+        let mut parts = Reader(payload);
+        let Ok(head) = Head::read(&mut parts) else { return };
+        if head.id == self.id {
+            return self.meet_self(&head, from);
+        }
+        let mut reply = self.letters(LETTERS);
+        self.hear(&head, from, &mut reply);
+        while !parts.is_empty() {
+            let Ok((kind, body)) = parts.part() else { break };
+            if self.on_part(kind, body, &head, from, &mut reply).is_err() {
+                break;
+            }
+        }
+        self.post(from, reply);
+    }
+
+    fn on_part(
+        &mut self,
+        kind: u8,
+        mut body: Reader<'_>,
+        head: &Head,
+        from: SocketAddr,
+        reply: &mut Letters,
+    ) -> Result<(), Garbled> {
+        match kind {
+            PROBE => self.on_probe(body, reply)?,
+            ACK => self.on_ack(body, &head.id)?,
+            PROBE_FOR => self.on_probe_for(body, from)?,
+            RELAYED => self.on_relayed(body)?,
+            SUMMARY => self.on_summary(body, from, reply)?,
+            BUCKETS => self.on_buckets(body, from, reply)?,
+            DIGEST => self.on_digest(body, reply)?,
+            WANT => self.on_want(body, reply)?,
+            DELTA => {
+                let delta = Delta::read(body)?;
+                self.on_delta(&delta, reply);
+                self.locate(head, from);
+            }
+            LIFE => {
+                while !body.is_empty() {
+                    let (id, life) = Life::read(&mut body)?;
+                    self.hear_of_life(&id, life);
+                }
+            }
+            FORGOTTEN => {
+                while !body.is_empty() {
+                    self.on_gone(&Gone::read(&mut body)?);
+                }
+            }
+            EXCHANGE => self.want_exchange(from),
+            // Of a later version.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What follows from who speaks.
+    fn hear(&mut self, head: &Head, from: SocketAddr, reply: &mut Letters) {
+        if self.forgotten.incarnation(&head.id).is_some_and(|gone| head.epoch.incarnation <= gone) {
+            self.tell_of_gone(&head.id, reply);
+            return;
+        }
+        let Some(node) = self.nodes.get(&head.id) else { return };
+        let (life, position) = (node.life, node.position());
+        if head.epoch < position.epoch {
+            // Its disk was set back, or it is another process: it will see by this.
+            self.write_digest_of(reply, &head.id);
+            return;
+        }
+        self.locate(head, from);
+        let now = Life { incarnation: head.epoch.incarnation, beat: head.beat, state: State::Alive };
+        if now > life {
+            self.set_life(&head.id, now);
+        } else if life.state != State::Alive {
+            Self::write_life(reply, &head.id, life);
+        }
+        if head.epoch > position.epoch {
+            self.ask_for_rest(&head.id, reply);
+        }
+    }
+
+    /// Remembers where a node speaks from.
+    fn locate(&mut self, head: &Head, from: SocketAddr) {
+        if let Some(node) = self.nodes.get_mut(&head.id).filter(|node| head.epoch >= node.position().epoch) {
+            node.heard = Some(from);
+        }
+    }
+
+    /// Takes a run of a node's writes. Asks for the rest, if there is any.
+    fn on_delta(&mut self, delta: &Delta<'_>, reply: &mut Letters) {
+        let Some(merged) = self.learn(delta, Spread::On) else {
+            self.tell_of_gone(&delta.id, reply);
+            return;
+        };
+        let is_all = match merged {
+            Merged::Old => true,
+            Merged::Gap => false,
+            Merged::Growing | Merged::Changed(_) | Merged::Replaced => {
+                delta.is_followed || delta.upto >= delta.target
+            }
+        };
+        if !is_all {
+            self.ask_for_rest(&delta.id, reply);
+        }
+    }
+
+    /// Takes a run of a node's writes. None: that node is to be forgotten.
+    pub(crate) fn learn(&mut self, delta: &Delta<'_>, spread: Spread) -> Option<Merged> {
+        let id = delta.id;
+        if id == self.id {
+            self.hear_of_own_position(&delta.position());
+            return Some(Merged::Old);
+        }
+        if self.forgotten.incarnation(&id).is_some_and(|gone| delta.epoch.incarnation <= gone) {
+            return None;
+        }
+        let state = State::of(delta.state).unwrap_or(State::Alive);
+        let life = Life { incarnation: delta.epoch.incarnation, beat: delta.beat, state };
+        let before = self.nodes.get(&id).map(Node::position);
+        let merged = match before {
+            Some(_) => self.nodes.change(&id, |node| node.held.merge(delta)).unwrap_or(Merged::Old),
+            None => self.meet(delta, life),
+        };
+        if matches!(merged, Merged::Old | Merged::Gap) {
+            return Some(merged);
+        }
+        self.forgotten.remove(&id);
+        if before.is_some()
+            && self.nodes.get(&id).is_some_and(|node| node.life.incarnation < life.incarnation)
+        {
+            self.set_life(&id, life);
+        }
+        self.remember_deleted(delta);
+        self.show(&id, &merged);
+        if spread == Spread::On {
+            let known = before.filter(|before| before.epoch == delta.epoch).unwrap_or_default();
+            self.tell(&id, known.version.min(delta.upto));
+        }
+        Some(merged)
+    }
+
+    /// A node that was not known.
+    fn meet(&mut self, delta: &Delta<'_>, life: Life) -> Merged {
+        if self.nodes.len() >= self.config.nodes {
+            return Merged::Old;
+        }
+        let mut held = Held::default();
+        let merged = held.merge(delta);
+        if !matches!(merged, Merged::Old | Merged::Gap) {
+            let node = Node::new(delta.id, held, life, self.now);
+            self.nodes.insert(node);
+            if life.state == State::Suspect {
+                self.set_life(&delta.id, life);
+            }
+        }
+        merged
+    }
+
+    /// Tells the caller.
+    fn show(&mut self, id: &PeerId, merged: &Merged) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let id = *id;
+        let has_moved = node.read_addresses();
+        match merged {
+            Merged::Replaced if !std::mem::replace(&mut node.is_shown, true) => {
+                self.events.push_back(Event::Joined { id });
+                return;
+            }
+            Merged::Replaced => self.events.push_back(Event::Reset { id }),
+            Merged::Changed(keys) => {
+                let keys = keys.iter().filter_map(|key| String::from_utf8(key.clone()).ok());
+                self.events.extend(keys.map(|key| Event::Changed { id, key }));
+            }
+            _ => return,
+        }
+        if has_moved {
+            self.events.push_back(Event::Moved { id });
+        }
+    }
+
+    fn remember_deleted(&mut self, delta: &Delta<'_>) {
+        let due = self.now + self.config.deleted_for;
+        let deleted = delta.changes.iter().filter(|change| change.value.is_none());
+        self.deleted.extend(deleted.map(|change| (due, delta.id, delta.epoch, change.version)));
+    }
+
+    /// Others hold something of this node: it may be more than it wrote.
+    pub(crate) fn hear_of_own_position(&mut self, theirs: &Position) {
+        if theirs.compare(&self.replica().position()).is_gt() {
+            self.rise_above(theirs.epoch.incarnation);
+        }
+    }
+
+    fn tell_of_gone(&self, id: &PeerId, reply: &mut Letters) {
+        if let Some(gone) = self.gone(id) {
+            reply.part(FORGOTTEN, |to| gone.write(to));
+        }
+    }
+
+    /// A node is said to be gone for good.
+    pub(crate) fn on_gone(&mut self, gone: &Gone) {
+        if gone.id == self.id {
+            if gone.incarnation >= self.epoch().incarnation {
+                self.rise_above(gone.incarnation);
+            }
+            return;
+        }
+        let is_known = self.forgotten.incarnation(&gone.id).is_some_and(|known| known >= gone.incarnation);
+        let is_back = |node: &Node| node.position().epoch.incarnation > gone.incarnation;
+        if !is_known && !self.nodes.get(&gone.id).is_some_and(is_back) {
+            self.bury(gone.id, gone.incarnation, gone.remaining.min(self.config.forgotten_for));
+        }
+    }
+
+    /// Forgets a node, and remembers that.
+    pub(crate) fn bury(&mut self, id: PeerId, incarnation: u64, remaining: Time) {
+        if remaining.is_zero() || self.forgotten.by_id.len() >= self.config.nodes {
+            return;
+        }
+        self.forgotten.insert(id, incarnation, self.now + remaining);
+        self.tell_gone(&id);
+        if self.nodes.remove(&id).is_some_and(|node| node.is_shown) {
+            self.events.push_back(Event::Forgotten { id });
+        }
+    }
+}
+
+/// Whether what is learnt is sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    On,
+    Off,
+}
