@@ -4,6 +4,11 @@
 //! each time something has changed. Whether it also has to find a free subnet for this node, or is given one, is its own
 //! matter.
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(feature = "etcd")]
+mod saved;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,0 +1,146 @@
+//! What a store that has servers remembers without them: a node that starts while they are down gives its pods addresses
+//! of the subnets that it has, and keeps the routes to the peers that it knew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use overlay::{Liveness, Node, NodeId, Subnet, Topology};
+use serde::{Deserialize, Serialize};
+
+/// The largest file that is read, in bytes: a thousand nodes take a third of a MiB.
+const LARGEST: u64 = 64 << 20;
+
+/// What is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Saved {
+    /// Whose it is: another node's is of no use.
+    pub(super) node: NodeId,
+    /// What the agent called its run, so that the next knows the last for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) instance: Option<String>,
+    /// The node's own subnets.
+    pub(super) subnets: Vec<Subnet>,
+    /// The others, with those of their pods only that take routes of their own.
+    pub(super) nodes: Vec<Node>,
+}
+
+impl Saved {
+    /// Of a node about which nothing is remembered.
+    pub(super) fn nothing(node: NodeId) -> Self {
+        Self { node, instance: None, subnets: Vec::new(), nodes: Vec::new() }
+    }
+
+    /// Of a topology all but one node.
+    pub(super) fn peers(topology: &Topology, of: &NodeId) -> Vec<Node> {
+        topology.peers(of).map(|member| without_settled_pods(&member.node)).collect()
+    }
+
+    /// The nodes, of which nobody knows how they are now.
+    pub(super) fn topology(&self) -> Topology {
+        let mut topology = Topology::new();
+        for node in &self.nodes {
+            topology.insert(std::sync::Arc::new(node.clone()), Liveness::Unknown);
+        }
+        topology
+    }
+}
+
+fn without_settled_pods(node: &Node) -> Node {
+    let held: Vec<_> = node.held().collect();
+    let strays = |pod: &&overlay::Pod| {
+        pod.addresses.iter().any(|address| !held.iter().any(|net| net.contains(address)))
+    };
+    let pods = node.pods.iter().filter(strays).cloned().collect();
+    let Node { id, role, mode, tunnel, mtu, .. } = *node;
+    let (name, addresses, subnets) = (node.name.clone(), node.addresses.clone(), node.subnets.clone());
+    Node { id, name, addresses, subnets, role, mode, tunnel, mtu, pods }
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct SavedFile {
+    path: PathBuf,
+}
+
+impl SavedFile {
+    /// Of a store of a network, in the agent's state directory: `etcd-NETWORK.json`.
+    pub(super) fn new(state: &Path, kind: &str, network: &str) -> Self {
+        Self { path: state.join(format!("{kind}-{network}.json")) }
+    }
+
+    /// What is remembered of a node; nothing if the file is missing, or another node's.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none.
+    pub(super) fn load(&self, node: NodeId) -> Result<Saved, String> {
+        let named = |error: &dyn std::fmt::Display| {
+            format!(
+                "{}: {error}: what it remembers is not used; remove it if it is damaged",
+                self.path.display()
+            )
+        };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Saved::nothing(node)),
+            Err(error) => return Err(named(&error)),
+        };
+        let mut text = Vec::new();
+        file.take(LARGEST).read_to_end(&mut text).map_err(|error| named(&error))?;
+        let saved: Saved = serde_json::from_slice(&text).map_err(|error| named(&error))?;
+        Ok(if saved.node == node { saved } else { Saved::nothing(node) })
+    }
+
+    /// Replaces the file as a whole. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub(super) fn save(&self, saved: &Saved) -> Result<(), String> {
+        self.replace(saved).map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
+    fn replace(&self, saved: &Saved) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
+        fs::create_dir_all(directory)?;
+        let draft = self.path.with_extension("json.new");
+        // One that a crash left behind may have another mode.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(&serde_json::to_vec(saved)?)?;
+        file.sync_all()?;
+        fs::rename(&draft, &self.path)?;
+        File::open(directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use overlay::SubnetState;
+
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_for_that_node_and_for_root_only() {
+        let state = tempfile::tempdir().unwrap();
+        let file = SavedFile::new(&state.path().join("made"), "etcd", "pods");
+        let (one, other) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
+        assert_eq!(file.load(one), Ok(Saved::nothing(one)));
+        let subnet = Subnet { prefix: "10.244.1.0/24".parse().unwrap(), state: SubnetState::Held };
+        let saved = Saved { subnets: vec![subnet], instance: Some("a".to_owned()), ..Saved::nothing(one) };
+        file.save(&saved).unwrap();
+        file.save(&saved).unwrap();
+        assert_eq!(file.load(one), Ok(saved));
+        assert_eq!(file.load(other), Ok(Saved::nothing(other)));
+        let path = state.path().join("made/etcd-pods.json");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "{").unwrap();
+        assert!(file.load(one).unwrap_err().contains("etcd-pods.json"));
+    }
+}
