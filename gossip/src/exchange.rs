@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::Time;
 use crate::gossip::Gossip;
 use crate::letters::LETTERS;
-use crate::message::{DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, WANT, read_positions, write_position};
+use crate::message::{DELTA, DIGEST, FORGOTTEN, Gone, Head, WANT, read_positions, write_position};
 use crate::nodes::Node;
 use crate::receive::Spread;
 use crate::repair::Compared;
@@ -100,7 +100,7 @@ impl Gossip {
             let theirs = at.and_then(|at| theirs.get(at)).map(|(_, position)| *position).unwrap_or_default();
             if theirs.compare(&node.position()).is_lt() {
                 let life = (node.life.beat, node.life.state as u8);
-                let _ = node.held.latest().write_delta(&mut to, &node.id, life, &theirs, false);
+                let _ = node.held.latest().write_delta(&mut to, &node.id, life, &theirs);
             }
         }
         to.finish()
@@ -141,12 +141,7 @@ impl Gossip {
     fn bring(&mut self, head: &Head, wants: Reader<'_>) -> Result<(), Garbled> {
         let Some(to) = self.nodes.get(&head.id).and_then(Node::address) else { return Ok(()) };
         let mut letters = self.letters(LETTERS);
-        for (id, theirs) in read_positions(wants)? {
-            if !self.write_lacking(&mut letters, &id, &theirs) {
-                letters.force(EXCHANGE);
-                break;
-            }
-        }
+        self.write_all_lacking(&mut letters, &read_positions(wants)?);
         self.post(to, letters);
         Ok(())
     }

@@ -30,6 +30,10 @@ pub struct Gossip {
     pub(crate) nodes: Nodes,
     pub(crate) forgotten: Forgotten,
     pub(crate) seeds: Vec<SocketAddr>,
+    /// Seeds are to be asked as soon as anything is sent.
+    pub(crate) greets: bool,
+    /// When another node was heard last.
+    pub(crate) heard: Time,
     pub(crate) has_left: bool,
     pub(crate) risen: Risen,
     pub(crate) prober: Prober,
@@ -182,6 +186,9 @@ impl fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
+/// How many rounds without a word from anybody are no accident: each has an answer, or several.
+const SILENCE: u32 = 10;
+
 impl Gossip {
     /// This node, alone.
     ///
@@ -213,6 +220,8 @@ impl Gossip {
             nodes,
             forgotten: Forgotten::default(),
             seeds: Vec::new(),
+            greets: false,
+            heard: now,
             has_left: false,
             risen: Risen::default(),
             prober,
@@ -236,11 +245,11 @@ impl Gossip {
         self.epoch().incarnation
     }
 
-    /// Where others may be. They are asked until somebody answers, and now and then while some are not heard from.
+    /// Where others may be. Some are asked with the next [`transmit`](Self::transmit), and then until somebody answers, and now and then while some are not heard from.
     pub fn join(&mut self, now: Time, seeds: &[SocketAddr]) {
         self.wake(now);
         self.seeds = seeds.iter().take(256).copied().collect();
-        self.try_seeds(3);
+        self.greets = true;
     }
 
     /// Says something, to all nodes. Nothing happens if it says so already.
@@ -293,6 +302,9 @@ impl Gossip {
     /// The next datagram to send. To be called until there is none, after everything else.
     pub fn transmit(&mut self) -> Option<Transmit> {
         if self.outbox.is_empty() {
+            if std::mem::take(&mut self.greets) {
+                self.try_seeds(3);
+            }
             self.spread_if_due();
         }
         self.outbox.pop_front()
@@ -323,9 +335,10 @@ impl Gossip {
         self.nodes.get(id).into_iter().flat_map(|node| node.held.current.entries())
     }
 
-    /// No other node answers.
+    /// No other node is known to be alive, or none has been heard from for so long that it is this one that is cut off: it
+    /// takes many rounds until every single one counts as down.
     pub fn is_isolated(&self) -> bool {
-        self.nodes.live.len() == 0
+        self.nodes.live.len() == 0 || self.now > self.heard + self.config.round * SILENCE
     }
 
     /// Has all nodes forget one for good, with what it said. If it is in fact alive and hears of it, it comes back with all

@@ -50,8 +50,7 @@ impl Letters {
         self.full.len() + 1 >= self.count
     }
 
-    /// Begins the next one, if there may be one.
-    pub(crate) fn next(&mut self) -> bool {
+    fn next(&mut self) -> bool {
         if self.is_blank() || self.is_last() {
             return false;
         }

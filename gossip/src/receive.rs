@@ -9,6 +9,7 @@ use crate::message::{
     SUMMARY, State, WANT,
 };
 use crate::nodes::Node;
+use crate::repair::Asking;
 use crate::replica::{Delta, Held, Merged, Position};
 use crate::wire::{Garbled, Reader};
 use crate::{PeerId, Time};
@@ -22,6 +23,7 @@ impl Gossip {
         if head.id == self.id {
             return self.meet_self(&head, from);
         }
+        self.heard = self.now;
         let mut reply = self.letters(LETTERS);
         self.hear(&head, from, &mut reply);
         while !parts.is_empty() {
@@ -94,7 +96,7 @@ impl Gossip {
             Self::write_life(reply, &head.id, life);
         }
         if head.epoch > position.epoch {
-            self.ask_for_rest(&head.id, reply);
+            self.ask_for_rest(&head.id, Asking::AfterAWhile, reply);
         }
     }
 
@@ -111,15 +113,15 @@ impl Gossip {
             self.tell_of_gone(&delta.id, reply);
             return;
         };
-        let is_all = match merged {
-            Merged::Old => true,
-            Merged::Gap => false,
+        match merged {
+            Merged::Old => {}
+            // What is between may be on its way.
+            Merged::Gap => self.ask_for_rest(&delta.id, Asking::AfterAWhile, reply),
             Merged::Growing | Merged::Changed(_) | Merged::Replaced => {
-                delta.is_followed || delta.upto >= delta.target
+                if delta.upto < delta.target {
+                    self.ask_for_rest(&delta.id, Asking::AtOnce, reply);
+                }
             }
-        };
-        if !is_all {
-            self.ask_for_rest(&delta.id, reply);
         }
     }
 

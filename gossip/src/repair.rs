@@ -17,6 +17,8 @@ use crate::wire::{Garbled, Reader, Writer};
 const FEW: usize = 16;
 /// Who knows so many nodes more has more to tell than datagrams should carry.
 const MANY: u64 = 16;
+/// A node's writes that are longer than this should not come datagram by datagram.
+const LONG: usize = 8 << 10;
 /// How many datagrams of positions answer one comparison of buckets.
 const DIGESTS: usize = 3;
 
@@ -192,12 +194,16 @@ impl Gossip {
         }
     }
 
-    /// Asks for what follows of a node. Not at every datagram: the rest may be on its way.
-    pub(crate) fn ask_for_rest(&mut self, id: &PeerId, reply: &mut Letters) {
+    /// Asks for what follows of a node.
+    pub(crate) fn ask_for_rest(&mut self, id: &PeerId, asking: Asking, reply: &mut Letters) {
         let pause = self.config.gather * 4;
         let now = self.now;
         let ours = match self.nodes.get_mut(id) {
-            Some(node) if node.asked.is_some_and(|asked| now < asked + pause) => return,
+            Some(node)
+                if asking == Asking::AfterAWhile && node.asked.is_some_and(|asked| now < asked + pause) =>
+            {
+                return;
+            }
             Some(node) => {
                 node.asked = Some(now);
                 node.position()
@@ -207,17 +213,23 @@ impl Gossip {
         self.write_wants(reply, &[(*id, ours)]);
     }
 
-    fn write_all_lacking(&self, reply: &mut Letters, behind: &[(PeerId, Position)]) {
+    /// What somebody lacks of some nodes.
+    pub(crate) fn write_all_lacking(&self, reply: &mut Letters, behind: &[(PeerId, Position)]) {
+        let mut is_much = false;
         for (id, theirs) in behind {
             if !self.write_lacking(reply, id, theirs) {
-                // This was the last that fitted, or one too much.
-                reply.force(EXCHANGE);
-                break;
+                is_much = true;
+                if reply.is_last() {
+                    break;
+                }
             }
+        }
+        if is_much {
+            reply.force(EXCHANGE);
         }
     }
 
-    /// What somebody at a position lacks of a node. Tells whether all fitted.
+    /// What somebody at a position lacks of a node. Tells whether datagrams are good enough for it.
     pub(crate) fn write_lacking(&self, letters: &mut Letters, id: &PeerId, theirs: &Position) -> bool {
         let Some(node) = self.nodes.get(id) else {
             return match self.gone(id) {
@@ -228,16 +240,17 @@ impl Gossip {
         let latest = node.held.latest();
         let ours = latest.position();
         let life = (node.life.beat, node.life.state as u8);
-        let mut theirs = *theirs;
-        while theirs.compare(&ours).is_lt() {
-            let is_followed = !letters.is_last();
-            match latest.write_delta(letters.current(), id, life, &theirs, is_followed) {
-                Some(upto) => theirs = Position { version: upto, ..ours },
-                None if letters.next() => {}
-                None => return false,
-            }
+        if theirs.compare(&ours).is_ge() {
+            return true;
         }
-        true
+        // No more than a datagram of each: whoever has it asks for the next. A run of several would be for nothing if the
+        // first were lost, or came last.
+        let mut rest = None;
+        letters.write(|to| {
+            rest = latest.write_delta(to, id, life, theirs).map(|written| written.rest);
+            rest.is_some()
+        });
+        rest.is_some_and(|rest| rest < LONG)
     }
 
     /// Somebody knows many more nodes.
@@ -246,6 +259,15 @@ impl Gossip {
             self.want_exchange(from);
         }
     }
+}
+
+/// When to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// There is no more on its way.
+    AtOnce,
+    /// Not if that was just done.
+    AfterAWhile,
 }
 
 /// Two positions of one node, seen from here.

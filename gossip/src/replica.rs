@@ -74,7 +74,6 @@ struct Entry {
 }
 
 const DELETED: u8 = 0x80;
-const FOLLOWED: u8 = 0x80;
 
 impl Entry {
     fn new(change: &Change<'_>) -> Self {
@@ -113,14 +112,19 @@ pub(crate) struct Delta<'a> {
     /// How the sender saw the node, for those who have not seen it at all.
     pub(crate) beat: u64,
     pub(crate) state: u8,
-    /// The run that follows was sent as well.
-    pub(crate) is_followed: bool,
     pub(crate) epoch: Epoch,
     pub(crate) since: u64,
     pub(crate) upto: u64,
     pub(crate) target: u64,
     pub(crate) horizon: u64,
     pub(crate) changes: Vec<Change<'a>>,
+}
+
+/// How far a delta goes that was written, and how many bytes the rest has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) upto: u64,
+    pub(crate) rest: usize,
 }
 
 /// What came of a delta.
@@ -241,26 +245,25 @@ impl Replica {
         Some(keys)
     }
 
-    /// Writes the delta that a position lacks, as much as fits. Tells up to which version; none if nothing fits.
+    /// Writes the delta that a position lacks, as much as fits. None if nothing fits.
     pub(crate) fn write_delta(
         &self,
         to: &mut Writer,
         id: &PeerId,
         (beat, state): (u64, u8),
         theirs: &Position,
-        is_followed: bool,
-    ) -> Option<u64> {
+    ) -> Option<Written> {
         let since = if self.continues(theirs) { theirs.version } else { 0 };
         if since > self.version {
             return None;
         }
         let mut changes: Vec<_> = self.entries.iter().filter(|entry| entry.version > since).collect();
         changes.sort_unstable_by_key(|entry| entry.version);
-        let mut upto = self.version;
-        let written = to.part(super::message::DELTA, |to| {
+        let mut written = Written { upto: self.version, rest: 0 };
+        let any = to.part(super::message::DELTA, |to| {
             to.id(id);
             to.number(beat);
-            to.u8(if is_followed { state | FOLLOWED } else { state });
+            to.u8(state);
             to.number(self.epoch.incarnation);
             to.u32(self.epoch.instance);
             to.number(since);
@@ -270,18 +273,20 @@ impl Replica {
             let head = to.len();
             to.u64(0);
             let mut last = since;
-            for entry in changes {
+            let mut changes = changes.iter();
+            for entry in changes.by_ref() {
                 let change = entry.change();
                 if !to.attempt(|to| write_change(to, &change, last)) {
-                    upto = last;
+                    let rest = changes.map(|entry| entry.bytes.len()).sum::<usize>();
+                    written = Written { upto: last, rest: rest + entry.bytes.len() };
                     break;
                 }
                 last = change.version;
             }
-            to.patch(head, &upto.to_le_bytes());
-            upto > since
+            to.patch(head, &written.upto.to_le_bytes());
+            written.upto > since
         });
-        written.then_some(upto)
+        any.then_some(written)
     }
 }
 
@@ -306,15 +311,14 @@ impl<'a> Delta<'a> {
     pub(crate) fn read(mut from: Reader<'a>) -> Result<Self, Garbled> {
         let id = from.array()?;
         let beat = from.number()?;
-        let flags = from.u8()?;
-        let (state, is_followed) = (flags & !FOLLOWED, flags & FOLLOWED != 0);
+        let state = from.u8()?;
         let epoch = Epoch { incarnation: from.number()?, instance: from.u32()? };
         let since = from.number()?;
         let target = from.number()?;
         let horizon = from.number()?;
         let upto = from.u64()?;
         let changes = Vec::new();
-        let mut delta = Self { id, beat, state, is_followed, epoch, since, upto, target, horizon, changes };
+        let mut delta = Self { id, beat, state, epoch, since, upto, target, horizon, changes };
         let mut last = since;
         while !from.is_empty() {
             let change = read_change(&mut from, last)?;

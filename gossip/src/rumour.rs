@@ -36,6 +36,8 @@ impl Rumours {
 
 /// How many news of a kind ride along at most.
 const RIDERS: usize = 16;
+/// Of how many nodes writes wait to ride along at most.
+const WAITING: usize = 4 * RIDERS;
 
 impl Gossip {
     /// The logarithm of the number of nodes, rounded up.
@@ -113,6 +115,7 @@ impl Gossip {
             }
             node.tellings = tellings;
         }
+        self.drop_old_writes();
         self.write_riders(letters.current(), 0);
         let letters = letters.finish();
         let addresses: Vec<_> =
@@ -124,12 +127,22 @@ impl Gossip {
         }
     }
 
+    /// Many news at once would ride along for long, and be known to everybody by then.
+    fn drop_old_writes(&mut self) {
+        while self.rumours.writes.len() > WAITING {
+            let Some(id) = self.rumours.writes.pop_front() else { break };
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.tellings = 0;
+            }
+        }
+    }
+
     fn write_news(&self, letters: &mut Letters, id: &PeerId) -> bool {
         let Some(node) = self.nodes.get(id) else { return false };
         let latest = node.held.latest();
         let known = Position { version: node.told_since, ..latest.position() };
         let life = (node.life.beat, node.life.state as u8);
-        letters.write(|to| latest.write_delta(to, id, life, &known, false).is_some())
+        letters.write(|to| latest.write_delta(to, id, life, &known).is_some())
     }
 
     /// Fills a datagram that goes anyway.
@@ -188,7 +201,7 @@ impl Gossip {
             let latest = node.held.latest();
             let known = Position { version: node.told_since, ..latest.position() };
             let life = (node.life.beat, node.life.state as u8);
-            if latest.write_delta(to, &id, life, &known, false).is_some() {
+            if latest.write_delta(to, &id, life, &known).is_some() {
                 node.tellings = node.tellings.saturating_sub(1);
             }
             if node.tellings > 0 {

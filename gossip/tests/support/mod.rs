@@ -1,6 +1,7 @@
 //! A network on a virtual clock: it loses, doubles, delays and reorders datagrams, and can be cut.
 
 #![allow(dead_code, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, reason = "what is set here is small, and what is exchanged was just written")]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -51,6 +52,7 @@ pub(crate) struct Network {
     by_address: BTreeMap<SocketAddr, usize>,
     /// Processes that hear nothing and do nothing.
     stopped: BTreeSet<usize>,
+    frozen: BTreeMap<usize, Time>,
     /// Which side of a cut each process is on.
     sides: BTreeMap<usize, usize>,
     queue: BinaryHeap<Reverse<(Time, u64, What)>>,
@@ -89,6 +91,7 @@ impl Network {
             streams: 0,
             by_address: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            frozen: BTreeMap::new(),
             sides: BTreeMap::new(),
             queue: BinaryHeap::new(),
             count: 0,
@@ -108,8 +111,21 @@ impl Network {
 
     /// Starts a process of a node. Tells which.
     pub(crate) fn start(&mut self, node: u64, incarnation: u64, address: SocketAddr) -> usize {
+        self.start_with(node, incarnation, address, |_, _| {})
+    }
+
+    /// Starts a process that does something before anything of it is heard.
+    pub(crate) fn start_with(
+        &mut self,
+        node: u64,
+        incarnation: u64,
+        address: SocketAddr,
+        act: impl FnOnce(&mut Gossip, Time),
+    ) -> usize {
         let seed = self.draw();
-        let gossip = Gossip::new(id(node), incarnation, vec![address], self.config.clone(), seed, self.now);
+        let mut gossip =
+            Gossip::new(id(node), incarnation, vec![address], self.config.clone(), seed, self.now);
+        act(&mut gossip, self.now);
         let at = self.processes.len();
         let (events, timer) = (Vec::new(), Time::MAX);
         self.processes.push(Process { gossip, address, events, sent: 0, sent_bytes: 0, received: 0, timer });
@@ -129,6 +145,18 @@ impl Network {
         for (side, processes) in sides.iter().enumerate() {
             self.sides.extend(processes.iter().map(|at| (*at, side)));
         }
+    }
+
+    /// A process has another address from now on.
+    pub(crate) fn move_to(&mut self, at: usize, address: SocketAddr) {
+        self.by_address.retain(|_, process| *process != at);
+        self.by_address.insert(address, at);
+        self.processes[at].address = address;
+    }
+
+    /// A process is not run for a while; what it is sent meanwhile is lost.
+    pub(crate) fn freeze(&mut self, at: usize, duration: Duration) {
+        self.frozen.insert(at, self.now + duration);
     }
 
     pub(crate) fn heal(&mut self) {
@@ -179,7 +207,8 @@ impl Network {
         match what {
             What::Arrives { from, to, payload } => {
                 let Some(at) = self.by_address.get(&to).copied() else { return };
-                if self.stopped.contains(&at) || !self.is_linked(from, at) {
+                let is_frozen = self.frozen.get(&at).is_some_and(|until| time < *until);
+                if self.stopped.contains(&at) || is_frozen || !self.is_linked(from, at) {
                     return;
                 }
                 self.processes[at].received += 1;
@@ -189,6 +218,10 @@ impl Network {
             What::Timer(at) => {
                 if self.processes[at].timer != time || self.stopped.contains(&at) {
                     return;
+                }
+                if let Some(until) = self.frozen.get(&at).copied().filter(|until| time < *until) {
+                    self.processes[at].timer = until;
+                    return self.push(until, What::Timer(at));
                 }
                 self.processes[at].timer = Time::MAX;
                 self.processes[at].gossip.advance(time);
@@ -265,6 +298,32 @@ impl Network {
         self.random
     }
 
+    /// How many datagrams were sent since the last time.
+    pub(crate) fn take_sent(&mut self) -> usize {
+        self.processes.iter_mut().map(|process| std::mem::take(&mut process.sent)).sum()
+    }
+
+    /// Which processes have seen an event.
+    pub(crate) fn saw(&self, mut is_it: impl FnMut(&Event) -> bool) -> Vec<usize> {
+        let has_seen = |process: &Process, is_it: &mut dyn FnMut(&Event) -> bool| {
+            process.events.iter().any(|(_, event)| is_it(event))
+        };
+        (0..self.processes.len()).filter(|at| has_seen(&self.processes[*at], &mut is_it)).collect()
+    }
+
+    pub(crate) fn forget_events(&mut self) {
+        self.processes.iter_mut().for_each(|process| process.events.clear());
+    }
+
+    pub(crate) fn get(&self, at: usize, node: u64, key: &str) -> Option<&[u8]> {
+        self.processes[at].gossip.get(&id(node), key)
+    }
+
+    /// How a process sees a node.
+    pub(crate) fn liveness(&self, at: usize, node: u64) -> Option<Liveness> {
+        self.processes[at].gossip.member(&id(node)).map(|member| member.liveness)
+    }
+
     /// Processes that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Process)> {
         self.processes.iter().enumerate().filter(|(at, _)| !self.stopped.contains(at))
@@ -272,13 +331,22 @@ impl Network {
 
     /// All that run know the same of one another, and that all are alive.
     pub(crate) fn has_converged(&self) -> bool {
+        let is_alive = |at: usize, other: &Process| {
+            self.processes[at]
+                .gossip
+                .member(other.gossip.id())
+                .is_some_and(|member| member.liveness == Liveness::Alive)
+        };
+        self.agrees() && self.running().all(|(at, _)| self.running().all(|(_, other)| is_alive(at, other)))
+    }
+
+    /// All that run know the same of one another.
+    pub(crate) fn agrees(&self) -> bool {
         let running: Vec<_> = self.running().map(|(_, process)| &process.gossip).collect();
         running.iter().all(|gossip| {
             running.iter().all(|other| {
-                let is_alive = |member: gossip::Member<'_>| {
-                    member.liveness == Liveness::Alive && member.incarnation == other.incarnation()
-                };
-                gossip.member(other.id()).is_some_and(is_alive)
+                let is_known = |member: gossip::Member<'_>| member.incarnation == other.incarnation();
+                gossip.member(other.id()).is_some_and(is_known)
                     && gossip.entries(other.id()).eq(other.entries(other.id()))
             })
         })
