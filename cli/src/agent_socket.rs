@@ -49,6 +49,18 @@ impl AgentSocket {
         self.ask("POST", "/v1/forget", &json!({ "node": node }).to_string())
     }
 
+    /// The same on a node whose files are mounted elsewhere, unless somebody said where it is.
+    pub(crate) fn under(&self, root: &Path) -> Self {
+        let told = self.socket.clone().or_else(|| Some(variable("CNIKIT_AGENT")?.into()));
+        let usual = || root.join(USUAL_SOCKET.trim_start_matches('/'));
+        Self { socket: Some(told.unwrap_or_else(usual)) }
+    }
+
+    /// Whether there is something to ask.
+    pub(crate) fn is_there(&self) -> bool {
+        self.path().exists()
+    }
+
     fn path(&self) -> PathBuf {
         let told = self.socket.clone().or_else(|| Some(variable("CNIKIT_AGENT")?.into()));
         told.unwrap_or_else(|| USUAL_SOCKET.into())

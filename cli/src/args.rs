@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, check, completions, conf, del, demo, dhcp, explain, gc, install, ipam, list, man, node, peers,
-    repair, status, topology, version,
+    add, check, completions, conf, del, demo, dhcp, doctor, explain, gc, install, ipam, list, man, node,
+    peers, repair, status, topology, version,
 };
 use crate::exit::Exit;
 
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Gc(gc::Args),
     Repair(repair::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
     List(list::Args),
     Ipam(ipam::Args),
     Peers(peers::Args),

@@ -61,7 +61,9 @@ impl Exit {
             Self::Usage => "the command line makes no sense",
             Self::Configuration => "no such network, or its configuration is wrong",
             Self::Plugin => "a plugin refused or failed",
-            Self::Differs => "check, repair, conf lint, status, trace: something is not as it should be",
+            Self::Differs => {
+                "check, repair, conf lint, status, doctor, trace: something is not as it should be"
+            }
             Self::NotReady => "status: nothing could be attached now",
             Self::TryAgain => "it may succeed later: addresses are short, or somebody else is at it",
             Self::Namespace => "there is no such network namespace",

@@ -8,6 +8,7 @@ pub(crate) mod conf;
 pub(crate) mod del;
 pub(crate) mod demo;
 pub(crate) mod dhcp;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 #[cfg(test)]
 mod fixtures;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failur
         Command::Del(args) => del::run(args),
         Command::Demo(args) => demo::run(args, output),
         Command::Dhcp(args) => dhcp::run(args),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Explain(args) => explain::run(args, output),
         Command::Gc(args) => gc::run(args, output),
         Command::Install(args) => install::run(args, output),

@@ -4,6 +4,7 @@
 
 mod attach;
 mod clean;
+mod doctor;
 mod explain;
 mod install;
 mod list;
