@@ -30,7 +30,8 @@ pub struct Config {
     /// How long a forgotten node is remembered as such: longer than any node can be cut off and still be expected not to
     /// bring it back.
     pub forgotten_for: Duration,
-    /// The largest datagram, seal included, in bytes. Fits every path on which IPv6 works (1280), tunnels included.
+    /// The largest datagram, seal included, in bytes: 1200 or more, so that the largest entry fits. 1200 fits every path on
+    /// which IPv6 works (1280).
     pub datagram: usize,
     /// How many nodes are known at most. What is said of more is not believed.
     pub nodes: usize,

@@ -1,6 +1,6 @@
 //! A node of the cluster: what it knows, and what its user can ask of it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -188,6 +188,9 @@ impl std::error::Error for TooLarge {}
 
 /// How many rounds without a word from anybody are no accident: each has an answer, or several.
 const SILENCE: u32 = 10;
+
+/// How many deleted keys are remembered at most, of all nodes. Of more the oldest are forgotten sooner.
+const DELETED: usize = 131_072;
 
 impl Gossip {
     /// This node, alone.
@@ -378,7 +381,7 @@ impl Gossip {
 
     pub(crate) fn collect_deleted(&mut self) {
         while let Some((due, id, epoch, version)) = self.deleted.front().copied() {
-            if due > self.now {
+            if due > self.now && self.deleted.len() <= DELETED {
                 break;
             }
             self.deleted.pop_front();
@@ -403,7 +406,7 @@ fn member(node: &Node) -> Member<'_> {
 /// Nodes that are gone for good.
 #[derive(Debug, Default)]
 pub(crate) struct Forgotten {
-    pub(crate) by_id: HashMap<PeerId, (u64, Time)>,
+    pub(crate) by_id: BTreeMap<PeerId, (u64, Time)>,
     by_time: BTreeSet<(Time, PeerId)>,
 }
 

@@ -58,8 +58,8 @@ impl Head {
             return Err(Garbled);
         }
         let id = from.array()?;
-        let epoch = Epoch { incarnation: from.number()?, instance: from.u32()? };
-        Ok(Self { id, epoch, beat: from.number()? })
+        let epoch = Epoch { incarnation: from.count()?, instance: from.u32()? };
+        Ok(Self { id, epoch, beat: from.count()? })
     }
 }
 
@@ -80,8 +80,8 @@ pub(crate) fn read_positions(mut from: Reader<'_>) -> Result<Vec<(PeerId, Positi
     let mut positions = Vec::new();
     while !from.is_empty() {
         let id = from.array()?;
-        let epoch = Epoch { incarnation: from.number()?, instance: from.u32()? };
-        positions.push((id, Position { epoch, version: from.number()?, horizon: from.number()? }));
+        let epoch = Epoch { incarnation: from.count()?, instance: from.u32()? };
+        positions.push((id, Position { epoch, version: from.count()?, horizon: from.count()? }));
     }
     Ok(positions)
 }
@@ -123,7 +123,7 @@ impl Life {
 
     pub(crate) fn read(from: &mut Reader<'_>) -> Result<(PeerId, Self), Garbled> {
         let id = from.array()?;
-        Ok((id, Self { incarnation: from.number()?, beat: from.number()?, state: State::of(from.u8()?)? }))
+        Ok((id, Self { incarnation: from.count()?, beat: from.count()?, state: State::of(from.u8()?)? }))
     }
 }
 
@@ -146,7 +146,7 @@ impl Gone {
     }
 
     pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, Garbled> {
-        let (id, incarnation) = (from.array()?, from.number()?);
+        let (id, incarnation) = (from.array()?, from.count()?);
         Ok(Self { id, incarnation, remaining: Duration::from_secs(from.number()?) })
     }
 }

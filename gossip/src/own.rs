@@ -65,7 +65,7 @@ impl Gossip {
     /// Others know of a life of this node that it never had, or have been told to forget the one that it has.
     pub(crate) fn rise_above(&mut self, incarnation: u64) {
         let pause = self.risen.times.last().is_some_and(|last| self.now < *last + self.config.round);
-        if pause || self.has_left || incarnation >= u64::MAX / 2 {
+        if pause || self.has_left {
             return;
         }
         let instance = self.epoch().instance;

@@ -129,6 +129,9 @@ impl Gossip {
         self.end_suspicions();
         self.collect_deleted();
         self.forgotten.expire(self.now);
+        if self.has_left {
+            return;
+        }
         if self.prober.probe.is_none() {
             self.probe_next();
         }
@@ -209,7 +212,7 @@ impl Gossip {
 
     /// Tries some seeds.
     pub(crate) fn try_seeds(&mut self, count: usize) {
-        if self.has_left || self.seeds.is_empty() {
+        if self.seeds.is_empty() {
             return;
         }
         let first = self.random.below(self.seeds.len());
@@ -375,11 +378,21 @@ impl Gossip {
         }
         if life.state == State::Suspect {
             self.prober.suspicions.push(Reverse((self.now + self.patience(), *id, life)));
+            self.drop_old_suspicions();
         }
         if before.state >= State::Down && life.state == State::Alive {
             self.prober.hopeful_until = self.now + self.config.round * HOPEFUL_ROUNDS;
         }
         self.tell_life(id);
+    }
+
+    /// One counts for each node: the last.
+    fn drop_old_suspicions(&mut self) {
+        if self.prober.suspicions.len() > 2 * self.nodes.len() + 64 {
+            let nodes = &self.nodes;
+            let counts = |id: &PeerId, life: &Life| nodes.get(id).is_some_and(|node| node.life == *life);
+            self.prober.suspicions.retain(|Reverse((_, id, life))| counts(id, life));
+        }
     }
 
     /// How long a suspect has to speak up.

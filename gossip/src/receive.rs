@@ -151,7 +151,10 @@ impl Gossip {
         {
             self.set_life(&id, life);
         }
-        self.remember_deleted(delta);
+        self.remember_deleted(
+            delta,
+            before.filter(|_| matches!(merged, Merged::Changed(_))).map_or(0, |known| known.version),
+        );
         self.show(&id, &merged);
         if spread == Spread::On {
             let known = before.filter(|before| before.epoch == delta.epoch).unwrap_or_default();
@@ -199,9 +202,10 @@ impl Gossip {
         }
     }
 
-    fn remember_deleted(&mut self, delta: &Delta<'_>) {
+    fn remember_deleted(&mut self, delta: &Delta<'_>, known: u64) {
         let due = self.now + self.config.deleted_for;
-        let deleted = delta.changes.iter().filter(|change| change.value.is_none());
+        let is_news = |version| version > known;
+        let deleted = delta.changes.iter().filter(|change| change.value.is_none() && is_news(change.version));
         self.deleted.extend(deleted.map(|change| (due, delta.id, delta.epoch, change.version)));
     }
 

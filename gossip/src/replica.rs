@@ -310,23 +310,25 @@ impl<'a> Delta<'a> {
     /// Reads what [`Replica::write_delta`] writes.
     pub(crate) fn read(mut from: Reader<'a>) -> Result<Self, Garbled> {
         let id = from.array()?;
-        let beat = from.number()?;
+        let beat = from.count()?;
         let state = from.u8()?;
-        let epoch = Epoch { incarnation: from.number()?, instance: from.u32()? };
-        let since = from.number()?;
-        let target = from.number()?;
-        let horizon = from.number()?;
+        let epoch = Epoch { incarnation: from.count()?, instance: from.u32()? };
+        let since = from.count()?;
+        let target = from.count()?;
+        let horizon = from.count()?;
         let upto = from.u64()?;
         let changes = Vec::new();
         let mut delta = Self { id, beat, state, epoch, since, upto, target, horizon, changes };
         let mut last = since;
         while !from.is_empty() {
             let change = read_change(&mut from, last)?;
+            if delta.changes.len() >= 2 * MAX_ENTRIES {
+                return Err(Garbled);
+            }
             last = change.version;
             delta.changes.push(change);
         }
-        let is_sound =
-            last <= upto && since <= upto && upto <= target && horizon <= target && target < u64::MAX / 2;
+        let is_sound = last <= upto && since <= upto && upto <= target && horizon <= target;
         if is_sound { Ok(delta) } else { Err(Garbled) }
     }
 }

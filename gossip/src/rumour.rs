@@ -74,7 +74,9 @@ impl Gossip {
     /// A node is gone for good.
     pub(crate) fn tell_gone(&mut self, id: &PeerId) {
         let tellings = 2 * self.log2();
-        self.rumours.gone.push_back((*id, tellings));
+        if self.rumours.gone.len() < self.config.nodes {
+            self.rumours.gone.push_back((*id, tellings));
+        }
         self.tell_soon();
     }
 
@@ -103,20 +105,14 @@ impl Gossip {
         let all = usize::from(self.log2()) + 1;
         let count = if std::mem::take(&mut self.rumours.is_own) { all } else { all / 2 + 1 };
         let peers = self.nodes.live.pick_some(count, None, &mut self.random);
+        let fresh = std::mem::take(&mut self.rumours.fresh);
         let mut letters = self.letters(LETTERS / 2);
-        let tellings = self.log2();
-        for id in std::mem::take(&mut self.rumours.fresh) {
+        for id in &fresh {
             // Of a long state only the beginning: who lacks it asks for the rest, once, and not of everybody.
-            self.write_news(&mut letters, &id);
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
-            node.is_fresh = false;
-            if node.tellings == 0 {
-                self.rumours.writes.push_back(id);
-            }
-            node.tellings = tellings;
+            self.write_news(&mut letters, id);
         }
-        self.drop_old_writes();
         self.write_riders(letters.current(), 0);
+        self.let_ride(fresh);
         let letters = letters.finish();
         let addresses: Vec<_> =
             peers.iter().filter_map(|id| self.nodes.get(id)).filter_map(|node| node.address()).collect();
@@ -127,8 +123,18 @@ impl Gossip {
         }
     }
 
-    /// Many news at once would ride along for long, and be known to everybody by then.
-    fn drop_old_writes(&mut self) {
+    /// What has been sent on rides along from now on.
+    fn let_ride(&mut self, told: Vec<PeerId>) {
+        let tellings = self.log2();
+        for id in told {
+            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            node.is_fresh = false;
+            if node.tellings == 0 {
+                self.rumours.writes.push_back(id);
+            }
+            node.tellings = tellings;
+        }
+        // Many news at once would ride for long, and be known to everybody by then.
         while self.rumours.writes.len() > WAITING {
             let Some(id) = self.rumours.writes.pop_front() else { break };
             if let Some(node) = self.nodes.get_mut(&id) {

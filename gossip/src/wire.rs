@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
         Err(Garbled)
     }
 
+    /// A number that only grows by one: what nobody reaches by that is not believed, so that there is always one above.
+    pub(crate) fn count(&mut self) -> Result<u64, Garbled> {
+        self.number().and_then(|count| if count < u64::MAX / 2 { Ok(count) } else { Err(Garbled) })
+    }
+
     pub(crate) fn address(&mut self) -> Result<SocketAddr, Garbled> {
         let ip = match self.u8()? {
             4 => IpAddr::from(Ipv4Addr::from(self.array::<4>()?)),

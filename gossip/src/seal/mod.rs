@@ -121,6 +121,8 @@ impl Sealer {
 pub struct Opener {
     keyring: Arc<Keyring>,
     windows: Windows,
+    /// Of requests by stream: they take longer than datagrams, and are none the older for it.
+    requests: Windows,
 }
 
 /// What was in a datagram.
@@ -135,7 +137,7 @@ pub struct Opened {
 impl Opener {
     /// Which has opened nothing.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring, windows: Windows::default() }
+        Self { keyring, windows: Windows::default(), requests: Windows::default() }
     }
 
     /// Goes on with other keys.

@@ -19,10 +19,13 @@ pub(super) struct Windows {
 #[derive(Debug)]
 struct Window {
     highest: u64,
-    /// Which of the 64 up to the highest have been seen; the highest is bit 0.
-    seen: u64,
+    /// A bit for each counter, in blocks that are used in turn (RFC 6479): nothing is ever shifted.
+    seen: [u64; BLOCKS as usize],
     last: Time,
 }
+
+/// A sender counts what it sends to all: between two frames for one receiver there are many for others.
+const BLOCKS: u64 = 8;
 
 impl Windows {
     /// Lets each frame pass once.
@@ -39,24 +42,92 @@ impl Windows {
         if self.by_sender.len() >= SENDERS {
             return Err(Refused::Replayed);
         }
-        self.by_sender.insert(sender, Window { highest: counter, seen: 1, last: now });
+        let mut window = Window { highest: counter, seen: [0; _], last: now };
+        window.admit(counter)?;
+        self.by_sender.insert(sender, window);
         Ok(())
     }
 }
 
 impl Window {
     fn admit(&mut self, counter: u64) -> Result<(), Refused> {
-        if counter > self.highest {
-            let step = counter - self.highest;
-            self.seen = if step < 64 { self.seen << step | 1 } else { 1 };
-            self.highest = counter;
-            return Ok(());
-        }
-        let bit = 1_u64.checked_shl(u32::try_from(self.highest - counter).unwrap_or(u32::MAX)).unwrap_or(0);
-        if bit == 0 || self.seen & bit != 0 {
+        let (block, highest) = (counter / 64, self.highest / 64);
+        if block + BLOCKS <= highest {
             return Err(Refused::Replayed);
         }
-        self.seen |= bit;
+        // Blocks that begin to be used have been used for others.
+        for new in (highest + 1..=block).take(BLOCKS as usize) {
+            self.write(new, 0);
+        }
+        self.highest = self.highest.max(counter);
+        let (seen, bit) = (self.read(block), 1 << (counter % 64));
+        if seen & bit != 0 {
+            return Err(Refused::Replayed);
+        }
+        self.write(block, seen | bit);
         Ok(())
+    }
+
+    fn read(&self, block: u64) -> u64 {
+        self.seen.get((block % BLOCKS) as usize).copied().unwrap_or(u64::MAX)
+    }
+
+    fn write(&mut self, block: u64, bits: u64) {
+        if let Some(seen) = self.seen.get_mut((block % BLOCKS) as usize) {
+            *seen = bits;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Time = Time::from_secs(5000);
+
+    proptest! {
+        #[test]
+        fn each_frame_passes_once_and_none_that_is_recent_is_refused(
+            start in 0_u64..1 << 60,
+            steps in prop::collection::vec(0_u64..1200, 1..300),
+        ) {
+            let mut windows = Windows::default();
+            let mut seen = std::collections::BTreeSet::new();
+            for step in steps {
+                let counter = start + step;
+                let is_new = seen.insert(counter);
+                let highest = *seen.last().unwrap_or(&0);
+                let admitted = windows.admit(NOW, [1; 16], counter).is_ok();
+                prop_assert!(!admitted || is_new);
+                prop_assert!(admitted || !is_new || highest - counter >= 64 * (BLOCKS - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sender_whose_counter_went_back_is_heard_again_in_time() {
+        let mut windows = Windows::default();
+        assert_eq!(windows.admit(NOW, [1; 16], 1 << 40), Ok(()));
+        assert_eq!(windows.admit(NOW + RETENTION / 2, [1; 16], 7), Err(Refused::Replayed));
+        assert_eq!(windows.admit(NOW + RETENTION, [1; 16], 8), Ok(()));
+        assert_eq!(windows.admit(NOW + RETENTION, [1; 16], 8), Err(Refused::Replayed));
+    }
+
+    #[test]
+    fn there_are_not_more_senders_than_memory_is_meant_for() {
+        let mut windows = Windows::default();
+        let sender = |number: usize| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_le_bytes());
+            id
+        };
+        for number in 0..SENDERS {
+            assert_eq!(windows.admit(NOW, sender(number), 1), Ok(()));
+        }
+        assert_eq!(windows.admit(NOW, sender(SENDERS), 1), Err(Refused::Replayed));
+        assert_eq!(windows.admit(NOW, sender(0), 2), Ok(()));
+        assert_eq!(windows.admit(NOW + RETENTION, sender(SENDERS), 1), Ok(()));
     }
 }

@@ -137,7 +137,7 @@ impl Opener {
             Some(_) => {}
             // An answer is new by its ticket.
             None if message.is_answer => {}
-            None => self.windows.admit(now, sender, counter)?,
+            None => self.requests.admit(now, sender, counter)?,
         }
         message.from = Some((sender, counter));
         if message.payload.len() + chunk.len() > LONGEST || (*more != 0 && chunk.len() != CHUNK) {
