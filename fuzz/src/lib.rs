@@ -38,4 +38,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "netlink", run: targets::netlink },
     Target { name: "dhcp_answer", run: targets::dhcp_answer },
     Target { name: "dhcp_document", run: targets::dhcp_document },
+    Target { name: "gossip_datagram", run: targets::gossips::datagram },
+    Target { name: "gossip_exchange", run: targets::gossips::exchange },
+    Target { name: "gossip_seal", run: targets::gossips::seal },
+    Target { name: "gossip_keyring", run: targets::gossips::keyring },
 ];

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub(crate) mod calls;
 pub(crate) mod documents;
 pub(crate) mod files;
+pub(crate) mod gossips;
 pub(crate) mod words;
 
 /// Answers of the kernel: rtnetlink and nf_tables.

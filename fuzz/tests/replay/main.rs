@@ -48,6 +48,10 @@ replay! {
     netlink: 4000,
     dhcp_answer: 4000,
     dhcp_document: 4000,
+    gossip_datagram: 4000,
+    gossip_exchange: 4000,
+    gossip_seal: 3000,
+    gossip_keyring: 4000,
 }
 
 fn replay(name: &str, mutations: usize) {
