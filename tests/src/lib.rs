@@ -7,6 +7,7 @@
 //! | [`Implementation`], [`Call`], [`Outcome`] | an executable of a plugin, ours or the reference's, and one execution of it |
 //! | [`State`] | everything that the kernel and the lease directory hold, as one JSON value |
 //! | [`Scene`] | the same without what is random, so that two nodes can be compared |
+//! | [`lab`] | nodes on a segment, an agent on each, pods that talk |
 //! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
 //!
 //! The oracle is always another program: `ip`, `nft`, `iptables-save`, the reference's plugins.
@@ -21,6 +22,7 @@ mod call;
 pub mod deliberate;
 mod difference;
 mod isolation;
+pub mod lab;
 mod memory;
 mod node;
 mod random;

@@ -129,6 +129,11 @@ impl Node {
         Call::new(self, plugins.directory(), plugin, command, config.to_string())
     }
 
+    /// Its network namespace.
+    pub(crate) fn network(&self) -> &File {
+        &self.network
+    }
+
     /// The paths of all containers that there are.
     pub(crate) fn pods(&self) -> Vec<Pod> {
         self.inside(|| {

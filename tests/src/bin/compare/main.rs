@@ -5,6 +5,8 @@
 //! target/…/release/compare [PAIRS]          plugins one by one, and the chain that a node uses: pairs of calls
 //! target/…/release/compare growth [ROUNDS]  the chain, with up to 1000 pods on the node
 //! target/…/release/compare ports [ROUNDS]   connecting through one of up to 1000 published ports
+//! target/…/release/compare floor [PAIRS]     `bridge` beside the netlink messages that it cannot do without (needs `floor`)
+//! target/…/release/compare overlay [ROUNDS] packets between nodes, beside a path made by hand (needs `cnikit` too)
 //! ```
 //!
 //! Needs root and the reference's plugins. The implementations take turns in going first; between calls the kernel is
@@ -15,7 +17,9 @@
 
 mod calls;
 mod chain;
+mod floor;
 mod growth;
+mod overlay;
 mod ports;
 mod statistics;
 
@@ -35,6 +39,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("growth") => growth::measure(&implementations, count(arguments.get(1), 20)),
         Some("ports") => ports::measure(&implementations, count(arguments.get(1), 2000)),
+        Some("floor") => floor::compare(&implementations[1], count(arguments.get(1), 30), &[1, 250, 1000]),
+        Some("overlay") => overlay::measure(&implementations[1], count(arguments.get(1), 20)),
         _ => {
             let pairs = count(arguments.first(), 30);
             println!("{pairs} pairs; milliseconds are medians (smallest to largest)\n");

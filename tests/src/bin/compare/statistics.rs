@@ -51,7 +51,7 @@ pub(crate) fn median(sorted: &[f64]) -> f64 {
 
 /// Two of the values, between which the median of all such values is with 95 %: of n values, each is above the median
 /// or below it like a coin.
-fn interval(sorted: &[f64]) -> (f64, f64) {
+pub(crate) fn interval(sorted: &[f64]) -> (f64, f64) {
     let n = sorted.len();
     let mut rank = 0;
     let (mut below, mut binomial) = (0.0, 0.5_f64.powi(i32::try_from(n).unwrap_or(i32::MAX)));

@@ -1,0 +1,88 @@
+//! Labs as the tests want them.
+
+use std::collections::BTreeSet;
+
+use cnikit_tests::lab::{Lab, Machine, PATIENCE, Voice, everybody_to_everybody};
+use cnikit_tests::{Pod, ours};
+use serde_json::{Value, json};
+
+/// The families of a network's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Families {
+    V4,
+    V6,
+    Both,
+}
+
+/// An agent's configuration: gossip without a key, machine 1 as the seed.
+pub(crate) fn config(mode: &str, families: Families) -> Value {
+    let v4 = json!({"cluster": "10.244.0.0/16", "subnetLength": 24});
+    let v6 = json!({"cluster": "fd00:244::/48", "subnetLength": 64});
+    let cluster = match families {
+        Families::V4 => json!([v4]),
+        Families::V6 => json!([v6]),
+        Families::Both => json!([v4, v6]),
+    };
+    json!({
+        "cluster": cluster,
+        "mode": mode,
+        "store": {"kind": "gossip", "seeds": ["192.168.1.11"], "insecure": true},
+    })
+}
+
+/// A configuration that both tests and people would choose.
+pub(crate) fn usual() -> Value {
+    config("auto", Families::V4)
+}
+
+/// An empty segment.
+pub(crate) fn lab() -> Lab {
+    Lab::new(ours!(), env!("CARGO_BIN_EXE_agent-under-test"))
+}
+
+/// Machines whose agents run, know one another and have subnets.
+pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
+    let mut machines = lab.machines(n, config);
+    // The first is the one that others look for.
+    if let Some(first) = machines.first_mut() {
+        first.config()["store"]["bootstrap"] = json!(true);
+    }
+    for machine in &mut machines {
+        machine.start();
+    }
+    for machine in &machines {
+        machine.wait_ready();
+        machine.wait_peers(usize::from(n) - 1);
+    }
+    machines
+}
+
+/// A pod on each machine, with what speaks in it.
+pub(crate) fn pods(machines: &[Machine]) -> (Vec<Pod>, Vec<Voice>) {
+    machines.iter().map(|machine| machine.pod(&format!("pod-{}", machine.number))).unzip()
+}
+
+/// Every pod is heard by every other, from its own address.
+///
+/// # Panics
+/// If not, with what all agents said.
+pub(crate) fn assert_everybody_talks(machines: &[Machine], voices: &[Voice]) {
+    let missing = everybody_to_everybody(&voices.iter().collect::<Vec<_>>(), PATIENCE);
+    assert!(missing.is_empty(), "{missing:#?}\n{}", logs(machines));
+}
+
+/// What all agents said.
+pub(crate) fn logs(machines: &[Machine]) -> String {
+    machines.iter().map(|machine| format!("--- n{}\n{}\n", machine.number, machine.log())).collect()
+}
+
+/// No subnet is held twice.
+///
+/// # Panics
+/// If one is.
+pub(crate) fn assert_subnets_differ(machines: &[Machine]) {
+    let all: Vec<String> = machines.iter().flat_map(Machine::subnets).collect();
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len(), "{all:?}\n{}", logs(machines));
+    assert!(all.len() >= machines.len(), "{all:?}\n{}", logs(machines));
+}
