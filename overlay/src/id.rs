@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct NodeId([u8; 16]);
 
 impl NodeId {
+    pub(crate) const MIN: Self = Self([0; 16]);
+    pub(crate) const MAX: Self = Self([0xff; 16]);
+
     /// Of 16 random bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

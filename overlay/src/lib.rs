@@ -13,14 +13,19 @@
 //! There is no I/O in it, and no clock: time, packets and random numbers come in as arguments. What runs it is
 //! `cnikit-agent`, or a simulator.
 
+mod claim;
 mod id;
+pub mod mesh;
 mod node;
 mod pool;
+mod random;
 pub mod report;
 mod topology;
 mod view;
 
+pub use claim::Settings as ClaimSettings;
 pub use id::{NodeId, NodeName};
+pub use mesh::Mesh;
 pub use node::{Mode, Node, Pod, Role, Subnet, SubnetState, Tunnel};
 pub use pool::{Pool, Range};
 pub use topology::{Conflict, Liveness, Member, Topology};

@@ -1,0 +1,299 @@
+//! A node's way to a subnet of its own, where nobody hands them out.
+//!
+//! ```text
+//!            a free prefix, at random            nobody objects for a while, and it is on disk
+//!   nothing ─────────────────────────▶ tentative ────────────────────────────────────────────▶ held
+//!      ▲                                   │                                                     │
+//!      └──── somebody has it, or wants it ─┘      another holds it, and comes first: for pods    │
+//!      ▲      and comes first                     that have addresses of it, lost                │
+//!      └─────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! There is no vote: a node decides by what it has heard. So two may hold one prefix, if they could not hear one another for
+//! longer than they waited. They find out as soon as they can, and both know who yields: of two that hold a prefix the one
+//! with the higher id (ids are random, and no clock can be trusted to say who was first), but one that was away yields to
+//! one that was not. Who yields claims another prefix for new pods; those it has keep their addresses, and are announced one
+//! by one ([`Node::stray_addresses`](crate::Node::stray_addresses)).
+
+mod taken;
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::id::NodeId;
+use crate::node::{Subnet, SubnetState};
+use crate::pool::{Pool, Range};
+use crate::random::Random;
+pub(crate) use taken::{Stake, StakeKind, Taken};
+
+/// Monotonic, since any start.
+pub type Time = Duration;
+
+/// How long things take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a node waits for objections, at the least. With more nodes, news take longer: see [`Settings::wait`].
+    pub settle: Duration,
+    /// How long what a forgotten node held stays unused.
+    pub quarantine: Duration,
+    /// How long a node must have been down before another may take its subnet, if there are hardly any left.
+    pub reclaim_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_millis(1500),
+            quarantine: Duration::from_secs(600),
+            reclaim_after: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Settings {
+    /// How long to wait for objections among so many others. What one node says reaches all others in some multiple of the
+    /// logarithm of their number; who is alone waits for nobody.
+    pub fn wait(&self, others: usize) -> Duration {
+        match others {
+            0 => Duration::from_millis(100),
+            _ => self.settle + Duration::from_millis(250) * others.ilog2(),
+        }
+    }
+}
+
+/// How often a pool without a free prefix is looked at.
+const AGAIN: Duration = Duration::from_secs(5);
+/// A pool with less than this part left is short: subnets of nodes that are down for long are taken.
+const SHORT: u64 = 10;
+/// How many prefixes are tried at random before they are gone through.
+const TRIES: usize = 32;
+/// How many are gone through.
+const SCAN: u64 = 1 << 17;
+
+/// What there is around a node.
+pub(crate) struct Around<'a> {
+    /// What others say of prefixes.
+    pub(crate) taken: &'a Taken,
+    /// It knows others, or may be the first.
+    pub(crate) admitted: bool,
+    /// How many others are alive.
+    pub(crate) others: usize,
+    /// It is to have subnets.
+    pub(crate) wanted: bool,
+    /// Its pods have addresses of a prefix.
+    pub(crate) in_use: &'a dyn Fn(&IpNet) -> bool,
+}
+
+/// A node's subnets, one of each range.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    own: NodeId,
+    settings: Settings,
+    random: Random,
+    claims: Vec<Claim>,
+    lost: Vec<IpNet>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    range: Range,
+    stage: Stage,
+    /// There was no free one when it was looked for last.
+    exhausted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Nothing { again: Time },
+    Tentative { prefix: IpNet, until: Time },
+    Held { prefix: IpNet, returning: Option<Time> },
+}
+
+impl Claims {
+    /// With what was held before, by what is on disk.
+    pub(crate) fn new(
+        own: NodeId,
+        pool: &Pool,
+        settings: Settings,
+        saved: &[Subnet],
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let claim = |range: &Range| {
+            let held = saved
+                .iter()
+                .find(|subnet| subnet.state == SubnetState::Held && range.is_subnet(&subnet.prefix));
+            let stage = match held {
+                Some(subnet) => {
+                    Stage::Held { prefix: subnet.prefix, returning: Some(now + settings.settle * 4) }
+                }
+                None => Stage::Nothing { again: now },
+            };
+            Claim { range: *range, stage, exhausted: false }
+        };
+        let claims: Vec<_> = pool.ranges().iter().map(claim).collect();
+        // What was held of another range than today's is still some pods'.
+        let is_kept = |prefix: &IpNet| {
+            claims
+                .iter()
+                .any(|claim| matches!(claim.stage, Stage::Held { prefix: kept, .. } if kept == *prefix))
+        };
+        let lost =
+            saved.iter().filter(|subnet| subnet.state != SubnetState::Tentative).map(|subnet| subnet.prefix);
+        let lost = lost.filter(|prefix| !is_kept(prefix)).collect();
+        Self { own, settings, random: Random::new(seed), claims, lost }
+    }
+
+    /// Looks around. Whether what it says of prefixes has changed.
+    pub(crate) fn step(&mut self, now: Time, around: &Around<'_>) -> bool {
+        let before = self.stakes();
+        for n in 0..self.claims.len() {
+            // A stage may end at once, and the next one with it: a held prefix is lost, another one is chosen.
+            for _ in 0..3 {
+                let Some(claim) = self.claims.get(n) else { break };
+                let (stage, exhausted) = (claim.stage, claim.exhausted);
+                let next = self.next(n, now, around);
+                let Some(claim) = self.claims.get_mut(n) else { break };
+                claim.stage = next;
+                if next == stage && claim.exhausted == exhausted {
+                    break;
+                }
+            }
+        }
+        self.lost.retain(|prefix| (around.in_use)(prefix));
+        self.stakes() != before
+    }
+
+    fn next(&mut self, n: usize, now: Time, around: &Around<'_>) -> Stage {
+        let Some(&Claim { range, stage, .. }) = self.claims.get(n) else {
+            return Stage::Nothing { again: now };
+        };
+        match stage {
+            Stage::Held { .. } if !around.wanted => Stage::Nothing { again: now },
+            Stage::Held { prefix, returning } => {
+                let kind = if returning.is_some() { StakeKind::Returning } else { StakeKind::Held };
+                if around.taken.overlapping(&prefix).any(|(id, stake)| self.yields(kind, id, stake.kind)) {
+                    self.lost.push(prefix);
+                    return Stage::Nothing { again: now };
+                }
+                // Who hears of nobody has not heard who else holds it.
+                let is_over = |until: &Time| around.admitted && now >= *until;
+                Stage::Held { prefix, returning: returning.filter(|until| !is_over(until)) }
+            }
+            Stage::Tentative { prefix, until } => {
+                let objects =
+                    |(id, stake): (NodeId, Stake)| self.yields(StakeKind::Tentative, id, stake.kind);
+                if !around.wanted || around.taken.overlapping(&prefix).any(objects) {
+                    Stage::Nothing { again: now }
+                } else if !around.admitted {
+                    // Nobody could have objected.
+                    Stage::Tentative { prefix, until: now + self.settings.wait(around.others) }
+                } else if now >= until {
+                    Stage::Held { prefix, returning: None }
+                } else {
+                    stage
+                }
+            }
+            Stage::Nothing { again } if around.wanted && around.admitted && now >= again => {
+                let found = self.find(&range, around.taken);
+                if let Some(claim) = self.claims.get_mut(n) {
+                    claim.exhausted = found.is_none();
+                }
+                match found {
+                    Some(prefix) => {
+                        Stage::Tentative { prefix, until: now + self.settings.wait(around.others) }
+                    }
+                    None => Stage::Nothing { again: now + AGAIN },
+                }
+            }
+            Stage::Nothing { .. } => stage,
+        }
+    }
+
+    /// Whether this node, which says one thing of a prefix, makes way for another, which says something of it too.
+    fn yields(&self, own: StakeKind, other: NodeId, others: StakeKind) -> bool {
+        let rank = |kind| match kind {
+            StakeKind::Tentative => 0,
+            StakeKind::Returning => 2,
+            StakeKind::Held => 3,
+            // Its pods are announced one by one: in a held prefix they come first by their length. A new one is found elsewhere.
+            StakeKind::Lost => 1,
+        };
+        rank(others) > rank(own) || rank(others) == rank(own) && other < self.own
+    }
+
+    /// A free prefix, at random.
+    fn find(&mut self, range: &Range, taken: &Taken) -> Option<IpNet> {
+        let lost = &self.lost;
+        let is_free = |prefix: &IpNet| {
+            taken.is_free(prefix) && !lost.iter().any(|lost| lost.contains(prefix) || prefix.contains(lost))
+        };
+        let count = range.len();
+        for _ in 0..TRIES {
+            if let Some(prefix) = range.subnet(self.random.below(count)).filter(is_free) {
+                return Some(prefix);
+            }
+        }
+        // Hardly any is left. Many look at once: each begins elsewhere.
+        let first = self.random.below(count);
+        (0..count.min(SCAN)).filter_map(|n| range.subnet((first + n) % count)).find(is_free)
+    }
+
+    /// What it says of prefixes.
+    pub(crate) fn stakes(&self) -> Vec<Stake> {
+        let claimed = self.claims.iter().filter_map(|claim| match claim.stage {
+            Stage::Nothing { .. } => None,
+            Stage::Tentative { prefix, .. } => Some(Stake { prefix, kind: StakeKind::Tentative }),
+            Stage::Held { prefix, returning: None } => Some(Stake { prefix, kind: StakeKind::Held }),
+            Stage::Held { prefix, returning: Some(_) } => Some(Stake { prefix, kind: StakeKind::Returning }),
+        });
+        claimed
+            .chain(self.lost.iter().map(|prefix| Stake { prefix: *prefix, kind: StakeKind::Lost }))
+            .collect()
+    }
+
+    /// Why it has no subnet of some range, if it has none.
+    pub(crate) fn waiting(&self, around: &Around<'_>) -> Option<String> {
+        let of = |claim: &Claim| match claim.stage {
+            Stage::Held { .. } => None,
+            _ if !around.wanted => None,
+            _ if !around.admitted => Some(
+                "no other node has answered yet: is the agent of a seed running, and with the same key?"
+                    .to_owned(),
+            ),
+            Stage::Tentative { prefix, .. } => Some(format!("waiting for objections to {prefix}")),
+            Stage::Nothing { .. } if claim.exhausted => Some(format!(
+                "{} has no free prefix of length {}: give the cluster a larger range, or forget nodes that will not come \
+                 back (cnikit node forget)",
+                claim.range.cluster, claim.range.subnet_length
+            )),
+            Stage::Nothing { .. } => Some(format!("looking for a free prefix in {}", claim.range.cluster)),
+        };
+        self.claims.iter().find_map(of)
+    }
+
+    /// The ranges of which hardly any subnet is left.
+    pub(crate) fn short(&self, taken: &Taken) -> impl Iterator<Item = Range> {
+        let own = self.stakes();
+        let is_short = |range: &Range| {
+            let own = own.iter().filter(|stake| range.is_subnet(&stake.prefix)).count() as u64;
+            let left = range.len().saturating_sub(taken.used(range).saturating_add(own));
+            left.saturating_mul(SHORT) < range.len()
+        };
+        self.claims.iter().map(|claim| claim.range).filter(is_short).collect::<Vec<_>>().into_iter()
+    }
+
+    /// When to look around at the latest, if nothing happens.
+    pub(crate) fn timeout(&self) -> Time {
+        let due = |claim: &Claim| match claim.stage {
+            Stage::Nothing { again } => again,
+            Stage::Tentative { until, .. } => until,
+            Stage::Held { returning, .. } => returning.unwrap_or(Time::MAX),
+        };
+        self.claims.iter().map(due).min().unwrap_or(Time::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

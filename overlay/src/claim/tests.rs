@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn id(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+fn pool(cluster: &str, subnet_length: u8) -> Pool {
+    Pool::new(vec![Range { cluster: cluster.parse().unwrap(), subnet_length }]).unwrap()
+}
+
+const SOON: Time = Time::from_secs(10);
+
+/// A node alone with what others say.
+struct Lone {
+    claims: Claims,
+    taken: Taken,
+    admitted: bool,
+    in_use: bool,
+}
+
+impl Lone {
+    fn new(n: u8, cluster: &str, saved: &[Subnet]) -> Self {
+        let claims =
+            Claims::new(id(n), &pool(cluster, 24), Settings::default(), saved, u64::from(n), Time::ZERO);
+        Self { claims, taken: Taken::new(), admitted: true, in_use: true }
+    }
+
+    fn step(&mut self, now: Time) -> Vec<Stake> {
+        let in_use = self.in_use;
+        let around = Around {
+            taken: &self.taken,
+            admitted: self.admitted,
+            others: 9,
+            wanted: true,
+            in_use: &|_| in_use,
+        };
+        self.claims.step(now, &around);
+        self.claims.stakes()
+    }
+
+    fn waiting(&self) -> Option<String> {
+        let in_use = &|_: &IpNet| true;
+        let around = Around { taken: &self.taken, admitted: self.admitted, others: 9, wanted: true, in_use };
+        self.claims.waiting(&around)
+    }
+}
+
+fn held(prefix: &str) -> Subnet {
+    Subnet { prefix: prefix.parse().unwrap(), state: SubnetState::Held }
+}
+
+fn stake(prefix: &str, kind: StakeKind) -> Stake {
+    Stake { prefix: prefix.parse().unwrap(), kind }
+}
+
+#[test]
+fn a_prefix_nobody_objects_to_is_held_after_a_while() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    let [Stake { prefix, kind: StakeKind::Tentative }] = node.step(Time::ZERO)[..] else { panic!() };
+    assert!(node.waiting().unwrap().contains(&prefix.to_string()));
+    assert_eq!(node.step(node.claims.timeout()), [Stake { prefix, kind: StakeKind::Held }]);
+    assert_eq!(node.waiting(), None);
+}
+
+#[test]
+fn who_is_cut_off_takes_nothing() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    node.admitted = false;
+    assert_eq!(node.step(SOON), []);
+    assert!(node.waiting().unwrap().contains("seed"));
+    // Nor does it hold what it wanted when it was cut off.
+    node.admitted = true;
+    node.step(SOON);
+    node.admitted = false;
+    let wanted = node.step(SOON * 2);
+    assert_eq!(wanted[0].kind, StakeKind::Tentative);
+}
+
+#[test]
+fn of_two_that_want_a_prefix_the_lower_id_gets_it() {
+    for (n, yields) in [(5, true), (3, false)] {
+        let mut node = Lone::new(n, "10.0.0.0/16", &[]);
+        let wanted = node.step(Time::ZERO);
+        node.taken.set(id(4), wanted.clone());
+        let after = node.step(Time::from_millis(500));
+        assert_eq!(after != wanted, yields, "{n}: {wanted:?}, {after:?}");
+        assert_eq!(after[0].kind, StakeKind::Tentative);
+    }
+}
+
+#[test]
+fn of_two_that_hold_a_prefix_the_higher_id_yields_and_keeps_what_its_pods_have() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[held("10.0.1.0/24")]);
+    node.step(SOON);
+    assert_eq!(node.claims.stakes(), [stake("10.0.1.0/24", StakeKind::Held)]);
+    node.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
+    let after = node.step(SOON);
+    assert_eq!(after[1], stake("10.0.1.0/24", StakeKind::Lost), "{after:?}");
+    assert_eq!(after[0].kind, StakeKind::Tentative);
+    // With its last pod there, what it lost is nobody's matter any more.
+    node.in_use = false;
+    assert_eq!(node.step(SOON).len(), 1);
+
+    let mut lower = Lone::new(3, "10.0.0.0/16", &[held("10.0.1.0/24")]);
+    lower.step(SOON);
+    lower.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
+    assert_eq!(lower.step(SOON), [stake("10.0.1.0/24", StakeKind::Held)]);
+}
+
+#[test]
+fn who_was_away_yields_to_whom_its_prefix_was_given() {
+    let mut node = Lone::new(3, "10.0.0.0/16", &[held("10.0.1.0/24")]);
+    assert_eq!(node.step(Time::ZERO), [stake("10.0.1.0/24", StakeKind::Returning)]);
+    node.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
+    assert_eq!(node.step(Time::from_secs(1))[1].kind, StakeKind::Lost);
+}
+
+#[test]
+fn an_exhausted_pool_is_named_and_looked_at_again() {
+    let mut node = Lone::new(5, "10.0.0.0/23", &[]);
+    node.taken.set(id(1), vec![stake("10.0.0.0/24", StakeKind::Held), stake("10.0.1.0/24", StakeKind::Lost)]);
+    assert_eq!(node.step(Time::ZERO), []);
+    let waiting = node.waiting().unwrap();
+    assert!(waiting.contains("10.0.0.0/23") && waiting.contains("cnikit node forget"), "{waiting}");
+    node.taken.set(id(1), vec![stake("10.0.0.0/24", StakeKind::Held)]);
+    assert_eq!(node.step(node.claims.timeout()), [stake("10.0.1.0/24", StakeKind::Tentative)]);
+}
+
+#[test]
+fn a_subnet_of_another_length_is_not_kept() {
+    let node = Lone::new(5, "10.0.0.0/16", &[held("10.0.1.0/25"), held("10.0.2.0/24")]);
+    let stakes = node.claims.stakes();
+    assert_eq!(stakes, [stake("10.0.2.0/24", StakeKind::Returning), stake("10.0.1.0/25", StakeKind::Lost)]);
+}
+
+proptest! {
+    /// Whoever hears what, in whatever order: when all have heard all, no prefix is held twice, and all have one.
+    #[test]
+    fn nodes_that_have_heard_one_another_differ(
+        seed in any::<u64>(),
+        heard in proptest::collection::vec((0..12_u8, 0..12_u8), 0..200),
+    ) {
+        let count = 12_u8;
+        let mut nodes: Vec<Lone> = (0..count).map(|n| Lone::new(n, "10.0.0.0/20", &[])).collect();
+        for (n, node) in nodes.iter_mut().enumerate() {
+            node.claims.random = Random::new(seed.wrapping_add(n as u64));
+        }
+        let mut now = Time::ZERO;
+        // Some hear some, and time goes on: some will hold what others hold.
+        for (from, to) in heard {
+            now += Time::from_millis(100);
+            let said = nodes[usize::from(from)].step(now);
+            if from != to {
+                nodes[usize::from(to)].taken.set(id(from), said);
+            }
+            nodes[usize::from(to)].step(now);
+        }
+        for _ in 0..40 {
+            now += Time::from_secs(2);
+            for n in 0..count {
+                let said = nodes[usize::from(n)].step(now);
+                for other in (0..count).filter(|other| *other != n) {
+                    nodes[usize::from(other)].taken.set(id(n), said.clone());
+                }
+            }
+        }
+        let mut all = Vec::new();
+        for node in &nodes {
+            let own: Vec<IpNet> =
+                node.claims.stakes().into_iter().filter(|stake| stake.kind == StakeKind::Held).map(|s| s.prefix).collect();
+            prop_assert_eq!(own.len(), 1);
+            all.extend(own);
+        }
+        all.sort();
+        all.dedup();
+        prop_assert_eq!(all.len(), usize::from(count));
+    }
+}

@@ -1,0 +1,249 @@
+//! What a node says of itself, as bytes: a byte that tells the version, and then fields, of which a later version may have more
+//! behind those that are known here.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{Stake, StakeKind};
+use crate::id::{NodeId, NodeName};
+use crate::node::{Mode, Node, Pod, Role, Subnet, Tunnel};
+use crate::view::Local;
+
+const VERSION: u8 = 1;
+/// Addresses of a node, or of a pod's interface, that are told.
+const MAX_ADDRESSES: usize = 8;
+/// Prefixes of a node.
+const MAX_STAKES: usize = 40;
+
+/// What a node says of itself, apart from its subnets and pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct About {
+    pub(super) name: NodeName,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) role: Role,
+    pub(super) mode: Mode,
+    pub(super) tunnel: Option<Tunnel>,
+    pub(super) mtu: u32,
+}
+
+impl About {
+    pub(super) fn of(local: &Local) -> Self {
+        Self {
+            name: local.name.clone(),
+            addresses: local.addresses.iter().take(MAX_ADDRESSES).copied().collect(),
+            role: local.role,
+            mode: local.mode,
+            tunnel: local.tunnel,
+            mtu: local.mtu,
+        }
+    }
+
+    pub(super) fn into_node(self, id: NodeId, subnets: Vec<Subnet>, pods: Vec<Pod>) -> Node {
+        let Self { name, addresses, role, mode, tunnel, mtu } = self;
+        Node { id, name, addresses, subnets, role, mode, tunnel, mtu, pods }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        encode(&RawAbout {
+            name: self.name.as_str().to_owned(),
+            addresses: self.addresses.clone(),
+            role: match self.role {
+                Role::Worker => 0,
+                Role::Router => 1,
+            },
+            mode: match self.mode {
+                Mode::Auto => 0,
+                Mode::Vxlan => 1,
+                Mode::Route => 2,
+                Mode::Router => 3,
+            },
+            tunnel: self.tunnel.map(|Tunnel { vni, port }| (vni, port)),
+            mtu: self.mtu,
+        })
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let raw: RawAbout = decode(bytes)?;
+        if raw.addresses.len() > MAX_ADDRESSES {
+            return Err(format!("{} addresses", raw.addresses.len()));
+        }
+        Ok(Self {
+            name: NodeName::new(&raw.name)?,
+            addresses: raw.addresses,
+            role: if raw.role == 1 { Role::Router } else { Role::Worker },
+            // What is not known here is left to probes.
+            mode: match raw.mode {
+                1 => Mode::Vxlan,
+                2 => Mode::Route,
+                3 => Mode::Router,
+                _ => Mode::Auto,
+            },
+            tunnel: raw.tunnel.map(|(vni, port)| Tunnel { vni, port }),
+            mtu: raw.mtu,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawAbout {
+    name: String,
+    addresses: Vec<IpAddr>,
+    role: u8,
+    mode: u8,
+    tunnel: Option<(u32, u16)>,
+    mtu: u32,
+}
+
+pub(super) fn encode_stakes(stakes: &[Stake]) -> Vec<u8> {
+    let raw = |stake: &Stake| {
+        let kind = match stake.kind {
+            StakeKind::Tentative => 0,
+            StakeKind::Returning => 1,
+            StakeKind::Held => 2,
+            StakeKind::Lost => 3,
+        };
+        (stake.prefix, kind)
+    };
+    encode(&stakes.iter().take(MAX_STAKES).map(raw).collect::<Vec<(IpNet, u8)>>())
+}
+
+pub(super) fn decode_stakes(bytes: &[u8]) -> Result<Vec<Stake>, String> {
+    let raw: Vec<(IpNet, u8)> = decode(bytes)?;
+    if raw.len() > MAX_STAKES {
+        return Err(format!("{} subnets", raw.len()));
+    }
+    let stake = |(prefix, kind): (IpNet, u8)| {
+        // Of what is not known here one keeps away.
+        let kind = match kind {
+            0 => StakeKind::Tentative,
+            1 => StakeKind::Returning,
+            2 => StakeKind::Held,
+            _ => StakeKind::Lost,
+        };
+        match prefix == prefix.trunc() {
+            true => Ok(Stake { prefix, kind }),
+            false => Err(format!("subnet {prefix} has host bits")),
+        }
+    };
+    raw.into_iter().map(stake).collect()
+}
+
+pub(super) fn encode_pod(pod: &Pod) -> Vec<u8> {
+    let cut = |text: &str, length: usize| text.get(..length).unwrap_or(text).to_owned();
+    encode(&RawPod {
+        container: cut(&pod.container, 255),
+        interface: cut(&pod.interface, 15),
+        addresses: pod.addresses.iter().take(MAX_ADDRESSES).copied().collect(),
+        // Kubernetes' own limits: RFC 1123.
+        namespace: pod.namespace.as_deref().map(|text| cut(text, 63)),
+        name: pod.name.as_deref().map(|text| cut(text, 253)),
+    })
+}
+
+pub(super) fn decode_pod(bytes: &[u8]) -> Result<Pod, String> {
+    let RawPod { container, interface, addresses, namespace, name } = decode(bytes)?;
+    if addresses.len() > MAX_ADDRESSES {
+        return Err(format!("a pod with {} addresses", addresses.len()));
+    }
+    // Names end up on terminals.
+    let texts = [Some(&container), Some(&interface), namespace.as_ref(), name.as_ref()];
+    if let Some(text) = texts.into_iter().flatten().find(|text| text.chars().any(char::is_control)) {
+        return Err(format!("a pod's name \"{}\"", text.escape_debug()));
+    }
+    Ok(Pod { container, interface, addresses, namespace, name })
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawPod {
+    container: String,
+    interface: String,
+    addresses: Vec<IpAddr>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    // Into memory, of types that postcard has: there is nothing to fail. What is empty is refused by whoever reads it.
+    postcard::to_extend(value, vec![VERSION]).unwrap_or_default()
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match bytes {
+        [VERSION, rest @ ..] => {
+            postcard::take_from_bytes(rest).map(|(value, _later)| value).map_err(|error| error.to_string())
+        }
+        [version, ..] => Err(format!("version {version} of its words")),
+        [] => Err("nothing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn about() -> About {
+        About {
+            name: NodeName::new("n1").unwrap(),
+            addresses: vec!["192.168.1.11".parse().unwrap(), "fd01::b".parse().unwrap()],
+            role: Role::Router,
+            mode: Mode::Vxlan,
+            tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
+            mtu: 1500,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_heard() {
+        assert_eq!(About::decode(&about().encode()), Ok(about()));
+        let stakes = [
+            Stake { prefix: "10.0.1.0/24".parse().unwrap(), kind: StakeKind::Held },
+            Stake { prefix: "fd00::/64".parse().unwrap(), kind: StakeKind::Returning },
+        ];
+        assert_eq!(decode_stakes(&encode_stakes(&stakes)), Ok(stakes.to_vec()));
+        let pod = Pod {
+            container: "c1".to_owned(),
+            interface: "eth0".to_owned(),
+            addresses: vec!["10.0.1.9".parse().unwrap()],
+            namespace: Some("default".to_owned()),
+            name: None,
+        };
+        assert_eq!(decode_pod(&encode_pod(&pod)), Ok(pod));
+    }
+
+    #[test]
+    fn a_later_version_may_say_more() {
+        let more = [about().encode(), vec![1, 2, 3]].concat();
+        assert_eq!(About::decode(&more), Ok(about()));
+        assert!(About::decode(&[9, 1]).unwrap_err().contains("version 9"));
+    }
+
+    #[test]
+    fn the_longest_names_fit_a_datagram() {
+        let pod = Pod {
+            container: "c".repeat(400),
+            interface: "i".repeat(15),
+            addresses: vec!["fd00::1".parse().unwrap(); 20],
+            namespace: Some("n".repeat(63)),
+            name: Some("p".repeat(253)),
+        };
+        assert!(encode_pod(&pod).len() < 800);
+        let about = About { name: NodeName::new(&"n".repeat(253)).unwrap(), ..about() };
+        assert!(about.encode().len() < 800);
+        let stake = Stake { prefix: "fd00::/64".parse().unwrap(), kind: StakeKind::Lost };
+        assert!(encode_stakes(&[stake; 99]).len() < 900);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for bytes in [bytes.clone(), [vec![VERSION], bytes].concat()] {
+                let _ = (About::decode(&bytes), decode_stakes(&bytes), decode_pod(&bytes));
+            }
+        }
+    }
+}

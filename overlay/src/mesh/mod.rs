@@ -1,0 +1,496 @@
+//! The topology by gossip: each node tells all others of itself, and claims a subnet where nobody objects.
+//!
+//! ```text
+//! Local ──▶ keys `node`, `subnets`, `pod/…` ──▶ gossip ──▶ other nodes' keys ──▶ nodes ──▶ View
+//!                      ▲                                        │
+//!                      └───────────── claims ◀──────────────────┘
+//! ```
+//!
+//! As [`gossip::Gossip`], it is told the time and what arrives, and says what to send. Besides, some of what it says must be on
+//! disk before anybody hears it: after each call, [`Mesh::unsaved`] says whether there is such, and nothing is sent until
+//! [`Mesh::saved`] was called.
+
+mod codec;
+mod nodes;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gossip::{Event, Garbled, Gossip, Liveness, Transmit};
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{self, Around, Claims, StakeKind, Taken};
+use crate::id::NodeId;
+use crate::node::{Pod, Role, Subnet, SubnetState};
+use crate::pool::Pool;
+use crate::report::{Forgotten, Problem, Severity};
+use crate::view::{Local, View};
+use codec::About;
+use nodes::Nodes;
+
+pub use crate::claim::Time;
+
+/// The keys of gossip.
+const ABOUT: &str = "node";
+const STAKES: &str = "subnets";
+const POD: &str = "pod/";
+
+/// How long one hears that two machines have this node's id after it was seen.
+const CLONE_SHOWN: Duration = Duration::from_secs(600);
+
+/// How often one looks who has been down for too long.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What does not change.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The ranges of all nodes' pods.
+    pub pool: Pool,
+    /// How often, how long, how much.
+    pub gossip: gossip::Config,
+    /// How long a claim takes.
+    pub claims: claim::Settings,
+    /// This may be a cluster's first node: it takes a subnet although no seed has answered. Without seeds that goes without
+    /// saying.
+    pub bootstrap: bool,
+}
+
+/// What must be on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Saved {
+    /// In which of its lives the node is.
+    pub incarnation: u64,
+    /// Its subnets.
+    pub subnets: Vec<Subnet>,
+}
+
+/// A node of the mesh.
+#[derive(Debug)]
+pub struct Mesh {
+    settings: Settings,
+    gossip: Gossip,
+    claims: Claims,
+    taken: Taken,
+    nodes: Nodes,
+    local: Local,
+    own_addresses: Vec<SocketAddr>,
+    seeds: Vec<SocketAddr>,
+    /// What is on disk, and what has to be.
+    on_disk: Option<Saved>,
+    cloned: Option<Time>,
+    /// A peer's key may have freed a prefix, or taken one.
+    look_around: bool,
+    /// When to look in any case: a node may have been down for too long.
+    look_again: Time,
+    /// What it told last could not be told whole.
+    untold: Option<String>,
+    now: Time,
+    revision: u64,
+}
+
+impl Mesh {
+    /// This node, alone. `saved` is what was on disk: nothing, if this is the node's first life. `seed` must be another
+    /// number each time.
+    pub fn new(
+        settings: Settings,
+        local: Local,
+        gossip_addresses: Vec<SocketAddr>,
+        saved: Saved,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let incarnation = saved.incarnation.saturating_add(1);
+        let id = *local.id.as_bytes();
+        let gossip =
+            Gossip::new(id, incarnation, gossip_addresses.clone(), settings.gossip.clone(), seed, now);
+        let claims = Claims::new(
+            local.id,
+            &settings.pool,
+            settings.claims.clone(),
+            &saved.subnets,
+            seed.rotate_left(32),
+            now,
+        );
+        let mut mesh = Self {
+            settings,
+            gossip,
+            claims,
+            taken: Taken::new(),
+            nodes: Nodes::default(),
+            own_addresses: gossip_addresses,
+            seeds: Vec::new(),
+            on_disk: None,
+            cloned: None,
+            look_around: true,
+            look_again: now + LOOK,
+            untold: None,
+            now,
+            revision: 0,
+            local,
+        };
+        mesh.tell_about();
+        mesh.tell_pods(&[]);
+        mesh.settle();
+        mesh
+    }
+
+    /// Which node it is.
+    pub fn id(&self) -> NodeId {
+        self.local.id
+    }
+
+    /// Where others may be; this node's own addresses among them do no harm.
+    pub fn join(&mut self, now: Time, seeds: &[SocketAddr]) {
+        self.now = now;
+        self.seeds = seeds.iter().filter(|seed| !self.own_addresses.contains(seed)).copied().collect();
+        self.gossip.join(now, &self.seeds);
+        self.look_around = true;
+        self.settle();
+    }
+
+    /// What this node knows of itself has changed.
+    pub fn set_local(&mut self, now: Time, local: Local) {
+        self.now = now;
+        let before = std::mem::replace(&mut self.local, local);
+        if before == self.local {
+            return;
+        }
+        self.tell_about();
+        self.tell_pods(&before.pods);
+        self.look_around = true;
+        self.revision += 1;
+        self.settle();
+    }
+
+    /// Where others reach its gossip has changed.
+    pub fn set_gossip_addresses(&mut self, now: Time, addresses: Vec<SocketAddr>) {
+        self.now = now;
+        self.own_addresses.clone_from(&addresses);
+        self.gossip.set_addresses(now, addresses);
+        self.settle();
+    }
+
+    /// An opened datagram has come.
+    pub fn receive(&mut self, now: Time, from: SocketAddr, payload: &[u8]) {
+        self.now = now;
+        self.gossip.receive(now, from, payload);
+        self.settle();
+    }
+
+    /// The next datagram to seal and send. None while something is [unsaved](Self::unsaved).
+    pub fn transmit(&mut self) -> Option<Transmit> {
+        if self.unsaved().is_some() { None } else { self.gossip.transmit() }
+    }
+
+    /// Where to open a stream to: [`gossip::Gossip::wants_exchange`]. Nowhere while something is unsaved.
+    pub fn wants_exchange(&mut self) -> Option<SocketAddr> {
+        if self.unsaved().is_some() { None } else { self.gossip.wants_exchange() }
+    }
+
+    /// What to send on that stream.
+    pub fn exchange_request(&mut self, now: Time) -> Vec<u8> {
+        self.gossip.exchange_request(now)
+    }
+
+    /// What to answer to what came on somebody else's stream.
+    ///
+    /// # Errors
+    /// When it is no request.
+    pub fn exchange_answer(&mut self, now: Time, request: &[u8]) -> Result<Vec<u8>, Garbled> {
+        self.now = now;
+        let answer = self.gossip.exchange_answer(now, request);
+        self.settle();
+        answer
+    }
+
+    /// What came back on a stream of one's own.
+    ///
+    /// # Errors
+    /// When it is no answer.
+    pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<(), Garbled> {
+        self.now = now;
+        let finished = self.gossip.exchange_finish(now, answer);
+        self.settle();
+        finished
+    }
+
+    /// When to call [`advance`](Self::advance) at the latest.
+    pub fn timeout(&self) -> Time {
+        self.gossip.timeout().min(self.claims.timeout()).min(self.look_again)
+    }
+
+    /// Does what is due.
+    pub fn advance(&mut self, now: Time) {
+        self.now = now;
+        self.gossip.advance(now);
+        self.taken.advance(now);
+        if now >= self.claims.timeout().min(self.look_again) {
+            self.look_around = true;
+            self.look_again = now + LOOK;
+        }
+        self.settle();
+    }
+
+    /// What must be on disk before anything is sent.
+    pub fn unsaved(&self) -> Option<Saved> {
+        let wanted = self.to_save();
+        (self.on_disk.as_ref() != Some(&wanted)).then_some(wanted)
+    }
+
+    /// What [`unsaved`](Self::unsaved) said is on disk.
+    pub fn saved(&mut self, now: Time, saved: Saved) {
+        self.now = now;
+        self.on_disk = Some(saved);
+        self.tell_stakes();
+    }
+
+    /// Has all nodes forget one, by id or name: its subnets become free after a while.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn forget(&mut self, now: Time, node: &str) -> Result<Forgotten, String> {
+        self.now = now;
+        self.nodes.insert_own(self.local.with_subnets(self.subnets()));
+        let id = self.nodes.find(node, self.local.id)?;
+        if self.gossip.member(id.as_bytes()).is_some_and(|member| member.liveness == Liveness::Alive) {
+            return Err(format!("node {node} is alive: stop its agent first, or it will be back at once"));
+        }
+        let told =
+            self.nodes.get(&id).ok_or_else(|| format!("node {node} has said nothing of itself yet"))?;
+        let forgotten = Forgotten { node: id, name: told.name.clone(), subnets: told.subnets.clone() };
+        self.gossip.forget(now, id.as_bytes());
+        self.settle();
+        Ok(forgotten)
+    }
+
+    /// Says goodbye: others count it as down at once. What it said stays.
+    pub fn leave(&mut self, now: Time) {
+        self.now = now;
+        self.gossip.leave(now);
+    }
+
+    /// Changes whenever [`view`](Self::view) may have.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// All that is known.
+    pub fn view(&mut self) -> View {
+        let subnets = self.subnets();
+        self.nodes.insert_own(self.local.with_subnets(subnets.clone()));
+        let in_use = in_use(&self.local.pods);
+        let mut problems = self.nodes.problems();
+        if self.cloned.is_some_and(|seen| self.now < seen + CLONE_SHOWN) {
+            problems.push(Problem {
+                severity: Severity::Error,
+                what: format!("two machines use the node id {}", self.local.id),
+                advice: "one is a copy of the other's disk: stop its agent, remove its state directory, and start it again"
+                    .to_owned(),
+            });
+        }
+        problems.extend(self.untold.iter().map(|what| Problem {
+            severity: Severity::Warning,
+            what: format!("not all of this node's pods are told to other nodes: {what}"),
+            advice: "pods in the node's subnet are reached all the same".to_owned(),
+        }));
+        View {
+            topology: self.nodes.topology(),
+            waiting: self.claims.waiting(&self.around(&in_use)),
+            subnets,
+            cut_off: self.cut_off(),
+            problems,
+        }
+    }
+
+    /// How many nodes there are, this one included.
+    pub fn len(&self) -> usize {
+        self.gossip.members().count()
+    }
+
+    /// Never: it knows itself.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Takes in what has happened, and looks what follows for its subnets.
+    fn settle(&mut self) {
+        while let Some(event) = self.gossip.event() {
+            self.take(event);
+        }
+        let changed = self.nodes.refresh(&self.gossip, &mut self.taken);
+        if changed {
+            self.revision += 1;
+        }
+        if changed || std::mem::take(&mut self.look_around) {
+            self.step();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let (id, what) = match event {
+            Event::Joined { id } | Event::Reset { id } => (id, nodes::What::All),
+            Event::Changed { id, key } => (id, nodes::What::Key(key)),
+            Event::Liveness { id, .. } => (id, nodes::What::Liveness),
+            Event::Forgotten { id } => {
+                let id = NodeId::from_bytes(id);
+                self.nodes.remove(&id);
+                self.taken.forget(&id, self.now + self.settings.claims.quarantine);
+                self.look_around = true;
+                self.revision += 1;
+                return;
+            }
+            Event::Clone { .. } => {
+                self.cloned = Some(self.now);
+                self.revision += 1;
+                return;
+            }
+            // The incarnation is looked at when it is saved, addresses are in what a node says.
+            _ => return,
+        };
+        let id = NodeId::from_bytes(id);
+        if id != self.local.id {
+            self.nodes.mark(id, what);
+            self.look_around = true;
+        }
+    }
+
+    fn step(&mut self) {
+        let in_use = in_use(&self.local.pods);
+        let around = Around {
+            taken: &self.taken,
+            admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
+            others: self.nodes.alive(),
+            wanted: self.local.role == Role::Worker,
+            in_use: &in_use,
+        };
+        let changed = self.claims.step(self.now, &around);
+        if changed {
+            self.revision += 1;
+            self.tell_stakes();
+        }
+        self.reclaim();
+    }
+
+    fn around<'a>(&'a self, in_use: &'a dyn Fn(&ipnet::IpNet) -> bool) -> Around<'a> {
+        Around {
+            taken: &self.taken,
+            admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
+            others: self.nodes.alive(),
+            wanted: self.local.role == Role::Worker,
+            in_use,
+        }
+    }
+
+    /// Where a range is short of subnets, the node that has been down for longest is forgotten, if that is very long. One
+    /// node does it: the one with the lowest id.
+    fn reclaim(&mut self) {
+        let is_first = !self.gossip.is_isolated()
+            && self.nodes.lowest_alive().is_none_or(|lowest| self.local.id < lowest);
+        if !is_first {
+            return;
+        }
+        let Some(before) = self.now.checked_sub(self.settings.claims.reclaim_after) else { return };
+        let down = |id: &NodeId| {
+            let member = self.gossip.member(id.as_bytes())?;
+            (member.liveness == Liveness::Down && member.since <= before).then_some(member.since)
+        };
+        let oldest = |range| self.nodes.holders(&range).filter_map(|id| Some((down(&id)?, id))).min();
+        let gone: Vec<_> = self.claims.short(&self.taken).filter_map(oldest).collect();
+        for (_, id) in gone {
+            self.gossip.forget(self.now, id.as_bytes());
+        }
+    }
+
+    fn cut_off(&self) -> Option<String> {
+        let knows = self.nodes.count() > 0 || !self.seeds.is_empty() && !self.settings.bootstrap;
+        (knows && self.gossip.is_isolated()).then(|| {
+            format!(
+                "no other node answers: of {} known none, nor any of {} seeds",
+                self.nodes.count(),
+                self.seeds.len()
+            )
+        })
+    }
+
+    /// Its subnets as they are on disk or need not be: what is held counts when it is durable.
+    fn subnets(&self) -> Vec<Subnet> {
+        let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
+        let subnet = |stake: &claim::Stake| {
+            let state = state_of(stake.kind);
+            let subnet = Subnet { prefix: stake.prefix, state };
+            match state {
+                SubnetState::Held if !durable.contains(&subnet) => {
+                    Subnet { state: SubnetState::Tentative, ..subnet }
+                }
+                _ => subnet,
+            }
+        };
+        self.claims.stakes().iter().map(subnet).collect()
+    }
+
+    fn to_save(&self) -> Saved {
+        let subnets = self
+            .claims
+            .stakes()
+            .into_iter()
+            .map(|stake| Subnet { prefix: stake.prefix, state: state_of(stake.kind) });
+        let subnets = subnets.filter(|subnet| subnet.state != SubnetState::Tentative).collect();
+        Saved { incarnation: self.gossip.incarnation(), subnets }
+    }
+
+    fn tell_about(&mut self) {
+        // Of bounded size: it always fits.
+        let _ = self.gossip.set(self.now, ABOUT, &About::of(&self.local).encode());
+    }
+
+    /// What is not durable yet is told when it is.
+    fn tell_stakes(&mut self) {
+        if self.unsaved().is_none() {
+            let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&self.claims.stakes()));
+            self.revision += 1;
+        }
+    }
+
+    fn tell_pods(&mut self, before: &[Pod]) {
+        for pod in before.iter().filter(|pod| !self.local.pods.contains(pod)) {
+            self.gossip.delete(self.now, &pod_key(pod));
+        }
+        self.untold = None;
+        for pod in &self.local.pods {
+            if let Err(error) = self.gossip.set(self.now, &pod_key(pod), &codec::encode_pod(pod)) {
+                self.untold = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Whether a node may take a subnet: it has heard from another, or is told that it may be the first.
+fn is_admitted(gossip: &Gossip, seeds: &[SocketAddr], bootstrap: bool) -> bool {
+    bootstrap || seeds.is_empty() || !gossip.is_isolated()
+}
+
+fn in_use(pods: &[Pod]) -> impl Fn(&ipnet::IpNet) -> bool + use<> {
+    let addresses: Vec<_> = pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect();
+    move |prefix| addresses.iter().any(|address| prefix.contains(address))
+}
+
+fn state_of(kind: StakeKind) -> SubnetState {
+    match kind {
+        StakeKind::Tentative => SubnetState::Tentative,
+        StakeKind::Returning | StakeKind::Held => SubnetState::Held,
+        StakeKind::Lost => SubnetState::Lost,
+    }
+}
+
+/// One of a node's keys for each interface of a pod: a hash (FNV-1a) of its names, which only that node has to find again.
+fn pod_key(pod: &Pod) -> String {
+    let bytes = pod.container.bytes().chain([0]).chain(pod.interface.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{POD}{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Other nodes, as what they say of themselves has them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use gossip::Gossip;
+
+use super::codec::{self, About};
+use super::{ABOUT, POD, STAKES, state_of};
+use crate::claim::{Stake, Taken};
+use crate::id::NodeId;
+use crate::node::{Node, Pod, Subnet};
+use crate::pool::Range;
+use crate::report::{Problem, Severity};
+use crate::topology::{Liveness, Topology};
+
+/// Problems that are told; more of them would tell nothing new.
+const MAX_PROBLEMS: usize = 20;
+
+/// Other nodes. What has changed is looked at once, when all that came together is there, and only that.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    topology: Arc<Topology>,
+    /// What has changed and was not looked at yet.
+    marked: HashMap<NodeId, Marks>,
+    /// What could not be understood, by node.
+    garbled: BTreeMap<NodeId, String>,
+    alive: BTreeSet<NodeId>,
+    others: BTreeSet<NodeId>,
+}
+
+/// What has changed of a node.
+pub(super) enum What {
+    All,
+    Key(String),
+    Liveness,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Marks {
+    about: bool,
+    stakes: bool,
+    pods: bool,
+}
+
+impl Nodes {
+    pub(super) fn mark(&mut self, id: NodeId, what: What) {
+        let marks = self.marked.entry(id).or_default();
+        match what {
+            What::All => *marks = Marks { about: true, stakes: true, pods: true },
+            What::Key(key) if key == ABOUT => marks.about = true,
+            What::Key(key) if key == STAKES => marks.stakes = true,
+            What::Key(key) if key.starts_with(POD) => marks.pods = true,
+            // A later version's key.
+            What::Key(_) | What::Liveness => {}
+        }
+    }
+
+    /// Looks at what has changed. Whether anything has.
+    pub(super) fn refresh(&mut self, gossip: &Gossip, taken: &mut Taken) -> bool {
+        let marked = std::mem::take(&mut self.marked);
+        let changed = !marked.is_empty();
+        for (id, marks) in marked {
+            self.refresh_node(id, marks, gossip, taken);
+        }
+        changed
+    }
+
+    fn refresh_node(&mut self, id: NodeId, marks: Marks, gossip: &Gossip, taken: &mut Taken) {
+        let Some(member) = gossip.member(id.as_bytes()) else { return };
+        let liveness = match member.liveness {
+            gossip::Liveness::Alive => Liveness::Alive,
+            gossip::Liveness::Suspect => Liveness::Suspect,
+            gossip::Liveness::Down => Liveness::Down,
+        };
+        self.others.insert(id);
+        match liveness {
+            Liveness::Alive => self.alive.insert(id),
+            _ => self.alive.remove(&id),
+        };
+        let mut problem = None;
+        if marks.stakes {
+            match gossip.get(id.as_bytes(), STAKES).map(codec::decode_stakes).transpose() {
+                Ok(stakes) => {
+                    taken.set(id, stakes.unwrap_or_default());
+                }
+                // What it holds stays its own.
+                Err(what) => problem = Some(what),
+            }
+        }
+        let before = self.topology.get(&id).map(|member| Arc::clone(&member.node));
+        let about = match (&before, marks.about) {
+            (Some(_), false) => None,
+            // Without it nobody knows where it is.
+            _ => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
+                Some(Ok(about)) => Some(about),
+                Some(Err(what)) => {
+                    self.tell(id, Some(what));
+                    return;
+                }
+                None => return,
+            },
+        };
+        // What came before it was known where the node is.
+        let is_new = before.is_none();
+        let subnets = (marks.stakes || is_new).then(|| taken.of(&id).iter().map(subnet).collect::<Vec<_>>());
+        let pods = (marks.pods || is_new).then(|| pods(gossip, id, &mut problem));
+        if marks.about || marks.stakes || marks.pods || problem.is_some() {
+            self.tell(id, problem);
+        }
+        let node = match (about, before) {
+            (None, Some(node)) if subnets.is_none() && pods.is_none() => node,
+            (None, Some(node)) => Arc::new(with(Node::clone(&node), subnets, pods)),
+            (Some(about), before) => {
+                let (held, there) =
+                    before.map_or_else(Default::default, |node| (node.subnets.clone(), node.pods.clone()));
+                Arc::new(with(about.into_node(id, held, there), subnets, pods))
+            }
+            // One of the two is there.
+            (None, None) => return,
+        };
+        Arc::make_mut(&mut self.topology).insert(node, liveness);
+    }
+
+    fn tell(&mut self, id: NodeId, problem: Option<String>) {
+        match problem {
+            Some(what) => self.garbled.insert(id, what),
+            None => self.garbled.remove(&id),
+        };
+    }
+
+    pub(super) fn remove(&mut self, id: &NodeId) {
+        self.marked.remove(id);
+        self.garbled.remove(id);
+        self.alive.remove(id);
+        self.others.remove(id);
+        if self.topology.get(id).is_some() {
+            Arc::make_mut(&mut self.topology).remove(id);
+        }
+    }
+
+    /// This node, which knows itself best.
+    pub(super) fn insert_own(&mut self, node: Node) {
+        let is_known =
+            |known: &crate::topology::Member| *known.node == node && known.liveness == Liveness::Alive;
+        if !self.topology.get(&node.id).is_some_and(is_known) {
+            Arc::make_mut(&mut self.topology).insert(Arc::new(node), Liveness::Alive);
+        }
+    }
+
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology)
+    }
+
+    pub(super) fn get(&self, id: &NodeId) -> Option<&Node> {
+        self.topology.get(id).map(|member| &*member.node)
+    }
+
+    /// How many others are known.
+    pub(super) fn count(&self) -> usize {
+        self.others.len()
+    }
+
+    /// How many others are alive.
+    pub(super) fn alive(&self) -> usize {
+        self.alive.len()
+    }
+
+    pub(super) fn lowest_alive(&self) -> Option<NodeId> {
+        self.alive.first().copied()
+    }
+
+    /// Who holds a subnet of a range.
+    pub(super) fn holders(&self, range: &Range) -> impl Iterator<Item = NodeId> {
+        let cluster = range.cluster;
+        let holds = move |node: &Node| node.held().any(|prefix| cluster.contains(&prefix));
+        self.topology.members().filter(move |member| holds(&member.node)).map(|member| member.node.id)
+    }
+
+    /// The one node, other than this one, that is meant by an id or a name.
+    pub(super) fn find(&self, text: &str, own: NodeId) -> Result<NodeId, String> {
+        let known = self.topology.members();
+        let meant: Vec<_> = match text.parse::<NodeId>() {
+            Ok(id) => self.others.get(&id).into_iter().chain((id == own).then_some(&own)).copied().collect(),
+            Err(_) => {
+                let named = known.filter(|member| member.node.name.as_str() == text);
+                let (down, others): (Vec<_>, Vec<_>) =
+                    named.partition(|member| member.liveness == Liveness::Down);
+                // A node that was replaced: the one that is gone is meant.
+                let meant = if down.is_empty() { others } else { down };
+                meant.into_iter().map(|member| member.node.id).collect()
+            }
+        };
+        match meant[..] {
+            [] => Err(format!("no node is called \"{}\", nor is it a known node's id", text.escape_debug())),
+            [id] if id == own => Err("this node cannot forget itself: ask another one's agent".to_owned()),
+            [id] => Ok(id),
+            _ => {
+                let ids: Vec<_> = meant.iter().map(ToString::to_string).collect();
+                Err(format!(
+                    "{} nodes are called \"{text}\": say which by its id: {}",
+                    ids.len(),
+                    ids.join(", ")
+                ))
+            }
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let problem = |(id, what): (&NodeId, &String)| {
+            let name = self.get(id).map_or_else(|| id.to_string(), |node| node.name.to_string());
+            Problem {
+                severity: Severity::Warning,
+                what: format!("what node {name} says of itself is not understood: {what}"),
+                advice: "see that its agent's version is no older or newer than this one's".to_owned(),
+            }
+        };
+        self.garbled.iter().take(MAX_PROBLEMS).map(problem).collect()
+    }
+}
+
+fn with(mut node: Node, subnets: Option<Vec<Subnet>>, pods: Option<Vec<Pod>>) -> Node {
+    node.subnets = subnets.unwrap_or(node.subnets);
+    node.pods = pods.unwrap_or(node.pods);
+    node
+}
+
+fn subnet(stake: &Stake) -> Subnet {
+    Subnet { prefix: stake.prefix, state: state_of(stake.kind) }
+}
+
+fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    for (_, value) in gossip.entries(id.as_bytes()).filter(|(key, _)| key.starts_with(POD)) {
+        match codec::decode_pod(value) {
+            Ok(pod) => pods.push(pod),
+            Err(what) => *problem = Some(what),
+        }
+    }
+    pods
+}
