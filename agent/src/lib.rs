@@ -2,13 +2,18 @@
 //!
 //! ```text
 //! options         what a person wrote: flags, variables and a file are one list
+//! settings        what follows: parsed
 //! store           where the topology comes from: one trait
 //! log             what changed, on stderr
 //! ```
 
+mod files;
+mod identity;
+mod json;
 pub mod log;
 pub mod pods;
 mod options;
+mod settings;
 pub mod store;
 
 pub use options::{
@@ -16,3 +21,4 @@ pub use options::{
     LogOptions, MasqueradeOptions, ModeKind, Options, OptionsError, RoleKind, StaticOptions, StoreKind,
     TunnelOptions, UnderlayOptions,
 };
+pub use settings::{GossipSettings, Seed, Settings, SettingsError, StoreSettings};

@@ -8,6 +8,7 @@ use std::{error, fmt};
 use serde_json::Value;
 
 use super::Options;
+use crate::json;
 
 /// What is in force, and from where each part of it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,18 +51,7 @@ fn read(path: &Path) -> Result<Options, OptionsError> {
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
-    let mut reader = serde_json::Deserializer::from_str(&text);
-    let options = serde_path_to_error::deserialize(&mut reader).map_err(|error| OptionsError::Wrong {
-        path: path.to_owned(),
-        key: error.path().to_string(),
-        what: error.inner().to_string(),
-    })?;
-    reader.end().map_err(|error| OptionsError::Wrong {
-        path: path.to_owned(),
-        key: ".".to_owned(),
-        what: error.to_string(),
-    })?;
-    Ok(options)
+    json::parse(&text).map_err(|what| OptionsError::Wrong { path: path.to_owned(), what })
 }
 
 /// What was written: without what was not.
@@ -125,9 +115,7 @@ pub enum OptionsError {
     Wrong {
         /// In which file.
         path: PathBuf,
-        /// Where in it: `gossip.port`.
-        key: String,
-        /// What is wrong.
+        /// What is wrong, and where: `gossip.port: ...`
         what: String,
     },
 }
@@ -136,8 +124,7 @@ impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, source } => write!(f, "read {}: {source}", path.display()),
-            Self::Wrong { path, key, what } if key == "." => write!(f, "{}: {what}", path.display()),
-            Self::Wrong { path, key, what } => write!(f, "{}: {key}: {what}", path.display()),
+            Self::Wrong { path, what } => write!(f, "{}: {what}", path.display()),
         }
     }
 }

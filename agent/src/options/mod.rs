@@ -192,7 +192,7 @@ pub struct EtcdOptions {
     #[arg(id = "etcd.endpoints", value_name = "URL,…")]
     pub endpoints: Option<Vec<String>>,
 
-    /// What keys begin with [default: /cnikit/NETWORK]
+    /// What the keys of all networks begin with; the network's name follows [default: /cnikit/]
     #[arg(id = "etcd.prefix", value_name = "KEY")]
     pub prefix: Option<String>,
 
@@ -335,6 +335,7 @@ impl Options {
             },
             etcd: EtcdOptions {
                 endpoints: Some(vec!["http://127.0.0.1:2379".to_owned()]),
+                prefix: Some("/cnikit/".to_owned()),
                 ..EtcdOptions::default()
             },
             mode: Some(ModeKind::Auto),

@@ -8,6 +8,7 @@
 pub mod etcd;
 #[cfg(feature = "etcd")]
 mod saved;
+mod listed;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use overlay::report::Forgotten;
 use overlay::{Local, View};
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub use listed::{Listed, ListedNode};
 
 /// Where the topology comes from.
 pub trait Store: Send {
