@@ -19,7 +19,7 @@ pub(crate) enum Durability {
 
 /// Replaces a file as a whole: whoever reads it finds the former content or the new one.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     let temporary = temporary(path);
     // An agent that was killed may have left it. Nobody else writes here: there is one agent, and it has the lock.
     match fs::remove_file(&temporary) {

@@ -1,24 +1,38 @@
 //! The agent that joins a node to the others.
 //!
 //! ```text
+//! run             the parts at work, and what ties them together
 //! options         what a person wrote: flags, variables and a file are one list
 //! settings        what follows: parsed
 //! store           where the topology comes from: one trait
+//! known           what the agent knows, and says of it
+//! api             who asks for it: HTTP on a unix socket; health and metrics over TCP
+//! told            who is told of it: the plugin, by a file; the service manager
 //! log             what changed, on stderr
 //! ```
 
+mod api;
+mod error;
 mod files;
 mod identity;
 mod json;
+mod known;
 pub mod log;
-pub mod pods;
 mod options;
+mod plugin_file;
+pub mod pods;
+mod run;
 mod settings;
 pub mod store;
+mod systemd;
+mod told;
 
+pub use error::Error;
 pub use options::{
     CniOptions, DerivedOptions, EtcdOptions, Flags, GossipOptions, HealthOptions, InForce, KubernetesOptions,
     LogOptions, MasqueradeOptions, ModeKind, Options, OptionsError, RoleKind, StaticOptions, StoreKind,
     TunnelOptions, UnderlayOptions,
 };
+pub use run::run;
 pub use settings::{GossipSettings, Seed, Settings, SettingsError, StoreSettings};
+pub use systemd::ServiceManager;

@@ -304,7 +304,7 @@ mod tests {
     fn settings(change: impl FnOnce(&mut Options)) -> Result<Settings, SettingsError> {
         let mut given = Options { node_name: Some("n1".to_owned()), ..Options::default() };
         change(&mut given);
-        Settings::new(&InForce::of(&given, None).unwrap().options)
+        Settings::new(&InForce::of(&given, None, &Options::defaults()).unwrap().options)
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, check, completions, conf, del, demo, dhcp, doctor, explain, gc, install, ipam, list, man, node,
-    peers, repair, status, topology, version,
+    add, agent, check, completions, conf, del, demo, dhcp, doctor, explain, gc, install, ipam, list, man,
+    node, peers, repair, status, topology, version,
 };
 use crate::exit::Exit;
 
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Conf(conf::Args),
     Install(install::Args),
+    Agent(Box<agent::Args>),
     Dhcp(dhcp::Args),
     Completions(completions::Args),
     Man(man::Args),

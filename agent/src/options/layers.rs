@@ -22,12 +22,14 @@ pub struct InForce {
 impl InForce {
     /// Of flags and variables, what a file says besides, and defaults.
     ///
+    /// `defaults` are [`Options::defaults`], with what the process' surroundings have for an answer.
+    ///
     /// # Errors
     /// If the file cannot be read, or what is wrong with it.
-    pub fn of(given: &Options, file: Option<&Path>) -> Result<Self, OptionsError> {
+    pub fn of(given: &Options, file: Option<&Path>, defaults: &Options) -> Result<Self, OptionsError> {
         let mut merged = Value::Null;
         let mut sources = Vec::new();
-        lay(&mut merged, written(&Options::defaults()), &mut |_| {});
+        lay(&mut merged, written(defaults), &mut |_| {});
         if let Some(path) = file {
             let source = path.display().to_string();
             lay(&mut merged, written(&read(path)?), &mut |key| sources.push((key, source.clone())));
@@ -158,7 +160,8 @@ mod tests {
             gossip: GossipOptions { seeds: Some(vec!["c".to_owned()]), ..GossipOptions::default() },
             ..Options::default()
         };
-        let InForce { options, sources } = InForce::of(&given, Some(file.path())).unwrap();
+        let InForce { options, sources } =
+            InForce::of(&given, Some(file.path()), &Options::defaults()).unwrap();
         assert_eq!(options.network.as_deref(), Some("red"));
         assert_eq!(options.gossip.seeds, Some(vec!["c".to_owned()]));
         assert_eq!(options.gossip.port, Some(7));
@@ -181,14 +184,17 @@ mod tests {
 
     #[test]
     fn nothing_written_is_the_defaults() {
-        let in_force = InForce::of(&Options::default(), None).unwrap();
+        let in_force = InForce::of(&Options::default(), None, &Options::defaults()).unwrap();
         assert_eq!(in_force, InForce { options: Options::defaults(), sources: vec![] });
     }
 
     #[test]
     fn a_mistake_is_told_with_its_place() {
-        let complaint =
-            |text: &str| InForce::of(&Options::default(), Some(file(text).path())).unwrap_err().to_string();
+        let complaint = |text: &str| {
+            InForce::of(&Options::default(), Some(file(text).path()), &Options::defaults())
+                .unwrap_err()
+                .to_string()
+        };
         for (text, place, what) in [
             (r#"{"gossip": {"port": 70000}}"#, "gossip.port", "expected u16"),
             (r#"{"gossip": {"ports": 7}}"#, "gossip.ports", "unknown field `ports`"),

@@ -6,9 +6,9 @@
 
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod listed;
 #[cfg(feature = "etcd")]
 mod saved;
-mod listed;
 
 use std::future::Future;
 use std::pin::Pin;

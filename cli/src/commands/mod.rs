@@ -1,6 +1,7 @@
 //! One module per command: its arguments, and what it does.
 
 pub(crate) mod add;
+pub(crate) mod agent;
 mod attachment;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -34,6 +35,7 @@ use crate::output::Output;
 pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Add(args) => add::run(args, output),
+        Command::Agent(args) => agent::run(args, output),
         Command::Check(args) => check::run(args),
         Command::Completions(args) => completions::run(args, output),
         Command::Conf(args) => conf::run(args, output),

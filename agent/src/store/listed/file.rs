@@ -99,7 +99,7 @@ pub(super) struct Watch(Option<Receiver>);
 impl Watch {
     /// Of a file, which need not be there. Where the kernel has no inotify to give, it is a watch that sees nothing.
     pub(super) fn new(path: &Path) -> Self {
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
         let watch = watch(directory);
         if let Err(error) = &watch {
             log::warning(format_args!(

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use overlay::report::{Problem, Severity};
 use overlay::{
     Liveness, Local, Mode, Node, NodeId, NodeName, Pool, Role, Subnet, SubnetState, Topology, View,
 };
@@ -144,8 +145,18 @@ impl Listed {
             }
             Some(_) => None,
         };
-        let cut_off = complaint.map(str::to_owned);
-        View { topology: Arc::new(topology), subnets, waiting, cut_off, problems: Vec::new() }
+        let problem = complaint.map(|complaint| Problem {
+            severity: Severity::Error,
+            what: complaint.to_owned(),
+            advice: "correct it; what it said before goes on".to_owned(),
+        });
+        View {
+            topology: Arc::new(topology),
+            subnets,
+            waiting,
+            cut_off: None,
+            problems: problem.into_iter().collect(),
+        }
     }
 }
 

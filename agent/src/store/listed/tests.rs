@@ -139,12 +139,12 @@ async fn a_file_that_is_replaced_is_read_and_one_that_makes_no_sense_changes_not
     store.wait(|view| view.topology.members().len() == 3).await;
 
     fs::write(&path, "{").unwrap();
-    let view = store.wait(|view| view.cut_off.is_some()).await;
+    let view = store.wait(|view| !view.problems.is_empty()).await;
     assert_eq!(view.topology.members().len(), 3);
-    assert!(view.cut_off.as_ref().unwrap().contains("nodes.json"), "{view:?}");
+    assert!(view.problems[0].what.contains("nodes.json"), "{view:?}");
 
     fs::write(&path, THREE).unwrap();
-    store.wait(|view| view.cut_off.is_none()).await;
+    store.wait(|view| view.problems.is_empty()).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,193 @@
+//! What the agent knows, and what it says of that when it is asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, Status, StoreStatus, Way};
+use overlay::{Conflict, Liveness, Local, Member, NodeId, Role, SubnetState, Topology, View};
+use tokio::sync::{mpsc, watch};
+
+use crate::settings::Settings;
+use crate::store::Request;
+
+/// What the agent knows. Each part is told by the one task that knows it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) settings: Settings,
+    pub(crate) id: NodeId,
+    pub(crate) started: Instant,
+    pub(crate) store: StoreFacts,
+    pub(crate) local: watch::Receiver<Arc<Local>>,
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) ways: watch::Receiver<Arc<Ways>>,
+    pub(crate) requests: mpsc::Sender<Request>,
+}
+
+/// What a store says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreFacts {
+    pub(crate) kind: &'static str,
+    pub(crate) endpoints: Vec<String>,
+}
+
+/// What has become of the topology in this node's kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ways {
+    /// The way to each peer.
+    pub(crate) paths: BTreeMap<NodeId, Path>,
+    /// The largest packet to and from pods, in bytes.
+    pub(crate) mtu: u32,
+    /// What a person should know.
+    pub(crate) problems: Vec<Problem>,
+    /// The kernel holds what it must: it did at least once.
+    pub(crate) reconciled: bool,
+}
+
+impl Known {
+    /// Why a pod could not be attached now.
+    pub(crate) fn unready(&self) -> Option<String> {
+        let view = self.view.borrow();
+        let has_subnet = view.subnets.iter().any(|subnet| subnet.state == SubnetState::Held);
+        if !has_subnet && self.settings.role == Role::Worker {
+            let why = view.waiting.as_deref().unwrap_or("the agent has just been started");
+            return Some(format!("no subnet: {why}"));
+        }
+        let reconciled = self.ways.borrow().reconciled;
+        (!reconciled).then(|| "the kernel does not hold the network's routes yet".to_owned())
+    }
+
+    /// Why other nodes cannot be reached: the store is out of reach, and no node answers either.
+    pub(crate) fn cut_off(&self) -> Option<String> {
+        let view = self.view.borrow();
+        let nobody_answers = counts(&view.topology, &self.id).alive == 0;
+        view.cut_off.clone().filter(|_| nobody_answers)
+    }
+
+    /// `GET /v1/status`
+    pub(crate) fn status(&self) -> Status {
+        let (view, local) = (self.view.borrow().clone(), self.local.borrow().clone());
+        let unready = self.unready();
+        Status {
+            node: self.id,
+            name: local.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed().as_secs(),
+            network: self.settings.network.to_string(),
+            bridge: self.settings.bridge.to_string(),
+            addresses: local.addresses.clone(),
+            subnets: view.subnets.clone(),
+            mode: local.mode,
+            store: StoreStatus {
+                kind: self.store.kind.to_owned(),
+                endpoints: self.store.endpoints.clone(),
+                cut_off: view.cut_off.clone(),
+            },
+            peers: counts(&view.topology, &self.id),
+            pods: local.pods.len(),
+            ready: unready.is_none(),
+            problems: self.problems(&view, unready),
+        }
+    }
+
+    /// What a person should know or do, worst first.
+    fn problems(&self, view: &View, unready: Option<String>) -> Vec<Problem> {
+        let mut problems = view.problems.clone();
+        problems.extend(self.ways.borrow().problems.iter().cloned());
+        problems.extend(unready.map(|why| Problem {
+            severity: Severity::Error,
+            what: format!("no pod can be attached here: {why}"),
+            advice: "the agent's log says what it waits for".to_owned(),
+        }));
+        problems.extend(view.cut_off.as_ref().map(|why| Problem {
+            severity: Severity::Warning,
+            what: format!("the store {} is out of reach: {why}", self.store.kind),
+            advice: "what was known is kept; changes elsewhere are not seen until it answers".to_owned(),
+        }));
+        problems
+            .extend(view.topology.conflicts().iter().map(|conflict| of_conflict(conflict, &view.topology)));
+        problems.sort_by_key(|problem| problem.severity);
+        problems
+    }
+
+    /// `GET /v1/peers`
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let (view, ways) = (self.view.borrow().clone(), self.ways.borrow().clone());
+        let peer = |member: &Member| Peer {
+            id: member.node.id,
+            name: member.node.name.clone(),
+            liveness: member.liveness,
+            addresses: member.node.addresses.clone(),
+            subnets: member.node.subnets.clone(),
+            pods: member.node.pods.len(),
+            path: ways.path(&member.node.id),
+        };
+        let mut peers: Vec<Peer> = view.topology.peers(&self.id).map(peer).collect();
+        peers.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        peers
+    }
+
+    /// `GET /v1/topology`
+    pub(crate) fn map(&self) -> Map {
+        let (view, ways) = (self.view.borrow().clone(), self.ways.borrow().clone());
+        let node = |member: &Member| MapNode {
+            node: (*member.node).clone(),
+            liveness: member.liveness,
+            path: (member.node.id != self.id).then(|| ways.path(&member.node.id)),
+        };
+        let mut nodes: Vec<MapNode> = view.topology.members().map(node).collect();
+        nodes.sort_by(|one, other| (&one.node.name, one.node.id).cmp(&(&other.node.name, other.node.id)));
+        Map {
+            node: self.id,
+            network: self.settings.network.to_string(),
+            bridge: self.settings.bridge.to_string(),
+            nodes,
+            conflicts: view.topology.conflicts(),
+        }
+    }
+}
+
+impl Ways {
+    fn path(&self, peer: &NodeId) -> Path {
+        self.paths.get(peer).cloned().unwrap_or_else(|| Path {
+            way: Way::None,
+            reason: "the node has just become known".to_owned(),
+            mtu: 0,
+            mtu_confirmed: false,
+            round_trip: None,
+            answered: None,
+        })
+    }
+}
+
+/// How many there are, by how they are.
+pub(crate) fn counts(topology: &Topology, of: &NodeId) -> PeerCounts {
+    let mut counts = PeerCounts::default();
+    for member in topology.peers(of) {
+        *match member.liveness {
+            Liveness::Alive => &mut counts.alive,
+            Liveness::Suspect => &mut counts.suspect,
+            Liveness::Down => &mut counts.down,
+            Liveness::Unknown => &mut counts.unknown,
+        } += 1;
+    }
+    counts
+}
+
+fn of_conflict(conflict: &Conflict, topology: &Topology) -> Problem {
+    let name =
+        |id: &NodeId| topology.get(id).map_or_else(|| id.to_string(), |member| member.node.name.to_string());
+    match conflict {
+        Conflict::Subnet { first: (one, outer), second: (other, inner) } => Problem {
+            severity: Severity::Warning,
+            what: format!("{outer} of {} and {inner} of {} overlap", name(one), name(other)),
+            advice: "one of them takes another subnet; pods that have addresses of both stay reachable"
+                .to_owned(),
+        },
+        Conflict::Address { address, first: (one, pod), second: (other, twin) } => Problem {
+            severity: Severity::Error,
+            what: format!("{address} is that of {pod} on {} and of {twin} on {}", name(one), name(other)),
+            advice: "delete one of the two pods: what comes in its place gets another address".to_owned(),
+        },
+    }
+}

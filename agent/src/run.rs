@@ -1,0 +1,237 @@
+//! The agent at work: its parts, and what ties them together.
+//!
+//! ```text
+//! underlay, pods ──▶ Local ──▶ store ──▶ View ──▶ data plane ──▶ Ways
+//!                                          │                      │
+//!                                          └───▶ the plugin's file, the API, systemd
+//! ```
+//!
+//! Each part is a task on one thread; what one knows, others watch. None of them ends unless it cannot go on, and then
+//! the whole process does: the service manager starts it again, and the kernel keeps the data plane meanwhile.
+
+use std::fs::File;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use overlay::{Local, NodeId, Tunnel, View};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+use crate::files;
+use crate::identity;
+use crate::known::{Known, StoreFacts, Ways};
+use crate::settings::{Settings, StoreSettings};
+use crate::store::{Links, Listed, Store};
+use crate::systemd::ServiceManager;
+use crate::{api, log, told};
+
+/// Runs the agent until a signal ends it (`SIGTERM`, `SIGINT`). What it has made in the kernel stays.
+///
+/// # Errors
+/// Why it does not start, or cannot go on.
+pub fn run(settings: Settings, manager: Option<ServiceManager>) -> Result<(), Error> {
+    log::init(settings.log_format, settings.log_level);
+    let _lock = take_directories(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::io("start the runtime"))?;
+    let outcome = runtime.block_on(work(settings, manager));
+    // A part that hangs in a system call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// Makes the directories; there is one agent for each.
+fn take_directories(settings: &Settings) -> Result<File, Error> {
+    let make = |path: &Path, mode| {
+        files::make_directory(path, mode).map_err(Error::io(format!("make {}", path.display())))
+    };
+    make(&settings.state_dir, 0o700)?;
+    make(&settings.run_dir, 0o755)?;
+    let path = settings.state_dir.join("lock");
+    files::lock(&path).map_err(Error::io(format!("take {}", path.display())))
+}
+
+async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let addresses = settings.addresses.clone();
+    let (reload, reloaded) = watch::channel(());
+    let store = Chosen::new(&settings, &addresses, reloaded)?;
+    let (local, local_receiver) = watch::channel(Arc::new(first_local(&settings, store.id, addresses)));
+    let (view, view_receiver) = watch::channel(Arc::<View>::default());
+    let (ways, ways_receiver) = watch::channel(Arc::<Ways>::default());
+    let (requests, requests_receiver) = mpsc::channel(4);
+    let known = Arc::new(Known {
+        id: store.id,
+        started: Instant::now(),
+        store: StoreFacts { kind: store.store.kind(), endpoints: store.store.endpoints() },
+        local: local_receiver.clone(),
+        view: view_receiver.clone(),
+        ways: ways_receiver,
+        requests,
+        settings,
+    });
+    log::info(format_args!(
+        "node \"{}\" ({}) of network \"{}\", store {}: {}",
+        known.settings.name,
+        known.id,
+        known.settings.network,
+        known.store.kind,
+        known.store.endpoints.join(", ")
+    ));
+
+    let mut parts = Parts::default();
+    let links = Links { local: local_receiver, view, requests: requests_receiver };
+    parts.start("the store", store.store.run(links));
+    let listener = api::listen(&known.settings.run_dir)
+        .map_err(Error::io(format!("listen at {}", known.settings.run_dir.join(api::SOCKET).display())))?;
+    parts.start("the API", api::serve_people(listener, Arc::clone(&known)));
+    if let Some(address) = known.settings.health {
+        let listener = TcpListener::bind(address).await.map_err(Error::io(format!("listen at {address}")))?;
+        parts.start("the health API", api::serve_watchers(listener, Arc::clone(&known)));
+    }
+    parts.start("what tells the plugin", told::tell_plugin(Arc::clone(&known)));
+    if let Some(manager) = manager.clone() {
+        parts.start("what tells the service manager", told::tell_manager(Arc::clone(&known), manager));
+    }
+    // Until there is a data plane: what fits into a tunnel.
+    ways.send_modify(|ways| {
+        let ways = Arc::make_mut(ways);
+        ways.reconciled = true;
+        ways.mtu = known.settings.mtu.unwrap_or(1450);
+    });
+
+    loop {
+        tokio::select! {
+            ended = parts.ended() => return Err(ended),
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => read_files_again(&reload, manager.as_ref(), &known),
+            }
+        }
+    }
+    log::info("asked to end; the kernel keeps what was made");
+    if let Some(manager) = &manager {
+        manager.stopping();
+    }
+    parts.stop().await;
+    drop(local);
+    Ok(())
+}
+
+fn read_files_again(reload: &watch::Sender<()>, manager: Option<&ServiceManager>, known: &Known) {
+    log::info("asked to read files again");
+    if let Some(manager) = manager {
+        manager.reloading();
+    }
+    reload.send_replace(());
+    if let Some(manager) = manager {
+        manager.ready(&told::status_line(known));
+    }
+}
+
+/// What the node knows of itself before it has looked.
+fn first_local(settings: &Settings, id: NodeId, addresses: Vec<IpAddr>) -> Local {
+    let Tunnel { vni, port } = settings.tunnel;
+    Local {
+        id,
+        name: settings.name.clone(),
+        addresses,
+        role: settings.role,
+        mode: settings.mode,
+        tunnel: Some(Tunnel { vni, port }),
+        mtu: 1500,
+        pods: Vec::new(),
+    }
+}
+
+/// A store, and which node this is with it.
+struct Chosen {
+    store: Box<dyn Store>,
+    id: NodeId,
+}
+
+impl Chosen {
+    fn new(settings: &Settings, addresses: &[IpAddr], reload: watch::Receiver<()>) -> Result<Self, Error> {
+        let listed = |kind, listed: Result<Listed, String>| {
+            let of_store = |why| Error::Store { kind, why };
+            let listed = listed.map_err(of_store)?;
+            let id = listed.own_id(&settings.name, addresses).map_err(of_store)?;
+            Ok(Self { store: Box::new(listed), id })
+        };
+        match &settings.store {
+            StoreSettings::Static { file } => {
+                listed("static", Listed::from_file(file.clone(), settings.pool.clone(), reload))
+            }
+            StoreSettings::Derived { nodes } => listed("derived", Listed::derived(nodes, &settings.pool)),
+            StoreSettings::Gossip(_) | StoreSettings::Etcd(_) | StoreSettings::Kubernetes { .. } => {
+                let _ = identity::load_or_make(&settings.state_dir).map_err(Error::Identity)?;
+                Err(Error::Store { kind: "gossip", why: "not in this build".to_owned() })
+            }
+        }
+    }
+}
+
+/// The agent's parts at work.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<(&'static str, String)>,
+}
+
+impl Parts {
+    fn start(&mut self, name: &'static str, part: impl Future<Output = String> + Send + 'static) {
+        self.tasks.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for one to end.
+    async fn ended(&mut self) -> Error {
+        match self.tasks.join_next().await {
+            Some(Ok((part, why))) => Error::Ended { part, why },
+            // Where, and with what words, the panic has said itself.
+            Some(Err(error)) => Error::Ended { part: "a part of the agent", why: error.to_string() },
+            None => Error::Ended { part: "everything", why: "there was nothing to do".to_owned() },
+        }
+    }
+
+    /// Ends all: a store says goodbye when it is dropped.
+    async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// What people say to the process.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let of = |kind| signal(kind).map_err(Error::io("wait for signals"));
+        Ok(Self {
+            term: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.term.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}
+
+/// What a signal means.
+enum Asked {
+    End,
+    Reload,
+}
