@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "resolv_conf", run: targets::files::resolv_conf },
     Target { name: "conf_file", run: targets::files::conf_file },
     Target { name: "cache_file", run: targets::files::cache_file },
+    Target { name: "node_file", run: targets::files::node_file },
     Target { name: "lease", run: targets::addresses::lease },
     Target { name: "pool", run: targets::addresses::pool },
     Target { name: "leases", run: targets::addresses::leases },

@@ -22,7 +22,7 @@ pub(crate) fn lease(data: &[u8]) {
     }
 }
 
-/// Ranges: `SUBNET START END GATEWAY` on a line, `-` where there is none; an empty line begins the next set.
+/// Ranges: `SUBNET START END GATEWAY BEGINNING` on a line, `-` where there is none; an empty line begins the next set.
 pub(crate) fn pool(data: &[u8]) {
     let text = text(data);
     let sets = text.split("\n\n").map(|set| RangeSet::new(set.lines().filter_map(range).collect()));
@@ -50,7 +50,11 @@ fn range(line: &str) -> Option<Range> {
     let subnet = words.next()?.parse().ok()?;
     let mut address = || words.next().filter(|word| *word != "-").map(str::parse::<IpAddr>).transpose();
     let (start, end, gateway) = (address().ok()?, address().ok()?, address().ok()?);
-    let range = Range::new(subnet, start, end, gateway).ok()?;
+    let beginning = address().ok()?;
+    let mut range = Range::new(subnet, start, end, gateway).ok()?;
+    if let Some(beginning) = beginning {
+        range = range.beginning_at(beginning).ok()?;
+    }
     assert!(range.first() <= range.last() && range.subnet().contains(&range.last()));
     Some(range)
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use cni_spec::plugin::{DelRequest, Outcome, Plugin, Request, Stdio, dispatch};
 use cni_spec::runtime::{Attachment, Runtime, Standing, Survey};
-use cni_spec::{AddResult, ContainerId, Env, Error, IfName, NetworkName, SpecVersion};
+use cni_spec::{AddResult, ContainerId, Env, Error, IfName, NetworkConfig, NetworkName, SpecVersion};
 use plugin_kit::ipam::{HostLocal, Manager};
+use plugin_overlay::{Assigned, NodeFile};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -78,6 +79,31 @@ pub(crate) fn resolv_conf(data: &[u8]) {
         let Ok(result) = AddResult::from_json(&stdout, SpecVersion::LATEST) else { unreachable!("a result") };
         let words = result.dns.nameservers.iter().chain(&result.dns.search).chain(&result.dns.options);
         assert!(words.chain(&result.dns.domain).all(|word| !word.contains(char::is_whitespace)));
+    });
+}
+
+/// What a node's agent tells the plugin `overlay`, as that reads it: what it would give is within what is told.
+pub(crate) fn node_file(data: &[u8]) {
+    with_file("n.json", data, |dir| {
+        let Ok(network) = "n".parse() else { unreachable!("a good name") };
+        let document = json!({"cniVersion": "1.1.0", "name": "n", "type": "overlay", "agentDirectory": dir,
+            "isDefaultGateway": data.len().is_multiple_of(2)});
+        let Ok(config) = NetworkConfig::from_json(document.to_string().as_bytes()) else {
+            unreachable!("a good configuration")
+        };
+        let node = NodeFile::read(dir, &network);
+        let supply = plugin_overlay::supply(&config);
+        let Ok(node) = node else { return assert!(supply.is_err()) };
+        let Ok(written) = serde_json::to_vec(&node) else { unreachable!("it can be written") };
+        assert!(serde_json::from_slice::<NodeFile>(&written).is_ok_and(|again| again == node));
+        let Ok(supply) = supply else { return };
+        for set in supply.pool.sets() {
+            for address in set.candidates(None).take(20) {
+                let is_in = |assigned: &&Assigned| assigned.subnet.contains(&address);
+                assert!(node.subnets.iter().any(|assigned| is_in(&assigned) && assigned.gateway != address));
+            }
+        }
+        assert!(supply.routes.iter().all(|route| node.cluster.iter().any(|net| net.trunc() == route.dst)));
     });
 }
 

@@ -42,6 +42,7 @@ replay! {
     resolv_conf: 400,
     conf_file: 400,
     cache_file: 400,
+    node_file: 400,
     lease: 4000,
     pool: 3000,
     leases: 1000,
