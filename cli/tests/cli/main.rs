@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod install;
 mod list;
+mod network_of_nodes;
 mod node;
 mod output;
 mod overlay;
