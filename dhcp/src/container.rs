@@ -159,7 +159,7 @@ impl Present {
         });
         // What is on the link comes first: a gateway may be.
         let (direct, distant): (Vec<_>, Vec<_>) =
-            routes.partition(|route| matches!(route, Resource::Route(Route { gateway: None, .. })));
+            routes.partition(|route| matches!(route, Resource::Route(route) if route.gateway().is_none()));
         [address].into_iter().chain(direct).chain(distant).collect()
     }
 }

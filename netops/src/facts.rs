@@ -7,11 +7,13 @@ use ipnet::IpNet;
 
 use crate::error::Error;
 use crate::kernel::{Answer, Kernel, LinkState, Query};
+use crate::lookup::{NeighbourState, Reachability};
 use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
 use crate::resource::{
-    Address, Discipline, Master, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, TokenBucket,
+    Address, Discipline, Master, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, RouteTarget,
+    TokenBucket,
 };
 
 /// Answers, by place and question.
@@ -216,35 +218,52 @@ impl Facts {
             // Whatever addresses there are is for their own steps to say.
             Resource::Settled(_) => Some(Vec::new()),
             Resource::Route(wanted) => {
-                let Some(Answer::Routes(routes)) =
-                    self.answers.get(&(place, Query::Routes(wanted.link.clone())))
-                else {
-                    return None;
-                };
                 // Several next hops to one destination are several routes: any that matches will do.
-                let candidates: Vec<_> = routes.iter().filter(|route| is_instead(route, wanted)).collect();
-                let actual =
-                    candidates.iter().find(|r| r.gateway == wanted.gateway).or_else(|| candidates.first())?;
-                let show = |gateway: Option<std::net::IpAddr>| {
-                    gateway.map_or_else(|| "none".to_owned(), |g| g.to_string())
-                };
-                Some(vec![("gateway", show(wanted.gateway), show(actual.gateway))])
+                let candidates: Vec<_> =
+                    self.routes(place, wanted)?.iter().filter(|route| is_instead(route, wanted)).collect();
+                let same = |route: &&&Route| route.gateway() == wanted.gateway();
+                let actual = candidates.iter().find(same).or_else(|| candidates.first())?;
+                Some(compare_routes(wanted, actual))
             }
             Resource::NoRoute(unwanted) => {
-                let Some(Answer::Routes(routes)) =
-                    self.answers.get(&(place, Query::Routes(unwanted.link.clone())))
+                let is_it =
+                    |route: &Route| is_instead(route, unwanted) && route.gateway() == unwanted.gateway();
+                let routes = self.routes(place, unwanted)?;
+                let actual = if routes.iter().any(is_it) { "there" } else { "none" };
+                Some(vec![("route", "none".to_owned(), actual.to_owned())])
+            }
+            Resource::NextHop(wanted) => {
+                let Some(Answer::NextHops(hops)) = self.answers.get(&(place, Query::NextHop(wanted.id)))
                 else {
                     return None;
                 };
-                let is_it = |route: &Route| is_instead(route, unwanted) && route.gateway == unwanted.gateway;
-                let actual = if routes.iter().any(is_it) { "there" } else { "none" };
-                Some(vec![("route", "none".to_owned(), actual.to_owned())])
+                let actual = hops.first()?;
+                Some(vec![
+                    ("way", wanted.via.to_string(), actual.via.to_string()),
+                    ("protocol", wanted.protocol.to_string(), actual.protocol.to_string()),
+                ])
+            }
+            Resource::Neighbour(wanted) => {
+                let query = Query::NeighbourOf(wanted.link.clone(), wanted.address);
+                let Some(Answer::Neighbours(neighbours)) = self.answers.get(&(place, query)) else {
+                    return None;
+                };
+                let is_permanent =
+                    |neighbour: &&NeighbourState| neighbour.reachability == Reachability::Permanent;
+                let actual = neighbours.iter().find(is_permanent)?;
+                let mac = actual.mac.map_or_else(String::new, |mac| mac.to_string());
+                Some(vec![("MAC address", wanted.mac.to_string(), mac)])
+            }
+            Resource::Fdb(wanted) => {
+                let query = Query::FdbOf(wanted.link.clone(), wanted.mac);
+                let Some(Answer::Fdb(entries)) = self.answers.get(&(place, query)) else { return None };
+                Some(vec![("machine", wanted.remote.to_string(), entries.first()?.remote.to_string())])
             }
             Resource::Rule(wanted) => {
                 let Some(Answer::Rules(rules)) = self.answers.get(&(place, Query::Rules)) else {
                     return None;
                 };
-                let candidates = || rules.iter().filter(|rule| rule.from == wanted.from);
+                let candidates = || rules.iter().filter(|rule| rule.selector == wanted.selector);
                 let actual =
                     candidates().find(|rule| rule.table == wanted.table).or_else(|| candidates().next())?;
                 let mut pairs = vec![("table", wanted.table.to_string(), actual.table.to_string())];
@@ -292,6 +311,23 @@ impl Facts {
             }
             Resource::Isolation(wanted) => self.presence(place, Query::Isolation(wanted.clone())),
             Resource::ForwardJump(wanted) => self.presence(place, Query::ForwardJump(wanted.clone())),
+            Resource::RangeMasquerade(wanted) => {
+                let Some(Answer::RangeMasquerade(Some(actual))) =
+                    self.answers.get(&(place, Query::RangeMasquerade))
+                else {
+                    return None;
+                };
+                let pairs = wanted.kept().properties().into_iter().zip(actual.kept().properties());
+                Some(pairs.map(|((what, wanted), (_, actual))| (what, wanted, actual)).collect())
+            }
+        }
+    }
+
+    /// The routes among which one would be.
+    fn routes(&self, place: Place, route: &Route) -> Option<&[Route]> {
+        match self.answers.get(&(place, routes_beside(route)))? {
+            Answer::Routes(routes) => Some(routes),
+            _ => None,
         }
     }
 
@@ -344,11 +380,31 @@ fn compare_qdiscs(wanted: &Qdisc, actual: &Qdisc) -> Option<Vec<(&'static str, S
     }
 }
 
+/// The question whose answer has a route, if it is there: what leaves by its interface, or what was made by its maker.
+fn routes_beside(route: &Route) -> Query {
+    match route.link() {
+        Some(link) => Query::Routes(link.clone()),
+        None => Query::RoutesOf { protocol: Some(route.protocol()), table: Some(route.table()) },
+    }
+}
+
+/// Wanted and actual ways of routes to the same destination.
+fn compare_routes(wanted: &Route, actual: &Route) -> Vec<(&'static str, String, String)> {
+    let show =
+        |gateway: Option<std::net::IpAddr>| gateway.map_or_else(|| "none".to_owned(), |g| g.to_string());
+    match (&wanted.target, &actual.target) {
+        (RouteTarget::Link { .. }, RouteTarget::Link { .. }) => {
+            vec![("gateway", show(wanted.gateway()), show(actual.gateway()))]
+        }
+        (wanted, actual) => vec![("way", wanted.to_string(), actual.to_string())],
+    }
+}
+
 /// Whether a route is to where another leads, in its table and with its metric, be it by way of another gateway.
 fn is_instead(route: &Route, wanted: &Route) -> bool {
     route.destination == wanted.destination
         && route.table() == wanted.table()
-        && wanted.metric.is_none_or(|metric| route.metric == Some(metric))
+        && wanted.metric.is_none_or(|_| route.metric() == wanted.metric())
 }
 
 fn up_or_down(up: bool) -> String {
@@ -376,7 +432,10 @@ fn queries(step: &Step) -> Vec<(Place, Query)> {
         }
         Resource::Address(address) => here(Query::Addresses(address.link.clone())),
         Resource::Settled(_) => Vec::new(),
-        Resource::Route(route) | Resource::NoRoute(route) => here(Query::Routes(route.link.clone())),
+        Resource::Route(route) | Resource::NoRoute(route) => here(routes_beside(route)),
+        Resource::NextHop(hop) => here(Query::NextHop(hop.id)),
+        Resource::Neighbour(wanted) => here(Query::NeighbourOf(wanted.link.clone(), wanted.address)),
+        Resource::Fdb(wanted) => here(Query::FdbOf(wanted.link.clone(), wanted.mac)),
         Resource::Rule(_) => here(Query::Rules),
         Resource::Sysctl(sysctl) => here(Query::Sysctl(sysctl.key.clone())),
         Resource::Qdisc(qdisc) => here(Query::Qdiscs(qdisc.link.clone())),
@@ -385,6 +444,7 @@ fn queries(step: &Step) -> Vec<(Place, Query)> {
         Resource::Foreign(rules) => here(Query::Foreign(rules.clone())),
         Resource::Isolation(isolation) => here(Query::Isolation(isolation.clone())),
         Resource::ForwardJump(jump) => here(Query::ForwardJump(jump.clone())),
+        Resource::RangeMasquerade(_) => here(Query::RangeMasquerade),
     }
 }
 

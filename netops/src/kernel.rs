@@ -10,10 +10,12 @@ use std::net::IpAddr;
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::Error;
 use crate::foreign::{ForeignChain, ForeignRules};
+use crate::lookup::{FoundRoute, NeighbourState, RouteLookup};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
 use crate::resource::{
-    Address, ForwardJump, Isolation, Port, Qdisc, Redirect, Resource, Route, Rule, property,
+    Address, FdbEntry, ForwardJump, Isolation, NextHop, Port, Qdisc, RangeMasquerade, Redirect, Resource,
+    Route, Rule, property,
 };
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
@@ -44,6 +46,23 @@ pub trait Kernel {
     /// same: an address may have found a new owner since ([`Removed::Before`]). With one [`Resource::Redirect`] of an
     /// interface go all of them. Where no container's namespace was given, all that was in it is gone.
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>>;
+
+    /// Changes many things that are independent of one another: next hops, neighbours, FDB entries and routes, in as few
+    /// system calls as they fit into. One result each, in order, whatever becomes of the others; of anything else it is
+    /// `EOPNOTSUPP`. By default they are made and removed one by one.
+    fn edit(&mut self, place: Place, edits: &[Edit<'_>]) -> Vec<Result<(), Error>> {
+        let mut one = |edit: &Edit<'_>| {
+            let resource = edit.resource();
+            if !matches!(edit, Edit::Make(_)) {
+                self.remove(place, &[resource]).into_iter().try_for_each(|result| result.map(drop))?;
+            }
+            match edit {
+                Edit::Remove(_) => Ok(()),
+                _ => self.create(place, &[resource]).into_iter().try_for_each(|result| result.map(drop)),
+            }
+        };
+        edits.iter().map(&mut one).collect()
+    }
 
     /// Lets an interface that is up tell its neighbours its addresses, as far as it is set to (`arp_notify`, `ndisc_notify`):
     /// those that remember an earlier owner of one send to the new one at once.
@@ -82,6 +101,27 @@ pub trait Kernel {
     }
 }
 
+/// One change of many that are made at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Makes it; that there is something in its place already is `EEXIST`.
+    Make(&'a Resource),
+    /// Makes it, or what is in its place like it (`NLM_F_REPLACE`): the next hop of the number, the neighbour of the
+    /// address, the FDB entry of the MAC address, the route of the destination, metric and table.
+    Replace(&'a Resource),
+    /// Removes it; that it is gone is fine. With a next hop go the routes that take it.
+    Remove(&'a Resource),
+}
+
+impl<'a> Edit<'a> {
+    /// What is changed.
+    pub fn resource(self) -> &'a Resource {
+        match self {
+            Self::Make(resource) | Self::Replace(resource) | Self::Remove(resource) => resource,
+        }
+    }
+}
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -113,6 +153,29 @@ pub enum Query {
     /// The default routes of the `main` table: IPv4's before IPv6's, and of each those with the lowest metric first.
     /// Answer: [`Answer::Routes`].
     DefaultRoutes,
+    /// Routes out of whatever interface, each as it was made: by a next hop, to nowhere. Answer: [`Answer::Routes`].
+    RoutesOf {
+        /// Only those that carry this protocol's number.
+        protocol: Option<u8>,
+        /// Only those of this table.
+        table: Option<u32>,
+    },
+    /// The way that a packet would go. Answer: [`Answer::Way`].
+    RouteTo(RouteLookup),
+    /// The next hop of a number. Answer: [`Answer::NextHops`] of none or one.
+    NextHop(u32),
+    /// The next hops that carry a protocol's number; groups are none.
+    NextHops(u8),
+    /// The neighbour of an address on an interface. Answer: [`Answer::Neighbours`] of none or one.
+    NeighbourOf(LinkName, IpAddr),
+    /// The neighbours on an interface.
+    NeighboursOn(LinkName),
+    /// The FDB entry of a MAC address on a VXLAN interface. Answer: [`Answer::Fdb`] of none or one.
+    FdbOf(LinkName, MacAddr),
+    /// The FDB entries of a VXLAN interface.
+    FdbOn(LinkName),
+    /// The masquerade of ranges. Answer: [`Answer::RangeMasquerade`].
+    RangeMasquerade,
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
     /// The queueing disciplines of one interface, as far as they are of a [`Discipline`](crate::Discipline).
@@ -148,6 +211,17 @@ impl fmt::Display for Query {
             Self::Rules => f.write_str("routing rules"),
             Self::Tables => f.write_str("routing tables"),
             Self::DefaultRoutes => f.write_str("default routes"),
+            Self::RoutesOf { protocol: Some(protocol), .. } => write!(f, "routes of protocol {protocol}"),
+            Self::RoutesOf { table: Some(table), .. } => write!(f, "routes of table {table}"),
+            Self::RoutesOf { .. } => f.write_str("routes"),
+            Self::RouteTo(lookup) => write!(f, "way to {}", lookup.to),
+            Self::NextHop(id) => write!(f, "next hop {id}"),
+            Self::NextHops(protocol) => write!(f, "next hops of protocol {protocol}"),
+            Self::NeighbourOf(link, address) => write!(f, "neighbour {address} on \"{link}\""),
+            Self::NeighboursOn(link) => write!(f, "neighbours on \"{link}\""),
+            Self::FdbOf(link, mac) => write!(f, "FDB entry {mac} of \"{link}\""),
+            Self::FdbOn(link) => write!(f, "FDB of \"{link}\""),
+            Self::RangeMasquerade => f.write_str("masquerade of ranges"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Qdiscs(link) => write!(f, "queueing disciplines of \"{link}\""),
             Self::Redirects(link) => write!(f, "redirections of \"{link}\""),
@@ -177,6 +251,16 @@ pub enum Answer {
     Rules(Vec<Rule>),
     /// Numbers of routing tables, each once, in ascending order.
     Tables(Vec<u32>),
+    /// The way of a packet; `None` if there is none.
+    Way(Option<FoundRoute>),
+    /// Next hops.
+    NextHops(Vec<NextHop>),
+    /// Neighbours.
+    Neighbours(Vec<NeighbourState>),
+    /// FDB entries.
+    Fdb(Vec<FdbEntry>),
+    /// The masquerade of ranges, in its shortest form; `None` if there is none, or not one that works.
+    RangeMasquerade(Option<RangeMasquerade>),
     /// A setting's value; `None` if there is no such setting.
     Sysctl(Option<String>),
     /// Queueing disciplines.
@@ -314,7 +398,7 @@ pub fn read_links(kernel: &mut dyn Kernel, place: Place) -> Result<Vec<LinkState
 pub fn read_default_link(kernel: &mut dyn Kernel, place: Place) -> Result<Option<LinkName>, Error> {
     let answers = kernel.read(place, &[Query::DefaultRoutes])?;
     Ok(match answers.into_iter().next() {
-        Some(Answer::Routes(routes)) => routes.into_iter().next().map(|route| route.link),
+        Some(Answer::Routes(routes)) => routes.into_iter().next().and_then(|route| route.link().cloned()),
         _ => None,
     })
 }

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use crate::name::LinkName;
 use crate::port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade};
+use crate::resource::IpVersion;
 
 /// The table, in the families `inet` and `bridge`.
 pub(crate) const TABLE: &str = "cnikit";
@@ -40,6 +41,19 @@ pub(crate) const CLOSED: &str = "closed";
 pub(crate) const WITHIN_BRIDGE: &str = "within";
 /// The set of pairs of a bridge and itself that are not let pass at all.
 pub(crate) const ISOLATED: &str = "isolated";
+
+/// The table of source NAT for whole ranges.
+pub(crate) const OVERLAY_TABLE: &str = "cnikit-overlay";
+/// The set of protocols and ports of tunnels.
+pub(crate) const TUNNELS: &str = "tunnels";
+
+/// The sets of ranges whose packets get the node's own address, and of those to which they do not.
+pub(crate) const fn range_sets(version: IpVersion) -> (&'static str, &'static str) {
+    match version {
+        IpVersion::V4 => ("sources4", "exceptions4"),
+        IpVersion::V6 => ("sources6", "exceptions6"),
+    }
+}
 
 /// Where `iptables` keeps its rules about forwarded packets.
 pub(crate) const FILTER: &str = "filter";

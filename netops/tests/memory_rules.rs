@@ -193,7 +193,7 @@ fn a_gateway_must_be_reached() {
     );
     assert_eq!(errno(&mut kernel, route("fd09::/64", Some("fd07::1"), "br")), Some(Errno::EHOSTUNREACH));
     assert_eq!(errno(&mut kernel, route("10.9.0.0/16", None, "none")), Some(Errno::ENODEV));
-    let onlink = Resource::Route(Route { onlink: true, ..beyond });
+    let onlink = Resource::Route(beyond.onlink());
     make(&mut kernel, Host, std::slice::from_ref(&onlink));
     assert_eq!(kernel.create(Host, &[&onlink]).remove(0).unwrap_err().errno(), Some(Errno::EEXIST));
 }

@@ -75,8 +75,7 @@ fn vlans_of_a_port_are_typed_as_they_are_meant() {
 
 #[test]
 fn a_route_is_typed_with_all_that_it_has() {
-    let route = Resource::Route(Route {
-        onlink: true,
+    let route = Route {
         metric: Some(7),
         table: Some(1000),
         scope: Some(0),
@@ -84,9 +83,9 @@ fn a_route_is_typed_with_all_that_it_has() {
         mtu: Some(1400),
         advmss: Some(1360),
         ..Route::new(net("0.0.0.0/0"), Some("10.0.0.1".parse().unwrap()), link("eth0"))
-    });
+    };
     assert_eq!(
-        commands("blue", Place::Container, &route),
+        commands("blue", Place::Container, &Resource::Route(route.onlink())),
         [
             "ip -n blue route add default via 10.0.0.1 src 10.0.0.5 dev eth0 metric 7 table 1000 scope 0 mtu 1400 \
           advmss 1360 onlink"

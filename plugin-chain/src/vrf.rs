@@ -200,6 +200,6 @@ fn lost_routes(kernel: &mut dyn Kernel, link: &LinkName) -> Result<Vec<Route>, E
     });
     let mut lost: Vec<_> =
         routes.filter(|route| route.table() == MAIN && route.protocol != Some(KERNEL)).collect();
-    lost.sort_by_key(|route| route.gateway.is_some());
+    lost.sort_by_key(|route| route.gateway().is_some());
     Ok(lost)
 }

@@ -57,14 +57,15 @@ fn read(node: &MemoryNode, query: Query) -> Answer {
 /// The rules that somebody made, and the routes out of an interface but for link-local ones.
 fn routing(node: &MemoryNode, interface: &str) -> (Vec<String>, Vec<String>) {
     let Answer::Rules(rules) = read(node, Query::Rules) else { panic!("no rules") };
-    let rules = rules.iter().filter(|rule| rule.from.prefix_len() > 0);
+    let rules = rules.iter().filter_map(|rule| Some((rule.source()?, rule.table)));
+    let rules = rules.filter(|(from, _)| from.prefix_len() > 0);
     let Answer::Routes(routes) = read(node, Query::Routes(LinkName::new(interface).unwrap())) else {
         panic!("no routes")
     };
     let mut routes: Vec<_> =
         routes.iter().map(ToString::to_string).filter(|route| !route.contains("fe80::")).collect();
     routes.sort();
-    (rules.map(|rule| format!("{} {}", rule.from, rule.table)).collect(), routes)
+    (rules.map(|(from, table)| format!("{from} {table}")).collect(), routes)
 }
 
 #[test]
@@ -159,10 +160,8 @@ fn source_hints_leave_the_subnets_to_everybody() {
 fn a_route_through_no_addresss_subnet_goes_with_all_of_its_family() {
     let node = &MemoryNode::new();
     let pod = Pod::new(node, "eth0", DUAL, &json!({}));
-    let route = Route {
-        onlink: true,
-        ..Route::new("10.8.0.0/16".parse().unwrap(), "192.0.2.1".parse().ok(), LinkName::new("eth0").unwrap())
-    };
+    let (destination, gateway) = ("10.8.0.0/16".parse().unwrap(), "192.0.2.1".parse().ok());
+    let route = Route::new(destination, gateway, LinkName::new("eth0").unwrap()).onlink();
     let mut kernel = node.open(Some("/run/netns/c1".as_ref()), Purpose::Attach).unwrap();
     kernel.create(Place::Container, &[&Resource::Route(route)]).remove(0).unwrap();
     drop(kernel);
@@ -282,7 +281,7 @@ fn an_add_that_was_cut_short_is_completed_by_the_next() {
         let pod = Pod::new(node, "eth0", DUAL, &json!({}));
         // All that the first came to.
         let mut kernel = node.open(Some("/run/netns/c1".as_ref()), Purpose::Attach).unwrap();
-        let rule = netops::Rule { from: "10.1.0.5/32".parse().unwrap(), table: 100 + n, priority: None };
+        let rule = netops::Rule::from("10.1.0.5/32".parse().unwrap(), 100 + n);
         kernel.create(Place::Container, &[&Resource::Rule(rule)]).remove(0).unwrap();
         drop(kernel);
         pod.add();
@@ -348,7 +347,7 @@ fn calls_at_the_same_time_take_different_tables() {
     });
     let Answer::Rules(rules) = read(node, Query::Rules) else { panic!() };
     let mut tables: Vec<_> =
-        rules.iter().filter(|rule| rule.from.prefix_len() > 0).map(|rule| rule.table).collect();
+        rules.iter().filter(|rule| rule.source().is_some_and(|from| from.prefix_len() > 0)).map(|rule| rule.table).collect();
     tables.sort_unstable();
     assert_eq!(tables, (100..108).collect::<Vec<_>>());
 }

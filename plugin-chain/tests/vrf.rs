@@ -116,7 +116,7 @@ fn a_table_that_is_asked_for_is_taken_and_one_in_use_is_not() {
     let node = &MemoryNode::new();
     let plugin = Kit::with_kernels(Vrf, node);
     let mut kernel = node.open(Some("/run/netns/c1".as_ref()), Purpose::Attach).unwrap();
-    let rule = Rule { from: "10.7.0.0/16".parse().unwrap(), table: 1, priority: None };
+    let rule = Rule::from("10.7.0.0/16".parse().unwrap(), 1);
     kernel.create(Place::Container, &[&Resource::Rule(rule)]).remove(0).unwrap();
     drop(kernel);
     plugin.add(&interface(node, 1, &json!({"vrfname": "red", "table": 77})).request()).unwrap();

@@ -1,7 +1,7 @@
 //! Reading bytes as every answer that they could be, for tests and fuzzing.
 
 use super::netlink::{attributes, messages, refusal};
-use super::rtnetlink::{address, link, port, route, rule, tc};
+use super::rtnetlink::{address, link, neighbour, next_hop, port, route, rule, tc};
 use super::{conntrack, forward_jump, nft};
 use crate::name::LinkName;
 
@@ -34,6 +34,12 @@ fn read_body(body: &[u8]) {
     let _ = tc::parse(body);
     let _ = tc::parse_redirect(body);
     let _ = route::table(body);
+    let _ = route::parse_as_made(body);
+    let _ = route::parse_way(body);
+    let _ = next_hop::identity(body);
+    let _ = next_hop::parse(body);
+    let _ = neighbour::parse(body);
+    let _ = neighbour::parse_fdb(body);
     let _ = rule::parse(body);
     let _ = rule::table(body);
     nft::read_as_elements(body);

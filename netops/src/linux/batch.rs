@@ -8,13 +8,16 @@ use made::explain;
 
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
-use super::rtnetlink::{address, link, route, rule, tc};
+use super::rtnetlink::{address, link, neighbour, next_hop, route, rule, tc};
 use super::{LinuxKernel, read, refused, remove};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Created;
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::{Resource, Rule};
+
+/// What is not there yet.
+const NEW: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
 
 /// Consecutive resources that rtnetlink makes. Requests pile up in a datagram, which is sent when something needs the
 /// answer, and at the end.
@@ -112,8 +115,26 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             Resource::Route(route) => {
-                let index = self.index(&route.link, resource)?;
+                let index = self.index_of(route.link(), resource)?;
                 route::create(&mut self.datagram, index, route);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
+            Resource::NextHop(hop) => {
+                let index = self.index_of(hop.via.link(), resource)?;
+                next_hop::put(&mut self.datagram, NEW, index, hop);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
+            Resource::Neighbour(neighbour) => {
+                let index = self.index(&neighbour.link, resource)?;
+                neighbour::put(&mut self.datagram, NEW, index, neighbour);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
+            Resource::Fdb(entry) => {
+                let index = self.index(&entry.link, resource)?;
+                neighbour::put_fdb(&mut self.datagram, NEW, index, entry);
                 self.expect(Purpose::Make, Created::New);
                 Ok(())
             }
@@ -131,7 +152,7 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             Resource::NoRoute(route) => {
-                let index = self.index(&route.link, resource)?;
+                let index = self.index_of(route.link(), resource)?;
                 route::delete(&mut self.datagram, index, route);
                 self.expect(Purpose::Unmake, Created::Changed(Resource::Route(route.clone())));
                 Ok(())
@@ -143,7 +164,8 @@ impl<'a> Batch<'a> {
             | Resource::Entry(_)
             | Resource::Foreign(_)
             | Resource::Isolation(_)
-            | Resource::ForwardJump(_) => Ok(()),
+            | Resource::ForwardJump(_)
+            | Resource::RangeMasquerade(_) => Ok(()),
         }
     }
 
@@ -182,7 +204,7 @@ impl<'a> Batch<'a> {
     /// The kernel takes the same rule any number of times, and gives each another priority.
     fn queue_rule(&mut self, rule: &Rule) -> Result<(), Stop> {
         let is_it = |other: &Rule| {
-            (other.from, other.table) == (rule.from, rule.table)
+            (other.selector, other.table) == (rule.selector, rule.table)
                 && rule.priority.is_none_or(|priority| other.priority == Some(priority))
         };
         if read::rules(self.kernel, self.place)?.iter().any(is_it) {
@@ -212,6 +234,11 @@ impl<'a> Batch<'a> {
             Some(link) => Ok(link.index),
             None => Err(self.missing(format!("there is no interface \"{name}\""), resource)),
         }
+    }
+
+    /// The index of the link that a resource refers to, if it refers to any.
+    fn index_of(&mut self, name: Option<&LinkName>, resource: &Resource) -> Result<Option<u32>, Stop> {
+        name.map(|name| self.index(name, resource)).transpose()
     }
 
     /// The end of the batch, for a link that a resource refers to is not there.

@@ -55,7 +55,7 @@ impl Means {
             Resource::Settled(_) => Self::Patience,
             Resource::Entry(_) => Self::Nftables,
             Resource::Foreign(_) => Self::Netfilter,
-            Resource::Isolation(_) | Resource::ForwardJump(_) => Self::Ruleset,
+            Resource::Isolation(_) | Resource::ForwardJump(_) | Resource::RangeMasquerade(_) => Self::Ruleset,
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::LinkDown(_)
@@ -68,6 +68,9 @@ impl Means {
             | Resource::Address(_)
             | Resource::Route(_)
             | Resource::NoRoute(_)
+            | Resource::NextHop(_)
+            | Resource::Neighbour(_)
+            | Resource::Fdb(_)
             | Resource::Rule(_)
             | Resource::Qdisc(_)
             | Resource::Redirect(_) => Self::Rtnetlink,
@@ -105,6 +108,7 @@ fn set_up(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Resu
         let outcome = match resource {
             Resource::Isolation(isolation) => nft::isolation::create(kernel, place, isolation),
             Resource::ForwardJump(jump) => forward_jump::create(kernel, place, jump),
+            Resource::RangeMasquerade(wanted) => nft::ranges::create(kernel, place, wanted),
             _ => continue,
         };
         let failed = outcome.is_err();

@@ -42,8 +42,8 @@ fn genuine() -> Vec<u8> {
         let net: ipnet::IpNet = net.parse().unwrap();
         address::create(&mut datagram, 1, &Address { prefix_route: false, ..Address::new(name(), net) });
         let wanted = Route { mtu: Some(1), table: Some(1000), ..Route::new(net, Some(net.addr()), name()) };
-        route::create(&mut datagram, 1, &wanted);
-        rule::create(&mut datagram, &Rule { from: net.trunc(), table: 1000, priority: Some(1) });
+        route::create(&mut datagram, Some(1), &wanted);
+        rule::create(&mut datagram, &Rule { priority: Some(1), ..Rule::from(net.trunc(), 1000) });
     }
     let bucket = TokenBucket { rate: 1 << 33, burst: 1, limit: 1 };
     tc::create(&mut datagram, 1, &Discipline::TokenBucket(bucket));

@@ -22,6 +22,7 @@ mod batch;
 mod conntrack;
 mod create;
 mod detached;
+mod edit;
 mod foreign;
 mod forward_jump;
 #[cfg(test)]
@@ -48,7 +49,7 @@ pub use packet::PacketSocket;
 pub use tap::open_tap;
 
 use crate::error::{Error, Operation};
-use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
+use crate::kernel::{Answer, Created, Edit, Kernel, LinkState, Query, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
 use crate::resource::Resource;
@@ -151,6 +152,10 @@ impl Kernel for LinuxKernel {
 
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
         remove::remove(self, place, resources)
+    }
+
+    fn edit(&mut self, place: Place, edits: &[Edit<'_>]) -> Vec<Result<(), Error>> {
+        edit::edit(self, place, edits)
     }
 
     /// Telling an interface the MAC address that it has is a change of it, and announced (`NETDEV_CHANGEADDR`).

@@ -1,6 +1,8 @@
 //! [`Kernel::read`](crate::Kernel::read): what is asked about single links goes into one datagram; lists are filtered
 //! by the kernel.
 
+mod overlay;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -50,6 +52,29 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             Query::Rules => Answer::Rules(rules(kernel, place)?),
             Query::Tables => Answer::Tables(tables(kernel, place)?),
             Query::DefaultRoutes => Answer::Routes(default_routes(kernel, place)?),
+            Query::RoutesOf { protocol, table } => {
+                Answer::Routes(overlay::routes(kernel, place, *protocol, *table)?)
+            }
+            Query::RouteTo(lookup) => Answer::Way(overlay::way(kernel, place, lookup)?),
+            Query::NextHop(id) => Answer::NextHops(overlay::next_hop(kernel, place, *id)?),
+            Query::NextHops(protocol) => Answer::NextHops(overlay::next_hops(kernel, place, *protocol)?),
+            Query::NeighbourOf(name, address) => Answer::Neighbours(match found.link(name) {
+                Some(link) => overlay::neighbour(kernel, place, link.index, name, *address)?,
+                None => Vec::new(),
+            }),
+            Query::NeighboursOn(name) => Answer::Neighbours(match found.link(name) {
+                Some(link) => overlay::neighbours(kernel, place, link.index, name)?,
+                None => Vec::new(),
+            }),
+            Query::FdbOf(name, mac) => Answer::Fdb(match found.link(name) {
+                Some(link) => overlay::fdb_entry(kernel, place, link.index, name, *mac)?,
+                None => Vec::new(),
+            }),
+            Query::FdbOn(name) => Answer::Fdb(match found.link(name) {
+                Some(link) => overlay::fdb(kernel, place, link.index, name)?,
+                None => Vec::new(),
+            }),
+            Query::RangeMasquerade => Answer::RangeMasquerade(nft::ranges::look(kernel, place)?),
             Query::Sysctl(key) => {
                 let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
@@ -84,6 +109,17 @@ pub(super) fn link(
     name: &LinkName,
 ) -> Result<Option<LinkState>, Error> {
     Ok(Found::look_up(kernel, place, &[Query::Link(name.clone())])?.link(name))
+}
+
+/// The indices of interfaces, asked for in one go; of one that is not there, none.
+pub(super) fn indices<'a>(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    names: &[&'a LinkName],
+) -> Result<HashMap<&'a LinkName, Option<u32>>, Error> {
+    let queries: Vec<_> = names.iter().map(|name| Query::Link((*name).clone())).collect();
+    let found = Found::look_up(kernel, place, &queries)?;
+    Ok(names.iter().map(|name| (*name, found.link(name).map(|link| link.index))).collect())
 }
 
 /// Reads one interface by its index.
@@ -196,6 +232,10 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Peer(name)
         | Query::PeerAddresses(name)
         | Query::Routes(name)
+        | Query::NeighbourOf(name, _)
+        | Query::NeighboursOn(name)
+        | Query::FdbOf(name, _)
+        | Query::FdbOn(name)
         | Query::Qdiscs(name)
         | Query::Redirects(name) => Some(name),
         Query::Links
@@ -203,6 +243,11 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Rules
         | Query::Tables
         | Query::DefaultRoutes
+        | Query::RoutesOf { .. }
+        | Query::RouteTo(_)
+        | Query::NextHop(_)
+        | Query::NextHops(_)
+        | Query::RangeMasquerade
         | Query::Sysctl(_)
         | Query::Entry(_)
         | Query::Entries(_)
@@ -395,7 +440,7 @@ fn default_routes(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<Route>, 
 }
 
 /// A link that went away between two questions has nothing.
-fn absent_is_empty(list: Result<Vec<Vec<u8>>, Error>) -> Result<Vec<Vec<u8>>, Error> {
+pub(super) fn absent_is_empty(list: Result<Vec<Vec<u8>>, Error>) -> Result<Vec<Vec<u8>>, Error> {
     match list {
         Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(Vec::new()),
         other => other,

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::create::Means;
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
-use super::rtnetlink::{address, link, route, rule, tc};
+use super::rtnetlink::{address, link, neighbour, next_hop, route, rule, tc};
 use super::{LinuxKernel, detached, foreign, nft, read, refused};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
@@ -41,6 +41,7 @@ pub(super) fn remove(
 fn take_down(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
     let mut remove = |resource: &&Resource| match resource {
         Resource::Isolation(isolation) => nft::isolation::remove(kernel, place, isolation),
+        Resource::RangeMasquerade(_) => nft::ranges::remove(kernel, place),
         _ => Ok(Removed::Before),
     };
     run.iter().map(&mut remove).collect()
@@ -131,8 +132,18 @@ fn write_request(
             Some(index) => address::delete(datagram, index, address),
             None => return Ok(None),
         },
-        Resource::Route(route) => match index(kernel, place, &route.link)? {
+        Resource::Route(route) => match route.link().map(|link| index(kernel, place, link)).transpose()? {
+            Some(None) => return Ok(None),
             Some(index) => route::delete(datagram, index, route),
+            None => route::delete(datagram, None, route),
+        },
+        Resource::NextHop(hop) => next_hop::delete(datagram, hop.id),
+        Resource::Neighbour(neighbour) => match index(kernel, place, &neighbour.link)? {
+            Some(index) => neighbour::delete(datagram, index, neighbour.address),
+            None => return Ok(None),
+        },
+        Resource::Fdb(entry) => match index(kernel, place, &entry.link)? {
+            Some(index) => neighbour::delete_fdb(datagram, index, entry.mac),
             None => return Ok(None),
         },
         Resource::Qdisc(qdisc) => match index(kernel, place, &qdisc.link)? {
@@ -155,7 +166,8 @@ fn write_request(
         | Resource::Entry(_)
         | Resource::Foreign(_)
         | Resource::Isolation(_)
-        | Resource::ForwardJump(_) => {
+        | Resource::ForwardJump(_)
+        | Resource::RangeMasquerade(_) => {
             return Ok(None);
         }
     }
@@ -199,6 +211,9 @@ pub(super) fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
         // `ENOENT`: the IPv6 default route that stands for there being none, out of loopback (`fib6_null_entry`).
         Resource::Route(_) | Resource::NoRoute(_) => {
             matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT)
+        }
+        Resource::NextHop(_) | Resource::Neighbour(_) | Resource::Fdb(_) => {
+            matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV)
         }
         // `EINVAL`: another discipline is in the place, one of the kernel's own for instance; nothing that a filter
         // could hang from.

@@ -27,6 +27,21 @@ pub(super) fn lock(file: &impl AsFd, how: c_int) -> Result<(), Errno> {
     Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), how | libc::LOCK_NB) }).map(drop)
 }
 
+/// Gives a socket a receive buffer of a size, whatever the limit for those without `CAP_NET_ADMIN` (`SO_RCVBUFFORCE`).
+pub(super) fn force_receive_buffer(socket: &impl AsFd, size: c_int) -> Result<(), Errno> {
+    // SAFETY: the number outlives the call, which copies it.
+    Errno::result(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const size).cast(),
+            size_of_val(&size) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// A socket for the Ethernet frames of one interface that carry a protocol and pass a filter (`packet(7)`). Until it is
 /// bound it gets none, so that nothing slips past the filter.
 pub(super) fn packet_socket(

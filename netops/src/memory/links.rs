@@ -9,7 +9,7 @@ use crate::resource::{Link, LinkKind, LinkSettings, MovedLink, Resource};
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::masters::{enslave, follow_ports, join_vrf, takes_ports};
 use super::namespace::{Interface, Kind, Namespace};
-use super::{addresses, refused, routes, sysctls, uppers};
+use super::{addresses, overlay, refused, routes, sysctls, uppers};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
 const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -43,7 +43,7 @@ pub(super) fn create(
         LinkKind::Macvlan { .. } | LinkKind::Ipvlan { .. } | LinkKind::Vlan { .. } => {
             uppers::add(machine, view, here, wanted)?
         }
-        LinkKind::Tap(_) | LinkKind::Any => {
+        LinkKind::Tap(_) | LinkKind::Vxlan(_) | LinkKind::Any => {
             add(machine, here, &wanted.name, Kind::Tap(wanted.kind.clone()), wanted.mac, wanted.mtu)
         }
         LinkKind::Veth { peer } => {
@@ -91,6 +91,7 @@ pub(super) fn delete(machine: &mut Machine, place: NamespaceId, index: u32) {
 /// Takes a link out of its namespace, with all that it has there.
 fn delete_alone(namespace: &mut Namespace, index: u32) -> Option<Interface> {
     let link = namespace.links.remove(&index)?;
+    overlay::link_lost(namespace, index, true);
     routes::flush(namespace, index, routes::Family::V4);
     routes::flush(namespace, index, routes::Family::V6);
     sysctls::link_gone(&mut namespace.sysctls, &link.name);
@@ -192,6 +193,7 @@ pub(super) fn lower(namespace: &mut Namespace, name: &LinkName) -> bool {
     }
     link.ready = false;
     let index = link.index;
+    overlay::link_lost(namespace, index, false);
     routes::flush(namespace, index, routes::Family::V4);
     addresses::link_lowered(namespace, index);
     true
@@ -238,6 +240,7 @@ pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool
             .and_then(|there| there.links.get(&peer))
             .is_some_and(|peer| peer.up),
         Kind::Upper { place, parent, .. } => carrier(machine, place, parent),
+        Kind::Tap(LinkKind::Vxlan(_)) => true,
         // Nobody has opened it.
         Kind::Tap(_) => false,
     }
@@ -312,6 +315,7 @@ fn can_be_made(
         LinkKind::Tap(_) => Feature::Tun,
         LinkKind::Any => return Err(refused(Errno::EOPNOTSUPP, "Unknown device type")),
         LinkKind::Vrf { .. } => Feature::Vrf,
+        LinkKind::Vxlan(_) => Feature::Vxlan,
     };
     if let Some(parent) = wanted.kind.parent() {
         let there = machine.namespaces.get(&view.of(parent.place)?).ok_or(Problem::NoContainer)?;
@@ -345,6 +349,10 @@ fn can_be_made(
             uppers::can_be_made(machine, view, wanted)?;
         }
         LinkKind::Tap(_) => has_sane_mtu(wanted.mtu)?,
+        LinkKind::Vxlan(vxlan) => {
+            has_sane_mtu(wanted.mtu)?;
+            overlay::can_be_vxlan(namespace, vxlan)?;
+        }
         // Their MTU has no limits.
         LinkKind::Dummy | LinkKind::Ifb | LinkKind::Vrf { .. } | LinkKind::Any => {}
     }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Errno;
 use crate::foreign::ForeignRules;
-use crate::kernel::{Answer, Created, Query, Removed};
+use crate::kernel::{Answer, Created, Edit, Query, Removed};
 use crate::name::SysctlKey;
 use crate::place::Place;
 use crate::resource::Resource;
 
 use super::namespace::Namespace;
+use super::overlay::{self, InPlace};
 use super::rules::{self, LOCAL_TABLE};
 use super::{addresses, routes, shaping, sysctls};
 use super::{links, masters};
@@ -74,6 +75,8 @@ pub enum Feature {
     Ipv6,
     /// `CONFIG_NET_VRF`.
     Vrf,
+    /// `CONFIG_VXLAN`.
+    Vxlan,
     /// `CONFIG_IP_MULTIPLE_TABLES` and `CONFIG_IPV6_MULTIPLE_TABLES`.
     PolicyRouting,
 }
@@ -181,7 +184,8 @@ impl Machine {
         resource: &Resource,
     ) -> Result<Created, Problem> {
         let needs_tables =
-            matches!(resource, Resource::Entry(_) | Resource::Isolation(_) | Resource::ForwardJump(_));
+            matches!(resource, Resource::Entry(_) | Resource::Isolation(_) | Resource::ForwardJump(_))
+                || matches!(resource, Resource::RangeMasquerade(_));
         if needs_tables && !self.has(Feature::NfTables) {
             return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
         }
@@ -222,7 +226,13 @@ impl Machine {
             Resource::NoRoute(route) if routes::remove(namespace, route) => {
                 Ok(Created::Changed(Resource::Route(route.clone())))
             }
-            Resource::NoRoute(route) => namespace.index(&route.link).map(|_| Created::Kept),
+            Resource::NoRoute(route) => {
+                let index = route.link().map(|link| namespace.index(link)).transpose();
+                index.map(|_| Created::Kept)
+            }
+            Resource::NextHop(hop) => overlay::put_hop(namespace, hop, InPlace::Refuse),
+            Resource::Neighbour(neighbour) => overlay::put_neighbour(namespace, neighbour, InPlace::Refuse),
+            Resource::Fdb(entry) => overlay::put_fdb(namespace, entry, InPlace::Refuse),
             Resource::Rule(rule) => rules::add(&mut namespace.rules, rule),
             Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
             Resource::Qdisc(qdisc) => shaping::add_qdisc(self, view.of(place)?, qdisc),
@@ -234,6 +244,11 @@ impl Machine {
             Resource::Foreign(_) => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
             Resource::Isolation(wanted) => Ok(set(&mut namespace.isolations, wanted)),
             Resource::ForwardJump(wanted) => Ok(set(&mut namespace.jumps, wanted)),
+            Resource::RangeMasquerade(wanted) => Ok(match namespace.ranges.replace(wanted.kept()) {
+                None => Created::New,
+                Some(before) if before == wanted.kept() => Created::Kept,
+                Some(before) => Created::Changed(before.into()),
+            }),
         }?;
         links::settle(self);
         Ok(created)
@@ -278,6 +293,10 @@ impl Machine {
             }
             Resource::Foreign(rules) => namespace.foreign.remove(rules).is_some(),
             Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
+            Resource::NextHop(hop) => overlay::remove_hop(namespace, hop.id),
+            Resource::Neighbour(neighbour) => overlay::remove_neighbour(namespace, neighbour),
+            Resource::Fdb(entry) => overlay::remove_fdb(namespace, entry),
+            Resource::RangeMasquerade(_) => namespace.ranges.take().is_some(),
             Resource::Settings(_)
             | Resource::LinkDown(_)
             | Resource::FixedMac(_)
@@ -289,6 +308,11 @@ impl Machine {
         };
         links::settle(self);
         Ok(if was_there { Removed::Now } else { Removed::Before })
+    }
+
+    /// As [`crate::Kernel::edit`], for one edit.
+    pub(super) fn edit(&mut self, view: View, place: Place, edit: Edit<'_>) -> Result<(), Problem> {
+        overlay::edit(self.namespace(view, place)?, edit)
     }
 
     /// As [`crate::Kernel::read`], for one question.
@@ -324,6 +348,21 @@ impl Machine {
             Query::Rules => Answer::Rules(namespace.rules.clone()),
             Query::Tables => Answer::Tables(tables(namespace)),
             Query::DefaultRoutes => Answer::Routes(routes::defaults(namespace)),
+            Query::RoutesOf { protocol, table } => {
+                Answer::Routes(routes::list_of(namespace, *protocol, *table))
+            }
+            Query::RouteTo(lookup) => Answer::Way(overlay::way(namespace, lookup)),
+            Query::NextHop(id) => Answer::NextHops(overlay::hops(namespace, |hop| hop.id == *id)),
+            Query::NextHops(protocol) => {
+                Answer::NextHops(overlay::hops(namespace, |hop| hop.protocol == *protocol))
+            }
+            Query::NeighbourOf(name, address) => {
+                Answer::Neighbours(overlay::neighbours(namespace, name, |at| at == *address))
+            }
+            Query::NeighboursOn(name) => Answer::Neighbours(overlay::neighbours(namespace, name, |_| true)),
+            Query::FdbOf(name, mac) => Answer::Fdb(overlay::fdb(namespace, name, |of| of == *mac)),
+            Query::FdbOn(name) => Answer::Fdb(overlay::fdb(namespace, name, |_| true)),
+            Query::RangeMasquerade => Answer::RangeMasquerade(namespace.ranges.clone()),
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
             Query::Qdiscs(name) => Answer::Qdiscs(shaping::qdiscs(namespace, name)),
             Query::Redirects(name) => Answer::Redirects(shaping::redirects(namespace, name)),

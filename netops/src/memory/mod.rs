@@ -40,6 +40,7 @@ mod links;
 mod machine;
 mod masters;
 mod namespace;
+mod overlay;
 mod routes;
 mod rules;
 mod shaping;
@@ -53,7 +54,7 @@ use std::time::Duration;
 
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignRules;
-use crate::kernel::{Answer, Created, Kernel, Query, Removed};
+use crate::kernel::{Answer, Created, Edit, Kernel, Query, Removed};
 use crate::name::SysctlKey;
 use crate::place::Place;
 use crate::resource::Resource;
@@ -353,6 +354,19 @@ impl Kernel for MemoryKernel {
                 })
             })
             .collect()
+    }
+
+    fn edit(&mut self, place: Place, edits: &[Edit<'_>]) -> Vec<Result<(), Error>> {
+        let edit = |edit: &Edit<'_>| {
+            let operation = match edit {
+                Edit::Make(_) | Edit::Replace(_) => Operation::Create,
+                Edit::Remove(_) => Operation::Remove,
+            };
+            self.operation((operation, place, Means::Netlink), edit.resource(), |machine, view| {
+                machine.edit(view, place, *edit)
+            })
+        };
+        edits.iter().map(edit).collect()
     }
 
     fn share(&mut self) -> Result<(), Error> {

@@ -7,10 +7,11 @@ use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{ForwardJump, Isolation, LinkKind, Port, Rule};
+use crate::resource::{ForwardJump, Isolation, LinkKind, Port, RangeMasquerade, Rule};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
+use super::overlay::Overlay;
 use super::shaping::Shaping;
 use super::{routes, rules, sysctls};
 
@@ -21,6 +22,8 @@ pub(super) struct Namespace {
     next_index: u32,
     /// Routes of all tables but `local`.
     pub(super) routes: Vec<routes::Entry>,
+    /// Next hops, neighbours and FDB entries.
+    pub(super) overlay: Overlay,
     /// Which routes are looked at, and in which order.
     pub(super) rules: Vec<Rule>,
     /// There has been an IPv4 address: until then there is no `local` table, and no gateway passes for a unicast address.
@@ -35,6 +38,8 @@ pub(super) struct Namespace {
     pub(super) isolations: BTreeSet<Isolation>,
     /// Ways through the host's own packet filter.
     pub(super) jumps: BTreeSet<ForwardJump>,
+    /// Source NAT for whole ranges.
+    pub(super) ranges: Option<RangeMasquerade>,
 }
 
 /// A link.
@@ -82,7 +87,7 @@ pub(super) enum Kind {
         place: NamespaceId,
         parent: u32,
     },
-    /// Made as was asked for, and on nothing.
+    /// Made as was asked for, and on nothing: a tap, a VXLAN.
     Tap(LinkKind),
 }
 
@@ -99,6 +104,7 @@ impl Namespace {
             links: BTreeMap::new(),
             next_index: 1,
             routes: Vec::new(),
+            overlay: Overlay::default(),
             rules: rules::at_birth(ipv6),
             had_ipv4: false,
             sysctls: sysctls::at_birth(ipv6),
@@ -106,6 +112,7 @@ impl Namespace {
             foreign: BTreeMap::new(),
             isolations: BTreeSet::new(),
             jumps: BTreeSet::new(),
+            ranges: None,
         };
         namespace.insert(Interface {
             mac: MacAddr::new([0; 6]),

@@ -7,23 +7,20 @@ use ipnet::IpNet;
 use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::LinkName;
-use crate::resource::{MAIN_TABLE, Route};
+use crate::resource::{BOOT, MAIN_TABLE, Route, RouteTarget, V6_METRIC, Via};
 
 use super::addresses::Held;
 use super::machine::Problem;
 use super::namespace::{Interface, Namespace};
+use super::overlay::{self, InPlace};
 use super::{refused, sysctls};
 
 /// `RTPROT_KERNEL`: a route that came with an address, and goes with it.
 pub(super) const KERNEL: u8 = 2;
-/// `RTPROT_BOOT`.
-const BOOT: u8 = 3;
 /// `RT_SCOPE_UNIVERSE`.
 const UNIVERSE: u8 = 0;
 /// `RT_SCOPE_LINK`.
 const LINK: u8 = 253;
-/// `IP6_RT_PRIO_USER`: the metric of an IPv6 route that was not given one.
-const V6_METRIC: u32 = 1024;
 /// `IP6_RT_PRIO_ADDRCONF`: the metric of one that came with an address.
 const V6_CONNECTED_METRIC: u32 = 256;
 
@@ -31,7 +28,8 @@ const V6_CONNECTED_METRIC: u32 = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) route: Route,
-    pub(super) link: u32,
+    /// The index of the interface that it leaves by, if it leads anywhere.
+    pub(super) link: Option<u32>,
 }
 
 /// An address family.
@@ -44,46 +42,85 @@ pub(super) enum Family {
 /// Adds a route, as `RTM_NEWROUTE` with `NLM_F_CREATE` alone: beside another to the same destination, unless it is the
 /// same.
 pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, Problem> {
-    let link = namespace.index(&wanted.link)?;
-    let family = family_of(wanted.destination);
-    if wanted.gateway.is_some_and(|gateway| family_of(gateway.into()) != family) {
-        return Err(Problem::Refused(Errno::EINVAL, None));
-    }
-    let route = normal(wanted);
-    let exists = match family {
-        Family::V4 => {
-            can_send_v4(namespace, link, &route)?;
-            if route.source.is_some_and(|source| !is_local_v4(namespace, source)) {
-                return Err(refused(Errno::EINVAL, "Invalid prefsrc address"));
-            }
-            namespace.routes.iter().any(|entry| entry.route == route)
-        }
-        Family::V6 => {
-            can_send_v6(namespace, link, &route)?;
-            namespace.routes.iter().any(|entry| entry.link == link && same_hop(&entry.route, &route))
-        }
+    let entry = checked(namespace, wanted)?;
+    let same = |other: &Entry| match family_of(wanted.destination) {
+        Family::V4 => other.route == entry.route,
+        Family::V6 => other.link == entry.link && same_hop(&other.route, &entry.route),
     };
-    if exists {
+    if namespace.routes.iter().any(same) {
         return Err(Problem::Refused(Errno::EEXIST, None));
     }
-    let entry = Entry { route, link };
-    match family {
-        Family::V4 => namespace.routes.insert(0, entry),
-        Family::V6 => namespace.routes.push(entry),
+    insert(namespace, entry);
+    Ok(Created::New)
+}
+
+/// Adds a route where there is none to its destination with its metric, or in place of one that there is.
+pub(super) fn put(namespace: &mut Namespace, wanted: &Route, in_place: InPlace) -> Result<Created, Problem> {
+    let entry = checked(namespace, wanted)?;
+    let place = |route: &Route| (route.destination, route.table(), route.metric());
+    let there = namespace.routes.iter_mut().find(|other| place(&other.route) == place(&entry.route));
+    match (there, in_place) {
+        (Some(_), InPlace::Refuse) => return Err(Problem::Refused(Errno::EEXIST, None)),
+        (Some(there), InPlace::Replace) => *there = entry,
+        (None, _) => insert(namespace, entry),
     }
     Ok(Created::New)
 }
 
+fn insert(namespace: &mut Namespace, entry: Entry) {
+    match family_of(entry.route.destination) {
+        Family::V4 => namespace.routes.insert(0, entry),
+        Family::V6 => namespace.routes.push(entry),
+    }
+}
+
+/// A route as the kernel keeps it, if it takes it.
+fn checked(namespace: &Namespace, wanted: &Route) -> Result<Entry, Problem> {
+    let family = family_of(wanted.destination);
+    let link = match &wanted.target {
+        RouteTarget::Link { link, .. } => Some(namespace.index(link)?),
+        RouteTarget::NextHop(id) => overlay::link_of_hop(namespace, *id, family)?,
+        RouteTarget::Blackhole | RouteTarget::Unreachable => None,
+    };
+    if wanted.gateway().is_some_and(|gateway| family_of(gateway.into()) != family) {
+        return Err(Problem::Refused(Errno::EINVAL, None));
+    }
+    let route = normal(wanted);
+    if let (RouteTarget::Link { .. }, Some(link)) = (&route.target, link) {
+        can_send(namespace, link, &route)?;
+    }
+    if family == Family::V4 && route.source.is_some_and(|source| !is_local_v4(namespace, source)) {
+        return Err(refused(Errno::EINVAL, "Invalid prefsrc address"));
+    }
+    Ok(Entry { route, link })
+}
+
+/// Whether the next hop of a route can be reached.
+pub(super) fn can_send(namespace: &Namespace, link: u32, route: &Route) -> Result<(), Problem> {
+    match family_of(route.destination) {
+        Family::V4 => can_send_v4(namespace, link, route),
+        Family::V6 => can_send_v6(namespace, link, route),
+    }
+}
+
 /// Removes the first route that has all that is said. Whether there was one.
 pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
-    let Ok(link) = namespace.index(&unwanted.link) else { return false };
+    let link = match unwanted.link().map(|link| namespace.index(link)) {
+        Some(Ok(link)) => Some(link),
+        Some(Err(_)) => return false,
+        None => None,
+    };
+    let leads_there = |entry: &Entry| match unwanted.target {
+        RouteTarget::Link { .. } => entry.link == link,
+        ref target => entry.route.target == *target,
+    };
     let matches = |entry: &Entry| {
         let Entry { route, .. } = entry;
-        entry.link == link
+        leads_there(entry)
             && route.destination == unwanted.destination.trunc()
             && route.table() == unwanted.table()
-            && unwanted.protocol.is_none_or(|maker| route.protocol.unwrap_or(BOOT) == maker)
-            && unwanted.gateway.is_none_or(|gateway| route.gateway == Some(gateway))
+            && unwanted.protocol.is_none_or(|maker| route.protocol() == maker)
+            && unwanted.gateway().is_none_or(|gateway| route.gateway() == Some(gateway))
             && unwanted.metric.is_none_or(|metric| route.metric.unwrap_or(0) == metric)
             && unwanted.scope.is_none_or(|scope| route.scope == Some(scope))
             && unwanted.source.is_none_or(|source| route.source == Some(source))
@@ -100,7 +137,47 @@ pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
 /// The routes out of a link.
 pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
     let Ok(link) = namespace.index(name) else { return Vec::new() };
-    namespace.routes.iter().filter(|entry| entry.link == link).map(|entry| entry.route.clone()).collect()
+    let leaves = namespace.routes.iter().filter(|entry| entry.link == Some(link));
+    leaves
+        .map(|entry| Route { target: shown(namespace, &entry.route, name), ..entry.route.clone() })
+        .collect()
+}
+
+/// Where a route leads, as it is shown to who asks for those of an interface.
+fn shown(namespace: &Namespace, route: &Route, link: &LinkName) -> RouteTarget {
+    let RouteTarget::NextHop(id) = route.target else { return route.target.clone() };
+    let hop = overlay::hops(namespace, |hop| hop.id == id).pop();
+    let (gateway, onlink) = match hop.map(|hop| hop.via) {
+        Some(Via::Gateway { address, onlink, .. }) => (Some(address), onlink),
+        _ => (None, false),
+    };
+    RouteTarget::Link { link: link.clone(), gateway, onlink }
+}
+
+/// The routes that carry a protocol's number, and are in a table.
+pub(super) fn list_of(namespace: &Namespace, protocol: Option<u8>, table: Option<u32>) -> Vec<Route> {
+    let wanted = |route: &&Route| {
+        protocol.is_none_or(|protocol| route.protocol() == protocol)
+            && table.is_none_or(|table| route.table() == table)
+    };
+    namespace.routes.iter().map(|entry| &entry.route).filter(wanted).cloned().collect()
+}
+
+/// The best route of the main table to an address.
+pub(super) fn best(namespace: &Namespace, address: IpAddr) -> Option<&Route> {
+    let reaches = |route: &&Route| route.table() == MAIN_TABLE && route.destination.contains(&address);
+    let rank = |route: &&Route| {
+        (route.destination.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or_default()))
+    };
+    namespace.routes.iter().map(|entry| &entry.route).filter(reaches).max_by_key(rank)
+}
+
+/// Whether an address is the namespace's own.
+pub(super) fn is_local(namespace: &Namespace, address: IpAddr) -> bool {
+    namespace
+        .links
+        .values()
+        .any(|link| link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, address)))
 }
 
 /// The default routes of the main table, the one that is taken first.
@@ -137,9 +214,9 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
         table: namespace.vrf_table(index),
         ..Route::new(held.net, None, link.name.clone())
     };
-    let there = |entry: &Entry| entry.link == index && entry.route == route;
+    let there = |entry: &Entry| entry.link == Some(index) && entry.route == route;
     if !namespace.routes.iter().any(there) {
-        namespace.routes.push(Entry { route, link: index });
+        namespace.routes.push(Entry { route, link: Some(index) });
     }
 }
 
@@ -147,7 +224,7 @@ pub(super) fn add_connected(namespace: &mut Namespace, index: u32, held: &Held) 
 pub(super) fn remove_connected(namespace: &mut Namespace, index: u32, net: IpNet) {
     let table = namespace.vrf_table(index).unwrap_or(MAIN_TABLE);
     let came_with_it = |Entry { route, link }: &Entry| {
-        *link == index
+        *link == Some(index)
             && (route.protocol, route.table(), route.destination) == (Some(KERNEL), table, net.trunc())
     };
     namespace.routes.retain(|entry| !came_with_it(entry));
@@ -170,18 +247,24 @@ pub(super) fn forget_source(namespace: &mut Namespace, address: IpAddr) {
 
 /// Removes all routes of a family out of a link.
 pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
-    namespace.routes.retain(|entry| entry.link != index || family_of(entry.route.destination) != family);
+    namespace
+        .routes
+        .retain(|entry| entry.link != Some(index) || family_of(entry.route.destination) != family);
+}
+
+fn is_onlink(route: &Route) -> bool {
+    matches!(route.target, RouteTarget::Link { onlink: true, .. })
 }
 
 /// What `fib_check_nh()` asks of a next hop.
 fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
     let up = namespace.links.get(&index).is_some_and(|link| link.up);
-    let Some(gateway) = route.gateway else {
+    let Some(gateway) = route.gateway() else {
         return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
     };
     let invalid = |errno| Err(refused(errno, "Nexthop has invalid gateway"));
     let scope = route.scope.unwrap_or(UNIVERSE);
-    if route.onlink {
+    if is_onlink(route) {
         let unicast = namespace.had_ipv4
             && !gateway.is_multicast()
             && !is_local_v4(namespace, gateway)
@@ -203,7 +286,7 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
     // A gateway must be reached by a narrower scope: without another gateway.
     let narrower = LINK.max(scope.saturating_add(1));
     let direct = namespace.routes.iter().any(|entry| {
-        entry.link == index
+        entry.link == Some(index)
             && entry.route.scope >= Some(narrower)
             && [MAIN_TABLE, route.table()].contains(&entry.route.table())
             && entry.route.destination.contains(&gateway)
@@ -218,10 +301,10 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
 /// What `fib6_nh_init()` and `ip6_route_info_create()` ask, in their order.
 fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
     let Some(link) = namespace.links.get(&index) else { return Ok(()) };
-    if route.onlink && !link.up {
+    if is_onlink(route) && !link.up {
         return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
     }
-    if let Some(gateway) = route.gateway {
+    if let Some(gateway) = route.gateway() {
         can_be_gateway_v6(namespace, index, gateway, route)?;
     }
     if !sysctls::is_ipv6_enabled(&namespace.sysctls, &link.name) {
@@ -256,12 +339,12 @@ fn can_be_gateway_v6(
         if gateway.is_multicast() || gateway.is_unspecified() {
             return invalid("Invalid gateway address");
         }
-        if route.onlink && is_elsewhere_v6(namespace, index, gateway) {
+        if is_onlink(route) && is_elsewhere_v6(namespace, index, gateway) {
             return invalid("Nexthop has invalid gateway or device mismatch");
         }
         let direct =
             [route.table(), MAIN_TABLE].iter().any(|table| is_direct_v6(namespace, index, gateway, *table));
-        if !route.onlink && !direct {
+        if !is_onlink(route) && !direct {
             return Err(Problem::Refused(Errno::EHOSTUNREACH, None));
         }
     }
@@ -274,13 +357,20 @@ fn can_be_gateway_v6(
 /// Whether the best route of a table to a gateway, out of one link, needs no other gateway.
 fn is_direct_v6(namespace: &Namespace, index: u32, gateway: IpAddr, of_table: u32) -> bool {
     let reaches = |entry: &&Entry| {
-        entry.link == index && entry.route.table() == of_table && entry.route.destination.contains(&gateway)
+        entry.link == Some(index)
+            && entry.route.table() == of_table
+            && entry.route.destination.contains(&gateway)
     };
     let rank = |entry: &&Entry| {
         let metric = std::cmp::Reverse(entry.route.metric.unwrap_or(V6_METRIC));
         (entry.route.destination.prefix_len(), metric)
     };
-    namespace.routes.iter().filter(reaches).max_by_key(rank).is_some_and(|best| best.route.gateway.is_none())
+    namespace
+        .routes
+        .iter()
+        .filter(reaches)
+        .max_by_key(rank)
+        .is_some_and(|best| best.route.gateway().is_none())
 }
 
 /// Whether the best routes to an address (but for default routes) are all out of other links.
@@ -294,30 +384,22 @@ fn is_elsewhere_v6(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
     let longest = candidates().map(|entry| entry.route.destination.prefix_len()).max();
     let mut best =
         candidates().filter(|entry| Some(entry.route.destination.prefix_len()) == longest).peekable();
-    best.peek().is_some() && best.all(|entry| entry.link != index)
+    best.peek().is_some() && best.all(|entry| entry.link != Some(index))
 }
 
 /// The link that an address is on: that of the best route, if it needs no gateway, and the address is nobody's here.
 pub(super) fn link_to(namespace: &Namespace, address: IpAddr) -> Option<u32> {
-    let local = namespace
-        .links
-        .values()
-        .any(|link| link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, address)));
-    let reaches =
-        |entry: &&Entry| entry.route.table() == MAIN_TABLE && entry.route.destination.contains(&address);
-    let rank = |entry: &&Entry| {
-        let metric = std::cmp::Reverse(entry.route.metric.unwrap_or_default());
-        (entry.route.destination.prefix_len(), metric)
-    };
-    let best = namespace.routes.iter().filter(reaches).max_by_key(rank).filter(|_| !local)?;
-    best.route.gateway.is_none().then_some(best.link)
+    let best = best(namespace, address).filter(|_| !is_local(namespace, address))?;
+    let link = best.link().filter(|_| best.gateway().is_none())?;
+    namespace.index(link).ok()
 }
 
 /// A route with what the kernel fills in.
 fn normal(route: &Route) -> Route {
-    let (metric, scope) = match (route.destination, route.gateway) {
-        (IpNet::V4(_), gateway) => {
-            let usual = if gateway.is_some() { UNIVERSE } else { LINK };
+    let (metric, scope) = match (route.destination, &route.target) {
+        (IpNet::V4(_), target) => {
+            let direct = matches!(target, RouteTarget::Link { gateway: None, .. });
+            let usual = if direct { LINK } else { UNIVERSE };
             (route.metric.filter(|metric| *metric != 0), route.scope.unwrap_or(usual))
         }
         (IpNet::V6(_), _) => {
@@ -336,7 +418,7 @@ fn normal(route: &Route) -> Route {
 
 /// What makes two IPv6 routes one (`rt6_duplicate_nexthop()`).
 fn same_hop(a: &Route, b: &Route) -> bool {
-    (a.destination, a.metric, a.table(), a.gateway) == (b.destination, b.metric, b.table(), b.gateway)
+    (a.destination, a.metric, a.table(), &a.target) == (b.destination, b.metric, b.table(), &b.target)
 }
 
 /// Whether an address is the namespace's own: any link's, and all of loopback's subnets while that is up.

@@ -4,11 +4,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::error::Errno;
 use crate::kernel::Created;
-use crate::resource::{MAIN_TABLE, Rule};
+use crate::resource::{IpVersion, MAIN_TABLE, Rule, Selector};
 
 use super::machine::Problem;
 use super::refused;
-use super::routes::{Family, family_of};
+use super::routes::Family;
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_LOCAL`.
 const DEFAULT_TABLE: u32 = 253;
@@ -17,7 +17,7 @@ pub(super) const LOCAL_TABLE: u32 = 255;
 /// The rules that a namespace is born with (`fib_default_rules_init()`, `fib6_rules_net_init()`), both families' in one
 /// list, each in order.
 pub(super) fn at_birth(ipv6: bool) -> Vec<Rule> {
-    let rule = |from, table, priority| Rule { from, table, priority: Some(priority) };
+    let rule = |from, table, priority| Rule { priority: Some(priority), ..Rule::from(from, table) };
     let (v4, v6) = (IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default()));
     let mut rules =
         vec![rule(v4, LOCAL_TABLE, 0), rule(v4, MAIN_TABLE, 32766), rule(v4, DEFAULT_TABLE, 32767)];
@@ -29,8 +29,8 @@ pub(super) fn at_birth(ipv6: bool) -> Vec<Rule> {
 
 /// Adds a rule, unless it is there.
 pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Problem> {
-    let family = family_of(wanted.from);
-    let own = || rules.iter().filter(|rule| family_of(rule.from) == family);
+    let version = wanted.selector.version();
+    let own = || rules.iter().filter(|rule| rule.selector.version() == version);
     if own().any(|rule| is(rule, wanted)) {
         return Ok(Created::Kept);
     }
@@ -43,10 +43,10 @@ pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Probl
     // fib_default_rule_pref(): before the second, if there is room.
     let second = own().nth(1).and_then(|rule| rule.priority).unwrap_or_default();
     let priority = wanted.priority.unwrap_or_else(|| second.saturating_sub(1));
-    let rule = Rule { from: wanted.from.trunc(), table: wanted.table, priority: Some(priority) };
-    let later = |other: &Rule| family_of(other.from) == family && other.priority > rule.priority;
+    let rule = Rule { selector: wanted.selector.kept(), table: wanted.table, priority: Some(priority) };
+    let later = |other: &Rule| other.selector.version() == version && other.priority > rule.priority;
     let at = rules.iter().position(later).unwrap_or_else(|| {
-        let last = rules.iter().rposition(|other| family_of(other.from) == family);
+        let last = rules.iter().rposition(|other| other.selector.version() == version);
         last.map_or(rules.len(), |last| last + 1)
     });
     rules.insert(at, rule);
@@ -57,9 +57,9 @@ pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Probl
 pub(super) fn remove(rules: &mut Vec<Rule>, unwanted: &Rule) -> bool {
     // Who names no source means any.
     let any = |rule: &Rule| {
-        unwanted.from.prefix_len() == 0
-            && family_of(rule.from) == family_of(unwanted.from)
-            && is(&Rule { from: unwanted.from, ..rule.clone() }, unwanted)
+        matches!(unwanted.selector, Selector::From(from) if from.prefix_len() == 0)
+            && rule.selector.version() == unwanted.selector.version()
+            && is(&Rule { selector: unwanted.selector, ..rule.clone() }, unwanted)
     };
     match rules.iter().position(|rule| is(rule, unwanted) || any(rule)) {
         Some(at) => {
@@ -72,10 +72,14 @@ pub(super) fn remove(rules: &mut Vec<Rule>, unwanted: &Rule) -> bool {
 
 /// Takes a family's rules away.
 pub(super) fn clear(rules: &mut Vec<Rule>, family: Family) {
-    rules.retain(|rule| family_of(rule.from) != family);
+    let version = match family {
+        Family::V4 => IpVersion::V4,
+        Family::V6 => IpVersion::V6,
+    };
+    rules.retain(|rule| rule.selector.version() != version);
 }
 
 fn is(rule: &Rule, wanted: &Rule) -> bool {
-    (rule.from, rule.table) == (wanted.from.trunc(), wanted.table)
+    (rule.selector, rule.table) == (wanted.selector.kept(), wanted.table)
         && wanted.priority.is_none_or(|priority| rule.priority == Some(priority))
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use super::addresses::Held;
 use super::machine::{Machine, NamespaceId};
 use super::namespace::{Interface, Kind, Namespace};
-use super::{links, routes, rules, shaping, sysctls};
+use super::{links, overlay, routes, rules, shaping, sysctls};
+use crate::resource::{RouteTarget, Rule};
 
 /// Everything on a machine at one time, a line for each thing: what `==` compares and what an assertion prints.
 ///
@@ -98,11 +99,15 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
     }
     for entry in &namespace.routes {
         let route = &entry.route;
-        let mut line = format!("route {} dev \"{}\"", route.destination, route.link);
+        let target = match &route.target {
+            RouteTarget::Link { link, .. } => format!("dev \"{link}\""),
+            other => other.to_string(),
+        };
+        let mut line = format!("route {} {target}", route.destination);
         let words = [
-            route.gateway.map(|gateway| format!(" via {gateway}")),
+            route.gateway().map(|gateway| format!(" via {gateway}")),
             route.source.map(|source| format!(" src {source}")),
-            route.onlink.then(|| " onlink".to_owned()),
+            matches!(route.target, RouteTarget::Link { onlink: true, .. }).then(|| " onlink".to_owned()),
             route.metric.map(|metric| format!(" metric {metric}")),
             route.table.map(|table| format!(" table {table}")),
             route.scope.map(|scope| format!(" scope {scope}")),
@@ -118,8 +123,10 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
     }
     let usual = rules::at_birth(true);
     for rule in namespace.rules.iter().filter(|rule| !usual.contains(rule)) {
-        lines.push(format!("rule from {} table {} priority {:?}", rule.from, rule.table, rule.priority));
+        let Rule { selector, table, priority } = rule;
+        lines.push(format!("rule for {selector} table {table} priority {priority:?}"));
     }
+    lines.extend(overlay::describe(namespace));
     for (key, value) in sysctls::unusual(&namespace.sysctls) {
         lines.push(format!("sysctl {key} = {value}"));
     }
@@ -129,6 +136,10 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
         lines.push(format!("{entry}{properties} # {}", entry.mark()));
     }
     lines.extend(namespace.foreign.iter().map(|(rules, comment)| format!("{rules} # {comment}")));
+    lines.extend(namespace.ranges.iter().map(|ranges| {
+        let said = ranges.properties().map(|(what, value)| format!(", {what} {value}"));
+        format!("masquerade of ranges{}", said.concat())
+    }));
     lines.extend(namespace.isolations.iter().map(ToString::to_string));
     lines
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::overlay::{DontFragment, Vxlan};
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
 
@@ -55,6 +56,9 @@ pub enum LinkKind {
         /// The routing table.
         table: u32,
     },
+    /// A tunnel for Ethernet frames to other machines (RFC 7348). Its MTU should be given: the kernel assumes 1500, whatever
+    /// carries it.
+    Vxlan(Vxlan),
     /// An Ethernet interface whose cable ends in a program: whoever opens it reads and writes its frames
     /// (`/dev/net/tun`).
     Tap(Tap),
@@ -74,6 +78,7 @@ impl LinkKind {
             Self::Ipvlan { .. } => "ipvlan",
             Self::Vlan { .. } => "vlan",
             Self::Vrf { .. } => "vrf",
+            Self::Vxlan(_) => "vxlan",
             Self::Tap(_) => "tun",
             Self::Any => "interface",
         }
@@ -90,6 +95,7 @@ impl LinkKind {
             | Self::Dummy
             | Self::Ifb
             | Self::Vrf { .. }
+            | Self::Vxlan(_)
             | Self::Tap(_)
             | Self::Any => None,
         }
@@ -105,6 +111,10 @@ impl LinkKind {
             Self::Ipvlan { mode, .. } => vec![(property::MODE, mode.to_string())],
             Self::Vlan { id, .. } => vec![(property::VLAN, id.to_string())],
             Self::Vrf { table } => vec![(property::TABLE, table.to_string())],
+            Self::Vxlan(vxlan) => {
+                let Vxlan { vni, port, local, dont_fragment } = vxlan;
+                property::of_vxlan(*vni, *port, *local, *dont_fragment, false)
+            }
             Self::Tap(tap) => property::of_tap(true, tap.multi_queue, tap.owner, tap.group),
             Self::Bridge { .. } | Self::Veth { .. } | Self::Dummy | Self::Ifb | Self::Any => Vec::new(),
         }
@@ -126,8 +136,27 @@ pub(crate) mod property {
     pub(crate) const BROADCAST_QUEUE: &str = "broadcast queue";
     /// The routing table of a VRF.
     pub(crate) const TABLE: &str = "table";
+    /// The number of a VXLAN's network.
+    pub(crate) const VNI: &str = "VNI";
     /// The ID of a VLAN.
     pub(crate) const VLAN: &str = "VLAN";
+
+    /// What there is to say of a VXLAN.
+    pub(crate) fn of_vxlan(
+        vni: u32,
+        port: u16,
+        local: Option<std::net::IpAddr>,
+        dont_fragment: super::DontFragment,
+        learns: bool,
+    ) -> Vec<(&'static str, String)> {
+        vec![
+            (VNI, vni.to_string()),
+            ("port", port.to_string()),
+            ("local address", local.map_or_else(|| "any".to_owned(), |local| local.to_string())),
+            ("don't fragment", dont_fragment.to_string()),
+            ("learning", learns.to_string()),
+        ]
+    }
 
     /// What there is to say of a tun or tap.
     pub(crate) fn of_tap(

@@ -3,6 +3,7 @@
 mod forwarding;
 mod kind;
 mod link;
+mod overlay;
 mod route;
 mod settings;
 mod shaping;
@@ -19,8 +20,9 @@ pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
 pub use link::{Link, Master, MovedLink, Port, PortVlan};
-pub(crate) use route::MAIN_TABLE;
-pub use route::{Address, OtherAddresses, Route, Rule};
+pub use overlay::{DontFragment, FdbEntry, NeighbourEntry, NextHop, RangeMasquerade, Via, Vxlan};
+pub use route::{Address, OtherAddresses, Route, RouteTarget, Rule, Selector};
+pub(crate) use route::{BOOT, MAIN_TABLE, V6_METRIC};
 pub use settings::LinkSettings;
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;
@@ -60,6 +62,12 @@ pub enum Resource {
     Route(Route),
     /// A route's not being there. To make it so removes the route; there is no opposite but to make the route.
     NoRoute(Route),
+    /// A way that routes take by its number.
+    NextHop(NextHop),
+    /// A neighbour whose MAC address is known beforehand.
+    Neighbour(NeighbourEntry),
+    /// To which machine a tunnel sends the frames for a MAC address.
+    Fdb(FdbEntry),
     /// A rule of the routing policy. One that is there already is kept.
     Rule(Rule),
     /// A kernel setting.
@@ -76,6 +84,8 @@ pub enum Resource {
     Isolation(Isolation),
     /// A way through the host's own packet filter.
     ForwardJump(ForwardJump),
+    /// Source NAT for whole ranges. What was there before is replaced.
+    RangeMasquerade(RangeMasquerade),
 }
 
 impl Resource {
@@ -88,7 +98,11 @@ impl Resource {
             | Self::Entry(_)
             | Self::Foreign(_)
             | Self::Isolation(_)
-            | Self::ForwardJump(_) => None,
+            | Self::ForwardJump(_)
+            | Self::RangeMasquerade(_) => None,
+            Self::NextHop(hop) => hop.via.link().map(LinkName::as_str),
+            Self::Neighbour(neighbour) => Some(neighbour.link.as_str()),
+            Self::Fdb(entry) => Some(entry.link.as_str()),
             Self::LinkUp(link)
             | Self::LinkDown(link)
             | Self::Promiscuous(link)
@@ -97,7 +111,7 @@ impl Resource {
             Self::Port(port) => Some(port.link.as_str()),
             Self::Master(master) => Some(master.link.as_str()),
             Self::Address(address) => Some(address.link.as_str()),
-            Self::Route(route) | Self::NoRoute(route) => Some(route.link.as_str()),
+            Self::Route(route) | Self::NoRoute(route) => route.link().map(LinkName::as_str),
             Self::Sysctl(sysctl) => sysctl.key.link(),
             Self::Settings(settings) => Some(settings.link.as_str()),
             Self::Qdisc(qdisc) => Some(qdisc.link.as_str()),
@@ -123,6 +137,7 @@ impl Resource {
                     LinkKind::Tap(_) => "CONFIG_TUN (module tun)",
                     LinkKind::Any => return detail,
                     LinkKind::Vrf { .. } => "CONFIG_NET_VRF (module vrf)",
+                    LinkKind::Vxlan(_) => "CONFIG_VXLAN (module vxlan)",
                 }
             }
             (Self::Qdisc(qdisc), Errno::ENOENT) => match qdisc.discipline {
@@ -159,7 +174,12 @@ impl fmt::Display for Resource {
             Self::Settled(link) => write!(f, "usable addresses on \"{link}\""),
             Self::Route(route) => route.fmt(f),
             Self::NoRoute(route) => write!(f, "absence of {route}"),
-            Self::Rule(rule) => write!(f, "rule for what {} sends", rule.from),
+            Self::NextHop(hop) => write!(f, "next hop {}", hop.id),
+            Self::Neighbour(neighbour) => {
+                write!(f, "neighbour {} on \"{}\"", neighbour.address, neighbour.link)
+            }
+            Self::Fdb(entry) => write!(f, "FDB entry {} of \"{}\"", entry.mac, entry.link),
+            Self::Rule(rule) => write!(f, "rule for {}", rule.selector),
             Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),
             Self::Qdisc(Qdisc { link, discipline: Discipline::TokenBucket(_) }) => {
                 write!(f, "token bucket on \"{link}\"")
@@ -174,6 +194,7 @@ impl fmt::Display for Resource {
             Self::Foreign(rules) => rules.fmt(f),
             Self::Isolation(isolation) => isolation.fmt(f),
             Self::ForwardJump(jump) => jump.fmt(f),
+            Self::RangeMasquerade(_) => f.write_str("masquerade of ranges"),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::entry::Entry;
 use crate::place::Place;
-use crate::resource::{Discipline, LinkKind, LinkSettings, Master, Neighbours, Qdisc, Resource};
+use crate::resource::{
+    Discipline, LinkKind, LinkSettings, Master, Neighbours, Qdisc, Resource, Route, RouteTarget, Selector,
+    Via,
+};
 
 /// What making something is for.
 pub(super) fn of(place: Place, resource: &Resource) -> String {
@@ -39,6 +42,10 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
             LinkKind::Tap(_) => {
                 format!("Tap \"{}\": an interface whose cable ends in a program.", link.name)
             }
+            LinkKind::Vxlan(vxlan) => format!(
+                "Tunnel \"{}\": frames for other machines go in UDP packets to their port {}.",
+                link.name, vxlan.port
+            ),
             LinkKind::Any => format!("Interface \"{}\".", link.name),
         },
         Resource::LinkUp(link) => format!("\"{link}\" goes up."),
@@ -54,18 +61,37 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::Port(port) => format!("How the bridge treats its port \"{}\".", port.link),
         Resource::Address(address) => format!("Address {} on \"{}\".", address.net, address.link),
         Resource::Settled(link) => format!("Wait until nobody has claimed the addresses of \"{link}\"."),
-        Resource::Route(route) => match (route.destination.prefix_len(), route.gateway) {
-            (0, Some(gateway)) => format!("Everything else goes by way of {gateway}."),
-            (0, None) => format!("Everything else goes out of \"{}\".", route.link),
-            (_, Some(gateway)) => format!("{} is reached by way of {gateway}.", route.destination),
-            (_, None) => format!("{} is reached directly, through \"{}\".", route.destination, route.link),
+        Resource::Route(route) => route_purpose(route),
+        Resource::NoRoute(route) => match route.link() {
+            Some(link) => {
+                format!("{} is not looked for through \"{link}\" by everybody.", route.destination)
+            }
+            None => format!("{} is not looked for there by everybody.", route.destination),
         },
-        Resource::NoRoute(route) => {
-            format!("{} is not looked for through \"{}\" by everybody.", route.destination, route.link)
+        Resource::NextHop(hop) => match &hop.via {
+            Via::Gateway { address, link, .. } => {
+                format!("Next hop {}: the machine {address}, reached through \"{link}\".", hop.id)
+            }
+            Via::Link { link, .. } => format!("Next hop {}: whoever is on \"{link}\".", hop.id),
+            Via::Blackhole { .. } => format!("Next hop {}: nowhere.", hop.id),
+        },
+        Resource::Neighbour(neighbour) => {
+            format!("{} is known to be {}.", neighbour.address, neighbour.mac)
         }
-        Resource::Rule(rule) => {
-            format!("What {} sends goes by routing table {}, before any other.", rule.from, rule.table)
+        Resource::Fdb(entry) => {
+            format!("Frames for {} go through the tunnel to {}.", entry.mac, entry.remote)
         }
+        Resource::RangeMasquerade(_) => {
+            "What leaves the pods' ranges for the world takes the node's own address.".to_owned()
+        }
+        Resource::Rule(rule) => match rule.selector {
+            Selector::From(from) => {
+                format!("What {from} sends goes by routing table {}, before any other.", rule.table)
+            }
+            Selector::Mark { mark, .. } => {
+                format!("What carries the mark {mark:#x} goes by routing table {}.", rule.table)
+            }
+        },
         Resource::Sysctl(sysctl) => sysctl_purpose(sysctl.key.as_str(), &sysctl.value)
             .map_or_else(|| format!("Setting {} of the {place}.", sysctl.key), str::to_owned),
         Resource::Qdisc(qdisc) => qdisc_purpose(qdisc),
@@ -83,6 +109,31 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::ForwardJump(jump) => {
             format!("The host's own packet filter lets pass what is forwarded for pods ({}).", jump.version)
         }
+    }
+}
+
+fn route_purpose(route: &Route) -> String {
+    let whom = match route.destination.prefix_len() {
+        0 => "Everything else".to_owned(),
+        _ => route.destination.to_string(),
+    };
+    let (is_default, destination) = (route.destination.prefix_len() == 0, route.destination);
+    match &route.target {
+        RouteTarget::Link { gateway: Some(gateway), .. } if is_default => {
+            format!("{whom} goes by way of {gateway}.")
+        }
+        RouteTarget::Link { gateway: None, link, .. } if is_default => {
+            format!("{whom} goes out of \"{link}\".")
+        }
+        RouteTarget::Link { gateway: Some(gateway), .. } => {
+            format!("{destination} is reached by way of {gateway}.")
+        }
+        RouteTarget::Link { gateway: None, link, .. } => {
+            format!("{destination} is reached directly, through \"{link}\".")
+        }
+        RouteTarget::NextHop(id) => format!("{whom} goes by way of next hop {id}."),
+        RouteTarget::Blackhole => format!("{whom} is dropped here."),
+        RouteTarget::Unreachable => format!("{whom} is not reached from here, and whoever tries is told."),
     }
 }
 

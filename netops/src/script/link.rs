@@ -46,6 +46,7 @@ impl Step<'_> {
             }
             LinkKind::Ipvlan { mode, .. } => add.extend(["mode".to_owned(), mode.to_string()]),
             LinkKind::Vlan { id, .. } => add.extend(option("id", Some(u32::from(*id)))),
+            LinkKind::Vxlan(vxlan) => add.extend(super::overlay::vxlan(vxlan)),
             LinkKind::Vrf { table } => add.extend(words(["table", &table.to_string()])),
             LinkKind::Veth { peer } => {
                 add.extend(words(["peer", "name", peer.name.as_str()]));

@@ -33,6 +33,7 @@ mod foreign;
 mod forwarding;
 mod link;
 mod nft;
+mod overlay;
 mod port_mapping;
 mod shaping;
 mod shell;
@@ -43,10 +44,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::error::Error;
-use crate::kernel::{Answer, Created, Kernel, LinkState, Query, Removed};
+use crate::kernel::{Answer, Created, Edit, Kernel, LinkState, Query, Removed};
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{Address, Master, Resource, Route, Rule, Sysctl};
+use crate::resource::{Address, IpVersion, Master, Resource, Route, RouteTarget, Rule, Selector, Sysctl};
 
 /// A [`Kernel`] that writes down the commands of `ip`, `bridge`, `tc`, `sysctl`, `nft` and `iptables` for what it is asked
 /// for. Its
@@ -102,9 +103,11 @@ impl Script {
             Resource::Address(address) if place == Place::Host && address.prefix_route => {
                 self.on_links.push((address.net, address.link.clone()));
             }
-            Resource::Route(route) if place == Place::Host && route.gateway.is_none() => {
-                self.on_links.push((route.destination, route.link.clone()));
-            }
+            Resource::Route(Route {
+                destination,
+                target: RouteTarget::Link { link, gateway: None, .. },
+                ..
+            }) if place == Place::Host => self.on_links.push((*destination, link.clone())),
             _ => {}
         }
     }
@@ -128,6 +131,9 @@ impl Script {
             Resource::Settled(link) => step.wait_for_addresses(link.as_str()),
             Resource::Route(route) => step.add_route(route),
             Resource::NoRoute(route) => step.route("delete", route),
+            Resource::NextHop(hop) => step.next_hop("add", hop),
+            Resource::Neighbour(neighbour) => step.neighbour("add", neighbour),
+            Resource::Fdb(entry) => step.fdb("add", entry),
             Resource::Rule(rule) => step.rule("add", rule),
             Resource::Sysctl(sysctl) => step.set_sysctl(sysctl),
             Resource::Qdisc(qdisc) => step.add_qdisc(qdisc),
@@ -136,6 +142,7 @@ impl Script {
             Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
             Resource::Isolation(isolation) => step.isolate(isolation)?,
             Resource::ForwardJump(jump) => step.make_way(jump),
+            Resource::RangeMasquerade(wanted) => step.masquerade_ranges(wanted),
         }
         self.remember(place, resource);
         Ok(())
@@ -153,6 +160,10 @@ impl Script {
                 step.ip(["address", "delete", &address.net.to_string(), "dev", address.link.as_str()]);
             }
             Resource::Route(route) => step.route("delete", route),
+            Resource::NextHop(hop) => step.remove_next_hop(hop),
+            Resource::Neighbour(neighbour) => step.remove_neighbour(neighbour),
+            Resource::Fdb(entry) => step.remove_fdb(entry),
+            Resource::RangeMasquerade(_) => step.remove_masquerade_of_ranges(),
             Resource::Qdisc(qdisc) => step.remove_qdisc(qdisc),
             Resource::Redirect(redirect) => step.remove_redirect(redirect),
             Resource::Rule(rule) => step.rule("delete", rule),
@@ -180,7 +191,12 @@ impl Kernel for Script {
             Query::Link(_) | Query::Links | Query::Peer(_) => Answer::Links(Vec::new()),
             Query::Port(_) => Answer::Port(None),
             Query::Addresses(_) | Query::PeerAddresses(_) => Answer::Addresses(Vec::new()),
-            Query::Routes(_) | Query::DefaultRoutes => Answer::Routes(Vec::new()),
+            Query::Routes(_) | Query::DefaultRoutes | Query::RoutesOf { .. } => Answer::Routes(Vec::new()),
+            Query::RouteTo(_) => Answer::Way(None),
+            Query::NextHop(_) | Query::NextHops(_) => Answer::NextHops(Vec::new()),
+            Query::NeighbourOf(..) | Query::NeighboursOn(_) => Answer::Neighbours(Vec::new()),
+            Query::FdbOf(..) | Query::FdbOn(_) => Answer::Fdb(Vec::new()),
+            Query::RangeMasquerade => Answer::RangeMasquerade(None),
             Query::Rules => Answer::Rules(Vec::new()),
             Query::Tables => Answer::Tables(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),
@@ -196,6 +212,18 @@ impl Kernel for Script {
 
     fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>> {
         resources.iter().map(|resource| self.create_one(place, resource).map(|()| Created::New)).collect()
+    }
+
+    fn edit(&mut self, place: Place, edits: &[Edit<'_>]) -> Vec<Result<(), Error>> {
+        let mut write = |edit: Edit<'_>| {
+            let resource = edit.resource();
+            let comment = match edit {
+                Edit::Make(_) | Edit::Replace(_) => comment::of(place, resource),
+                Edit::Remove(_) => comment::of_removal(place, resource),
+            };
+            Step::new(self, place, comment).map(|mut step| step.edit(edit))
+        };
+        edits.iter().map(|edit| write(*edit)).collect()
     }
 
     fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
@@ -335,6 +363,11 @@ impl<'a> Step<'a> {
         }
         word("route");
         word(verb);
+        match route.target {
+            RouteTarget::Blackhole => word("blackhole"),
+            RouteTarget::Unreachable => word("unreachable"),
+            RouteTarget::Link { .. } | RouteTarget::NextHop(_) => {}
+        }
         if route.destination.prefix_len() == 0 {
             word("default");
         } else {
@@ -346,29 +379,35 @@ impl<'a> Step<'a> {
                 word(&value);
             }
         };
-        option("via", route.gateway.map(|gateway| gateway.to_string()));
+        if let RouteTarget::NextHop(id) = route.target {
+            option("nhid", Some(id.to_string()));
+        }
+        option("via", route.gateway().map(|gateway| gateway.to_string()));
         option("src", route.source.map(|source| source.to_string()));
-        option("dev", Some(route.link.to_string()));
+        option("dev", route.link().map(ToString::to_string));
         option("metric", route.metric.map(|metric| metric.to_string()));
         option("table", route.table.map(|table| table.to_string()));
         option("protocol", route.protocol.map(|maker| maker.to_string()));
         option("scope", route.scope.map(|scope| scope.to_string()));
         option("mtu", route.mtu.map(|mtu| mtu.to_string()));
         option("advmss", route.advmss.map(|advmss| advmss.to_string()));
-        if route.onlink {
+        if matches!(route.target, RouteTarget::Link { onlink: true, .. }) {
             word("onlink");
         }
         self.ip(args);
     }
 
     fn rule(&mut self, verb: &str, rule: &Rule) {
-        let family: &[&str] = if rule.from.addr().is_ipv6() { &["-6"] } else { &[] };
-        let from = match rule.from.prefix_len() {
-            0 => "all".to_owned(),
-            _ => rule.from.trunc().to_string(),
+        let family: &[&str] = if rule.selector.version() == IpVersion::V6 { &["-6"] } else { &[] };
+        let selector = match rule.selector {
+            Selector::From(from) if from.prefix_len() == 0 => ["from", "all"].map(str::to_owned),
+            Selector::From(from) => ["from".to_owned(), from.trunc().to_string()],
+            Selector::Mark { mark, mask, .. } => ["fwmark".to_owned(), format!("{mark:#x}/{mask:#x}")],
         };
         let mut args: Vec<_> = family.iter().map(|word| (*word).to_owned()).collect();
-        args.extend(["rule", verb, "from", &from, "table", &rule.table.to_string()].map(str::to_owned));
+        args.extend(["rule", verb].map(str::to_owned));
+        args.extend(selector);
+        args.extend(["table".to_owned(), rule.table.to_string()]);
         if let Some(priority) = rule.priority {
             args.extend(["priority".to_owned(), priority.to_string()]);
         }

@@ -10,12 +10,14 @@ mod links;
 mod memory;
 mod namespaces;
 mod nft;
+mod overlay;
 mod packets;
 mod plans;
 mod port_mappings;
 mod ports;
 #[path = "../plans/mod.rs"]
 mod random_plans;
+mod reconcile;
 mod routes;
 mod script;
 mod shaping;

@@ -258,15 +258,15 @@ fn routes() -> impl Strategy<Value = Route> {
             if gateway.is_some_and(other_family) || source.is_some_and(other_family) {
                 return None;
             }
-            Some(Route {
-                onlink: onlink && gateway.is_some(),
+            let route = Route {
                 metric: (metric != 0).then_some(metric),
                 table: (table != 254).then_some(table),
                 mtu: (mtu != 0).then_some(mtu),
                 protocol: (protocol != 0).then_some(protocol),
                 source,
                 ..Route::new(destination, gateway, link)
-            })
+            };
+            Some(if onlink && gateway.is_some() { route.onlink() } else { route })
         },
     )
 }
@@ -275,9 +275,8 @@ fn rules() -> impl Strategy<Value = Rule> {
     let from = choice(&["10.0.0.1/32", "10.0.0.2/32", "10.0.0.0/24", "fd00::1/128", "0.0.0.0/0", "::/0"]);
     let priority = choice(&[0_u32, 0, 0, 1, 100, 32766, 40000]);
     (from, choice(&[100_u32, 101, 1000]), priority).prop_map(|(from, table, priority)| Rule {
-        from: from.parse().unwrap(),
-        table,
         priority: (priority != 0).then_some(priority),
+        ..Rule::from(from.parse().unwrap(), table)
     })
 }
 

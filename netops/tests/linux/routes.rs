@@ -28,7 +28,9 @@ fn read(lab: &Lab, wanted: &[Route]) -> Vec<Route> {
         let mut found = routes
             .iter()
             .find(|r| {
-                r.destination == wanted.destination && r.gateway == wanted.gateway && r.table == wanted.table
+                r.destination == wanted.destination
+                    && r.gateway() == wanted.gateway()
+                    && r.table == wanted.table
             })
             .unwrap_or_else(|| panic!("{wanted:?} is not in {routes:?}"))
             .clone();
@@ -51,7 +53,7 @@ fn routes_read_as_they_were_made() {
             route("0.0.0.0/0", Some("10.22.0.1")),
             route("::/0", Some("fd00:10::1")),
             Route { metric: Some(500), ..route("10.30.0.0/16", Some("10.22.0.2")) },
-            Route { onlink: true, ..route("10.31.0.0/16", Some("192.168.1.1")) },
+            route("10.31.0.0/16", Some("192.168.1.1")).onlink(),
             Route { table: Some(100), ..route("10.32.0.0/16", None) },
             Route { table: Some(70_000), scope: Some(0), ..route("10.32.0.0/16", Some("10.22.0.1")) },
             Route { mtu: Some(1400), advmss: Some(1300), ..route("10.33.0.0/16", Some("10.22.0.1")) },

@@ -289,9 +289,9 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
                             format!(
                                 "{place}: route {} via {} dev {} onlink {} metric {} table {} src {} mtu {} advmss {} by {}",
                                 route.destination,
-                                route.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-                                route.link,
-                                route.onlink,
+                                route.gateway().map(|gateway| gateway.to_string()).unwrap_or_default(),
+                                route.link().unwrap(),
+                                matches!(route.target, RouteTarget::Link { onlink: true, .. }),
                                 route.metric.unwrap_or(0),
                                 route.table.unwrap_or(254),
                                 route.source.map(|source| source.to_string()).unwrap_or_default(),
@@ -319,9 +319,10 @@ fn predict(memory: &mut MemoryKernel) -> Vec<String> {
             lines.push(format!("{place}: {line}"));
         }
         if let [Answer::Rules(rules)] = memory.read(place, &[Query::Rules]).unwrap().as_slice() {
-            for rule in rules.iter().filter(|rule| rule.from.prefix_len() > 0) {
+            let of_sources = rules.iter().filter_map(|rule| Some((rule.source()?, rule)));
+            for (from, rule) in of_sources.filter(|(from, _)| from.prefix_len() > 0) {
                 let priority = rule.priority.unwrap();
-                lines.push(format!("{place}: rule {} {} {priority}", rule.from.addr(), rule.table));
+                lines.push(format!("{place}: rule {} {} {priority}", from.addr(), rule.table));
             }
         }
     }

@@ -165,13 +165,13 @@ impl Cable {
             let gateway: IpAddr = "10.50.0.1".parse().unwrap();
             let reachable = !self.chosen(15);
             if self.chosen(19) {
-                own(Resource::Route(Route {
-                    onlink: !reachable || self.chosen(20),
+                let route = Route {
                     mtu: self.chosen(21).then_some(1300),
                     advmss: self.chosen(22).then_some(1200),
                     source: self.chosen(23).then(|| self.v4(10)),
                     ..Route::new(net("0.0.0.0/0"), Some(gateway), eth.clone())
-                }));
+                };
+                own(Resource::Route(if !reachable || self.chosen(20) { route.onlink() } else { route }));
             }
             if self.chosen(24) {
                 own(Resource::Route(Route {
@@ -184,7 +184,7 @@ impl Cable {
         if self.chosen(31) {
             let table = 1000 + u32::from(self.number);
             for (from, given) in [(IpNet::from(self.v4(10)), v4), (IpNet::from(self.v6()), v6)] {
-                own(Resource::Rule(Rule { from, table, priority: given.then_some(500) }));
+                own(Resource::Rule(Rule { priority: given.then_some(500), ..Rule::from(from, table) }));
             }
         }
         if v6 && self.chosen(27) {

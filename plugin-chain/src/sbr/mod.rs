@@ -90,7 +90,7 @@ impl Attach for Sbr {
 }
 
 fn plan_rule(plan: &mut Plan, from: IpNet, table: u32) {
-    plan.own(Place::Container, Resource::Rule(Rule { from, table, priority: None }));
+    plan.own(Place::Container, Resource::Rule(Rule::from(from, table)));
 }
 
 /// Looks at what there is in the container.

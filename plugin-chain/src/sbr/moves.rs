@@ -48,7 +48,7 @@ impl Found {
         let mut taken = self.tables.clone();
         let mut home = |ip: &IpConfig| {
             let from = IpNet::from(ip.address.addr());
-            let of_its_own = |rule: &&Rule| rule.from == from && is_taken_by_us(rule.table);
+            let of_its_own = |rule: &&Rule| rule.source() == Some(from) && is_taken_by_us(rule.table);
             let settled = self.rules.iter().find(of_its_own).map(|rule| rule.table);
             let free = || (FIRST_TABLE..).find(|table| is_taken_by_us(*table) && !taken.contains(table));
             let table = settled.or_else(free).unwrap_or(FIRST_TABLE);
@@ -65,7 +65,7 @@ impl Found {
         let held = self.addresses.iter().map(|address| address.net);
         let sources: Vec<_> = recorded.chain(held).map(|net| IpNet::from(net.addr())).collect();
         let ours = |rule: &&Rule| {
-            sources.contains(&rule.from)
+            rule.source().is_some_and(|from| sources.contains(&from))
                 && fixed.map_or_else(|| !RESERVED.contains(&rule.table), |fixed| rule.table == fixed)
         };
         self.rules.iter().filter(ours).cloned().collect()
@@ -92,7 +92,7 @@ pub(super) fn plan(
     let mut moved: Vec<&Route> =
         found.routes.iter().filter(|route| is_moved(route, config, homes, addresses)).collect();
     // A gateway is found through the routes without one: they go last, and are back first if this is undone.
-    moved.sort_by_key(|route| route.gateway.is_none());
+    moved.sort_by_key(|route| route.gateway().is_none());
     for home in homes {
         let mut copies: Vec<Route> = moved
             .iter()
@@ -143,7 +143,7 @@ fn is_moved(route: &Route, config: &SbrConfig, homes: &[Home], addresses: &AddRe
 /// Whether an address's packets take a route: one that leads through its subnet, and one that leads through no address's.
 fn belongs(route: &Route, home: &Home, homes: &[Home]) -> bool {
     let leads_through =
-        |home: &Home| [route.source, route.gateway].into_iter().flatten().any(|ip| home.net.contains(&ip));
+        |home: &Home| [route.source, route.gateway()].into_iter().flatten().any(|ip| home.net.contains(&ip));
     of_one_family(home.net, route.destination) && (leads_through(home) || !homes.iter().any(leads_through))
 }
 

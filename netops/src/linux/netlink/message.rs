@@ -4,6 +4,7 @@
 //! Reading never panics, whatever the bytes: a message or an attribute that does not fit into what it came in ends
 //! the list. Writing cannot fail: a length past what its field holds is remembered, and the datagram is never sent.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use netlink_packet_core::{
@@ -75,6 +76,11 @@ impl Datagram {
         self.starts.len()
     }
 
+    /// How many bytes the messages take.
+    pub(in crate::linux) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there is no message.
     pub(in crate::linux) fn is_empty(&self) -> bool {
         self.starts.is_empty()
@@ -131,6 +137,19 @@ impl Attributes<'_> {
             this.datagram.bytes.extend(value.as_bytes());
             this.datagram.bytes.push(0);
         })
+    }
+
+    /// A number in the machine's byte order.
+    pub(in crate::linux) fn u32(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.bytes(kind, &value.to_ne_bytes())
+    }
+
+    /// An address.
+    pub(in crate::linux) fn ip(&mut self, kind: u16, address: IpAddr) -> &mut Self {
+        match address {
+            IpAddr::V4(address) => self.bytes(kind, &address.octets()),
+            IpAddr::V6(address) => self.bytes(kind, &address.octets()),
+        }
     }
 
     /// A number in network byte order, as nf_tables has it.

@@ -22,6 +22,8 @@ const EXPLANATION: u16 = 1;
 /// How many answers fit into a receive buffer as the kernel gives it: 208 KiB, of which it reckons some 2.3 for one
 /// about a link.
 const TOGETHER: usize = 64;
+/// A receive buffer for refusals by the hundred.
+const ROOM: i32 = 4 * 1024 * 1024;
 /// How often reading an answer may fail.
 const LOSSES: usize = 16;
 /// How often a dump is repeated that changes made inconsistent.
@@ -42,6 +44,7 @@ pub(in crate::linux) struct Socket {
     inner: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    roomy: bool,
 }
 
 /// What came back for one request.
@@ -108,7 +111,7 @@ impl Socket {
             // Dumps of addresses and routes are then filtered by interface, in the kernel (Linux 4.20).
             inner.set_netlink_get_strict_chk(true)?;
         }
-        Ok(Self { inner, sequence: 1, buffer: Vec::with_capacity(BUFFER) })
+        Ok(Self { inner, sequence: 1, buffer: Vec::with_capacity(BUFFER), roomy: false })
     }
 
     /// Sends requests that are independent of one another, and collects what comes back, one reply each. Only the last
@@ -121,6 +124,15 @@ impl Socket {
             replies.extend(self.exchange_some(requests, messages, last)?);
         }
         Ok(replies)
+    }
+
+    /// Makes room for as many refusals as there can be requests in one datagram: the kernel reckons about 1 KiB for each, and
+    /// one that finds no room is lost. Asks for it once.
+    pub(in crate::linux) fn expect_many(&mut self) {
+        if !std::mem::replace(&mut self.roomy, true) {
+            // Without it, what is lost is known to be.
+            let _ = sys::force_receive_buffer(&self.inner, ROOM);
+        }
     }
 
     /// Sends requests that have to be sent together, of which a given one is the last that can be acknowledged.

@@ -91,6 +91,8 @@ pub(super) enum Expression {
     DestinationNat(Version),
     /// Source NAT to the address of the interface that the packet leaves by.
     Masquerade,
+    /// The same, with a port that nobody can foresee, and that two connections at once do not both get.
+    MasqueradeFullyRandom,
     /// Counts packets and bytes.
     Counter,
     /// What one of `iptables`' extensions matches.
@@ -172,6 +174,9 @@ impl Expression {
                     .be32(NFTA_NAT_REG_PROTO_MIN, port);
             }),
             Self::Masquerade => expression("masq", &|_| {}),
+            Self::MasqueradeFullyRandom => expression("masq", &|data| {
+                data.be32(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY);
+            }),
             Self::Counter => expression("counter", &|data| {
                 data.bytes(NFTA_COUNTER_BYTES, &[0; 8]).bytes(NFTA_COUNTER_PACKETS, &[0; 8]);
             }),
@@ -271,6 +276,8 @@ const NFTA_FIB_RESULT: u16 = 2;
 const NFTA_FIB_FLAGS: u16 = 3;
 const NFTA_FIB_F_DADDR: u32 = 2;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_MASQ_FLAGS: u16 = 1;
+const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
 const NFTA_NAT_TYPE: u16 = 1;
 const NFTA_NAT_FAMILY: u16 = 2;
 const NFTA_NAT_REG_ADDR_MIN: u16 = 3;

@@ -30,7 +30,7 @@ const MASQUERADE6: Set = Set {
 };
 
 /// `srcnat`: after everything that looks at a packet's own addresses (`NF_IP_PRI_NAT_SRC`).
-const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
+pub(super) const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
 
 pub(super) fn element(masquerade: &Masquerade) -> Placed {
     let element = Element {

@@ -111,6 +111,14 @@ impl Key {
         v4.or_else(|_| <[u8; 16]>::try_from(self.bytes()).map(IpAddr::from)).ok()
     }
 
+    /// The port behind a protocol's number, if it is such two.
+    pub(super) fn as_port(&self) -> Option<u16> {
+        match *self.bytes() {
+            [_, _, _, _, high, low, _, _] => Some(u16::from_be_bytes([high, low])),
+            _ => None,
+        }
+    }
+
     /// Its bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
@@ -173,15 +181,32 @@ impl Transaction {
         });
     }
 
+    /// There is no table, and nothing that was in it.
+    pub(super) fn delete_table(&mut self, table: Table) {
+        self.deletes = true;
+        self.push(libc::NFT_MSG_DELTABLE, 0, table, |message| {
+            message.text(NFTA_TABLE_NAME, table.name);
+        });
+    }
+
     /// There is a set or map.
     pub(super) fn set(&mut self, set: &Set) {
+        self.set_of(set, 0);
+    }
+
+    /// There is a set of ranges (`flags interval`).
+    pub(super) fn set_of_ranges(&mut self, set: &Set) {
+        self.set_of(set, libc::NFT_SET_INTERVAL as u32);
+    }
+
+    fn set_of(&mut self, set: &Set, flags: u32) {
         let id = self.datagram.len() as u32;
         let map = if set.values == Values::None { 0 } else { libc::NFT_SET_MAP as u32 };
         self.push(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE, set.table, |message| {
             message
                 .text(NFTA_SET_TABLE, set.table.name)
                 .text(NFTA_SET_NAME, set.name)
-                .be32(NFTA_SET_FLAGS, map)
+                .be32(NFTA_SET_FLAGS, map | flags)
                 .be32(NFTA_SET_KEY_TYPE, data_type(set.key))
                 .be32(NFTA_SET_KEY_LEN, length(set.key))
                 // Wanted by the kernel, and used only by those who do not call a set by its name.
@@ -254,6 +279,24 @@ impl Transaction {
         });
     }
 
+    /// Ranges that a set has: of each where it begins, and where it has ended, unless it goes on to the last of all.
+    pub(super) fn ranges(&mut self, set: &Set, ranges: &[(Key, Option<Key>)]) {
+        // A list is an attribute, whose length is of 16 bits.
+        for some in ranges.chunks(RANGES) {
+            self.push(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE, set.table, |message| {
+                message
+                    .text(NFTA_SET_ELEM_LIST_TABLE, set.table.name)
+                    .text(NFTA_SET_ELEM_LIST_SET, set.name)
+                    .nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
+                        for (first, end) in some {
+                            bound(list, first, 0);
+                            end.iter().for_each(|end| bound(list, end, INTERVAL_END));
+                        }
+                    });
+            });
+        }
+    }
+
     /// An element goes.
     pub(super) fn delete(&mut self, set: &Set, key: Key) {
         self.deletes = true;
@@ -298,6 +341,13 @@ pub(super) fn get_rules(datagram: &mut Datagram, chain: &ForeignChain) {
     });
 }
 
+/// Asks for the rules of a chain of a table of ours.
+pub(super) fn get_rules_of(datagram: &mut Datagram, table: Table, chain: &str) {
+    datagram.push(message_type(libc::NFT_MSG_GETRULE), 0, &header(table), |message| {
+        message.text(NFTA_RULE_TABLE, table.name).text(NFTA_RULE_CHAIN, chain);
+    });
+}
+
 fn name_chain(datagram: &mut Datagram, kind: i32, chain: &ForeignChain) {
     datagram.push(message_type(kind), 0, &header_of(family(chain.family)), |message| {
         message.text(NFTA_CHAIN_TABLE, &chain.table).text(NFTA_CHAIN_NAME, &chain.name);
@@ -338,6 +388,25 @@ pub(super) fn generation(body: &[u8]) -> Option<u32> {
 pub(super) fn parse(body: &[u8]) -> impl Iterator<Item = Element> {
     let list = attribute(content(body), NFTA_SET_ELEM_LIST_ELEMENTS);
     attributes(list.unwrap_or_default()).filter_map(|(_, element)| Element::parse(element))
+}
+
+/// Where ranges begin (`false`) and have ended, of those in an answer.
+pub(super) fn parse_bounds(body: &[u8]) -> impl Iterator<Item = (Key, bool)> {
+    let list = attribute(content(body), NFTA_SET_ELEM_LIST_ELEMENTS);
+    attributes(list.unwrap_or_default()).filter_map(|(_, element)| {
+        let flags = attribute(element, NFTA_SET_ELEM_FLAGS).unwrap_or(&[0; 4]);
+        let flags = u32::from_be_bytes(flags.try_into().ok()?);
+        Some((Element::parse(element)?.key, flags & INTERVAL_END != 0))
+    })
+}
+
+fn bound(list: &mut Attributes<'_>, key: &Key, flags: u32) {
+    list.nest(NFTA_LIST_ELEM, |element| {
+        element.nest(NFTA_SET_ELEM_KEY, |nest| value(nest, key.bytes()));
+        if flags != 0 {
+            element.be32(NFTA_SET_ELEM_FLAGS, flags);
+        }
+    });
 }
 
 impl Element {
@@ -477,6 +546,11 @@ const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
+/// `NFT_SET_ELEM_INTERVAL_END`.
+const INTERVAL_END: u32 = 1;
+/// How many ranges are written into one message.
+const RANGES: usize = 256;
 const UDATA_ELEMENT_COMMENT: u8 = 0;
 const UDATA_KEY_BYTE_ORDER: u8 = 0;

@@ -7,6 +7,7 @@
 //!                spoof_check.rs, forwarded.rs
 //! foreign.rs     what other programs have made: chains and rules, looked for and deleted
 //! isolation.rs   what bridges are said to be
+//! ranges.rs      source NAT for whole ranges, in a table of its own
 //! iptables.rs    the way through the tables of `iptables`
 //! rule.rs        rules, as a person would write them
 //! expression.rs  … and as the kernel executes them
@@ -24,6 +25,7 @@ mod lookup;
 mod masquerade;
 mod message;
 mod port_mapping;
+pub(super) mod ranges;
 mod rule;
 mod ruleset;
 mod spoof_check;

@@ -124,6 +124,11 @@ impl Rule {
         self.then(Expression::Masquerade)
     }
 
+    /// `masquerade fully-random`.
+    pub(super) fn masquerade_fully_random(self) -> Self {
+        self.then(Expression::MasqueradeFullyRandom)
+    }
+
     fn then(mut self, expression: Expression) -> Self {
         self.expressions.push(expression);
         self

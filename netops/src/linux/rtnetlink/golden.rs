@@ -107,7 +107,7 @@ fn a_filtering_bridge_as_ip_link_add_does() {
 #[test]
 #[rustfmt::skip]
 fn a_rule_as_ip_rule_add_from() {
-    let rule = Rule { from: "10.1.0.6/32".parse().unwrap(), table: 100, priority: None };
+    let rule = Rule::from("10.1.0.6/32".parse().unwrap(), 100);
     assert_eq!(sent(|d| rule::create(d, &rule)), [
         0x24, 0, 0, 0, 0x20, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWRULE, CREATE | EXCL
         2, 0, 0x20, 0, 100, 0, 0, 1, 0, 0, 0, 0, // AF_INET, source length 32, table, FR_ACT_TO_TBL
@@ -118,7 +118,7 @@ fn a_rule_as_ip_rule_add_from() {
 #[test]
 #[rustfmt::skip]
 fn a_rule_for_a_table_past_what_a_byte_holds_as_ip_rule_add_from() {
-    let rule = Rule { from: "fd00::6/128".parse().unwrap(), table: 300, priority: None };
+    let rule = Rule::from("fd00::6/128".parse().unwrap(), 300);
     assert_eq!(sent(|d| rule::create(d, &rule)), [
         0x38, 0, 0, 0, 0x20, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0,
         10, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, // AF_INET6, source length 128

@@ -1,18 +1,22 @@
 //! Links: `RTM_NEWLINK`, `RTM_GETLINK`, `RTM_SETLINK`, `RTM_DELLINK`.
 
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVrf, IpVlanFlags,
-    IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkLayerType, LinkMessage,
-    MacVlanMode, State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVrf, InfoVxlan,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkLayerType,
+    LinkMessage, MacVlanMode, State, VxlanDf,
 };
 
+use super::address::parse_ip;
 use crate::kernel::LinkState;
 use crate::linux::netlink::{Datagram, attribute, attributes, get_u16, get_u32, text};
 use crate::name::{LinkName, MacAddr, Mark};
-use crate::resource::{IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, VethPeer, property};
+use crate::resource::{
+    DontFragment, IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, VethPeer, Vxlan, property,
+};
 
 /// Length of `struct ifinfomsg`.
 pub(in crate::linux) const HEADER: usize = 16;
@@ -106,6 +110,7 @@ fn data(kind: &LinkKind, peer_namespace: Option<BorrowedFd<'_>>) -> Option<InfoD
         }
         LinkKind::Vlan { id, .. } => InfoData::Vlan(vec![InfoVlan::Id(*id)]),
         LinkKind::Vrf { table } => InfoData::Vrf(vec![InfoVrf::TableId(*table)]),
+        LinkKind::Vxlan(vxlan) => InfoData::Vxlan(vxlan_data(vxlan)),
         LinkKind::Bridge { vlan_filtering: false }
         | LinkKind::Dummy
         | LinkKind::Ifb
@@ -114,6 +119,26 @@ fn data(kind: &LinkKind, peer_namespace: Option<BorrowedFd<'_>>) -> Option<InfoD
             return None;
         }
     })
+}
+
+/// Over IPv6 the kernel makes and wants checksums unless it is told otherwise.
+fn vxlan_data(vxlan: &Vxlan) -> Vec<InfoVxlan> {
+    let local = vxlan.local.map(|local| match local {
+        IpAddr::V4(local) => InfoVxlan::Local(local),
+        IpAddr::V6(local) => InfoVxlan::Local6(local),
+    });
+    let fixed = [
+        InfoVxlan::Id(vxlan.vni),
+        InfoVxlan::Port(vxlan.port),
+        InfoVxlan::Learning(false),
+        InfoVxlan::UDPCsum(false),
+        InfoVxlan::Df(match vxlan.dont_fragment {
+            DontFragment::Unset => VxlanDf::Unset,
+            DontFragment::Set => VxlanDf::Set,
+            DontFragment::Inherit => VxlanDf::Inherit,
+        }),
+    ];
+    fixed.into_iter().chain(local).collect()
 }
 
 /// `MACVLAN_MODE_*`.
@@ -330,6 +355,19 @@ fn properties(kind: &str, data: &[u8]) -> Option<Vec<(&'static str, String)>> {
         }
         "vlan" => vec![(property::VLAN, short(IFLA_VLAN_ID)?.to_string())],
         "vrf" => vec![(property::TABLE, number(IFLA_VRF_TABLE)?.to_string())],
+        "vxlan" => {
+            let port = attribute(data, IFLA_VXLAN_PORT)?.try_into().ok().map(u16::from_be_bytes)?;
+            let local =
+                [IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6].into_iter().find_map(|kind| attribute(data, kind));
+            let local = local.and_then(parse_ip);
+            let dont_fragment = match attribute(data, IFLA_VXLAN_DF).and_then(|value| value.first()) {
+                Some(1) => DontFragment::Set,
+                Some(2) => DontFragment::Inherit,
+                _ => DontFragment::Unset,
+            };
+            let learns = is_set(IFLA_VXLAN_LEARNING);
+            property::of_vxlan(number(IFLA_VXLAN_ID)?, port, local, dont_fragment, learns)
+        }
         "tun" => {
             let ethernet = *attribute(data, IFLA_TUN_TYPE)?.first()? == IFF_TAP;
             let (owner, group) = (number(IFLA_TUN_OWNER), number(IFLA_TUN_GROUP));
@@ -347,6 +385,12 @@ const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_MACVLAN_BC_QUEUE_LEN: u16 = 7;
 const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_DF: u16 = 29;
 const IFLA_TUN_OWNER: u16 = 1;
 const IFLA_TUN_GROUP: u16 = 2;
 const IFLA_TUN_TYPE: u16 = 3;

@@ -5,18 +5,20 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage::{DelRule, GetRule, NewRule};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
 
-use super::address::{family, parse_ip};
+use super::address::parse_ip;
 use crate::linux::netlink::{Datagram, attribute, attributes, get_u32};
-use crate::resource::Rule;
+use crate::resource::{IpVersion, Rule, Selector};
 
 /// Length of `struct fib_rule_hdr`.
 const HEADER: usize = 12;
 /// `FRA_*`, which the C library's headers lack.
 const SOURCE: u16 = 2;
 const PRIORITY: u16 = 6;
+const MARK: u16 = 10;
 const SUPPRESSED_GROUP: u16 = 13;
 const SUPPRESSED_LENGTH: u16 = 14;
 const TABLE: u16 = 15;
+const MASK: u16 = 16;
 const PROTOCOL: u16 = 21;
 /// A rule that suppresses nothing has this for the longest prefix that it suppresses.
 const NOTHING: u32 = u32::MAX;
@@ -33,19 +35,28 @@ pub(in crate::linux) fn delete(datagram: &mut Datagram, rule: &Rule) {
 }
 
 fn message(rule: &Rule) -> RuleMessage {
-    let from = rule.from.trunc();
+    let version = match rule.selector.version() {
+        IpVersion::V4 => AddressFamily::Inet,
+        IpVersion::V6 => AddressFamily::Inet6,
+    };
     let mut message = RuleMessage::default();
     message.header = RuleHeader {
-        family: family(from.addr()),
-        src_len: from.prefix_len(),
+        family: version,
         // Tables past what the field holds are in an attribute.
         table: u8::try_from(rule.table).unwrap_or_default(),
         action: RuleAction::ToTable,
         ..RuleHeader::default()
     };
     let attributes = &mut message.attributes;
-    if from.prefix_len() > 0 {
-        attributes.push(RuleAttribute::Source(from.addr()));
+    match rule.selector {
+        Selector::From(from) if from.prefix_len() > 0 => {
+            message.header.src_len = from.prefix_len();
+            attributes.push(RuleAttribute::Source(from.trunc().addr()));
+        }
+        Selector::From(_) => {}
+        Selector::Mark { mark, mask, .. } => {
+            attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(mask)]);
+        }
     }
     attributes.extend(rule.priority.map(RuleAttribute::Priority));
     if u8::try_from(rule.table).is_err() {
@@ -59,13 +70,13 @@ pub(in crate::linux) fn get(datagram: &mut Datagram) {
     datagram.request(0, &GetRule(RuleMessage::default()));
 }
 
-/// The rule that a message tells of, if it looks at nothing but where a packet comes from.
+/// The rule that a message tells of, if it looks at nothing but where a packet comes from, or at nothing but its mark.
 pub(in crate::linux) fn parse(body: &[u8]) -> Option<Rule> {
     let header = RuleHeader::parse(body).ok()?;
     let table = table(body)?;
     let details = body.get(HEADER..)?;
     let is_plain = |(kind, value): (u16, &[u8])| match kind {
-        SOURCE | PRIORITY | TABLE | PROTOCOL => true,
+        SOURCE | PRIORITY | TABLE | PROTOCOL | MARK | MASK => true,
         SUPPRESSED_GROUP | SUPPRESSED_LENGTH => get_u32(value, 0) == Some(NOTHING),
         _ => false,
     };
@@ -73,14 +84,20 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<Rule> {
     if other_header || !attributes(details).all(is_plain) {
         return None;
     }
-    let from = match (header.family, attribute(details, SOURCE)) {
-        (AddressFamily::Inet, None) => IpNet::V4(Ipv4Net::default()),
-        (AddressFamily::Inet6, None) => IpNet::V6(Ipv6Net::default()),
-        (_, None) => return None,
-        (_, Some(address)) => IpNet::new(parse_ip(address)?, header.src_len).ok()?,
+    let number = |kind| attribute(details, kind).and_then(|value| get_u32(value, 0));
+    let selector = match (header.family, attribute(details, SOURCE), number(MARK)) {
+        (AddressFamily::Inet, None, None) => Selector::From(IpNet::V4(Ipv4Net::default())),
+        (AddressFamily::Inet6, None, None) => Selector::From(IpNet::V6(Ipv6Net::default())),
+        (_, Some(address), None) => Selector::From(IpNet::new(parse_ip(address)?, header.src_len).ok()?),
+        (family, None, Some(mark)) => Selector::Mark {
+            mark,
+            mask: number(MASK).unwrap_or(u32::MAX),
+            version: if family == AddressFamily::Inet { IpVersion::V4 } else { IpVersion::V6 },
+        },
+        _ => return None,
     };
     let priority = attribute(details, PRIORITY).map_or(Some(0), |value| get_u32(value, 0))?;
-    Some(Rule { from, table, priority: Some(priority) })
+    Some(Rule { selector, table, priority: Some(priority) })
 }
 
 /// The table that a rule leads to, whatever it looks at.

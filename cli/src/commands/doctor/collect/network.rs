@@ -49,7 +49,7 @@ fn describe_route(route: &netops::Route, link: &LinkState) -> Option<Route> {
     const MAIN: u32 = 254;
     (route.table() == MAIN).then(|| Route {
         destination: route.destination,
-        gateway: route.gateway,
+        gateway: route.gateway(),
         link: link.name.to_string(),
         protocol: route.protocol,
     })

@@ -1,0 +1,252 @@
+//! Source NAT for whole ranges, in a table of its own. As `nft list ruleset` prints it:
+//!
+//! ```text
+//! table inet cnikit-overlay {
+//!     set sources4 {
+//!         type ipv4_addr
+//!         flags interval
+//!         elements = { 10.244.1.0/24 }
+//!     }
+//!     set exceptions4 {
+//!         type ipv4_addr
+//!         flags interval
+//!         elements = { 10.244.0.0/16, 224.0.0.0/4 }
+//!     }
+//!     set sources6 { type ipv6_addr; flags interval }
+//!     set exceptions6 { type ipv6_addr; flags interval; elements = { ff00::/8 } }
+//!     set tunnels {
+//!         type inet_proto . inet_service
+//!         elements = { udp . 8472 }
+//!     }
+//!     chain postrouting {
+//!         type nat hook postrouting priority srcnat; policy accept;
+//!         meta l4proto . th dport @tunnels return
+//!         ip saddr @sources4 ip daddr != @exceptions4 masquerade fully-random
+//!         ip6 saddr @sources6 ip6 daddr != @exceptions6 masquerade fully-random
+//!     }
+//! }
+//! ```
+//!
+//! All of it is what one value says: it is made anew as a whole, and read back as a whole. The rules are always the same.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+
+use super::expression::{Field, Verdict, Version};
+use super::masquerade::SOURCE_NAT;
+use super::message::{self, Element, Key, Set, Table, Transaction, Values};
+use super::rule::Rule;
+use super::{first_refusal, send};
+use crate::error::{Errno, Error, Operation};
+use crate::kernel::{Created, Removed};
+use crate::linux::netlink::Datagram;
+use crate::linux::{LinuxKernel, failed, refused};
+use crate::place::Place;
+use crate::resource::RangeMasquerade;
+use crate::ruleset::{self, POSTROUTING};
+
+const TABLE: Table = Table { family: libc::NFPROTO_INET, name: ruleset::OVERLAY_TABLE };
+const TUNNELS: Set = Set {
+    table: TABLE,
+    name: ruleset::TUNNELS,
+    key: &[Field::Transport, Field::DestinationPort],
+    values: Values::None,
+    beside: None,
+};
+
+/// The sets of a version of IP.
+struct Sets {
+    sources: Set,
+    exceptions: Set,
+}
+
+const fn addresses(name: &'static str, key: &'static [Field]) -> Set {
+    Set { table: TABLE, name, key, values: Values::None, beside: None }
+}
+
+fn sets(version: Version) -> Sets {
+    let (sources, exceptions) = ruleset::range_sets(version);
+    match version {
+        Version::V4 => Sets {
+            sources: addresses(sources, &[Field::Source(Version::V4)]),
+            exceptions: addresses(exceptions, &[Field::Destination(Version::V4)]),
+        },
+        Version::V6 => Sets {
+            sources: addresses(sources, &[Field::Source(Version::V6)]),
+            exceptions: addresses(exceptions, &[Field::Destination(Version::V6)]),
+        },
+    }
+}
+
+fn rules() -> Vec<Rule> {
+    let tunnels = Rule::default().in_set(TUNNELS.key, TUNNELS.name).verdict(Verdict::Return);
+    let masquerade = |version| {
+        let Sets { sources, exceptions } = sets(version);
+        Rule::default()
+            .in_set(sources.key, sources.name)
+            .not_in_set(exceptions.key, exceptions.name)
+            .masquerade_fully_random()
+    };
+    vec![tunnels, masquerade(Version::V4), masquerade(Version::V6)]
+}
+
+pub(in crate::linux) fn create(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    wanted: &RangeMasquerade,
+) -> Result<Created, Error> {
+    let object = NAME;
+    let before = look(kernel, place)?;
+    if before.as_ref() == Some(&wanted.kept()) {
+        return Ok(Created::Kept);
+    }
+    let mut transaction = Transaction::default();
+    // So that there is one to delete.
+    transaction.table(TABLE);
+    transaction.delete_table(TABLE);
+    lay_out(&mut transaction, &wanted.kept());
+    let replies = send(kernel, place, transaction, Operation::Create, object)?;
+    let refusal = |(_, refusal)| refused(Operation::Create, place, object, refusal);
+    first_refusal(replies, &[]).map_err(refusal)?;
+    Ok(before.map_or(Created::New, |before| Created::Changed(before.into())))
+}
+
+pub(in crate::linux) fn remove(kernel: &mut LinuxKernel, place: Place) -> Result<Removed, Error> {
+    let mut transaction = Transaction::default();
+    transaction.delete_table(TABLE);
+    match first_refusal(send(kernel, place, transaction, Operation::Remove, NAME)?, &[]) {
+        Ok(()) => Ok(Removed::Now),
+        Err((_, refusal)) if refusal.errno == Errno::ENOENT => Ok(Removed::Before),
+        Err((_, refusal)) => Err(refused(Operation::Remove, place, NAME, refusal)),
+    }
+}
+
+/// What there is, if its rules are all there.
+pub(in crate::linux) fn look(
+    kernel: &mut LinuxKernel,
+    place: Place,
+) -> Result<Option<RangeMasquerade>, Error> {
+    let mut request = Datagram::default();
+    message::get_rules_of(&mut request, TABLE, POSTROUTING);
+    let there = dump(kernel, place, &mut request)?;
+    let wanted = rules();
+    let same = |(there, wanted): (&Vec<u8>, &Rule)| wanted.is(message::content(there));
+    if there.len() != wanted.len() || !there.iter().zip(&wanted).all(same) {
+        return Ok(None);
+    }
+    let mut found = RangeMasquerade::default();
+    for version in [Version::V4, Version::V6] {
+        let Sets { sources, exceptions } = sets(version);
+        found.sources.extend(ranges(kernel, place, &sources)?);
+        found.exceptions.extend(ranges(kernel, place, &exceptions)?);
+    }
+    let mut request = Datagram::default();
+    message::get_all(&mut request, &TUNNELS);
+    let tunnels = dump(kernel, place, &mut request)?;
+    found.tunnel_port = tunnels.iter().flat_map(|body| message::parse(body)).find_map(|e| e.key.as_port());
+    Ok(Some(found.kept()))
+}
+
+fn lay_out(transaction: &mut Transaction, wanted: &RangeMasquerade) {
+    transaction.table(TABLE);
+    transaction.set(&TUNNELS);
+    if let Some(port) = wanted.tunnel_port {
+        let key = Key::default().transport(libc::IPPROTO_UDP as u8).port(port);
+        transaction.add(&TUNNELS, &Element { key, verdict: None, value: None, comment: None });
+    }
+    for version in [Version::V4, Version::V6] {
+        let Sets { sources, exceptions } = sets(version);
+        for (set, prefixes) in [(sources, &wanted.sources), (exceptions, &wanted.exceptions)] {
+            transaction.set_of_ranges(&set);
+            let of_version = prefixes.iter().filter(|prefix| Version::of(prefix.addr()) == version);
+            transaction.ranges(&set, &bounds(of_version));
+        }
+    }
+    transaction.chain(TABLE, POSTROUTING, Some(SOURCE_NAT));
+    rules().iter().for_each(|rule| transaction.rule(TABLE, POSTROUTING, rule));
+}
+
+/// Where ranges begin, and the first address behind them. Prefixes that touch are one range: the kernel takes no beginning
+/// where another range has just ended.
+fn bounds<'a>(prefixes: impl Iterator<Item = &'a IpNet>) -> Vec<(Key, Option<Key>)> {
+    let mut bounds: Vec<(IpAddr, Option<IpAddr>)> = Vec::new();
+    for prefix in prefixes {
+        let (first, end) = (prefix.network(), after(prefix.broadcast()));
+        match bounds.last_mut() {
+            Some((_, last)) if *last == Some(first) => *last = end,
+            _ => bounds.push((first, end)),
+        }
+    }
+    let key = |address| Key::default().address(address);
+    bounds.into_iter().map(|(first, end)| (key(first), end.map(key))).collect()
+}
+
+/// The next address, unless it is the last.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(1).map(|next| IpAddr::V4(next.into())),
+        IpAddr::V6(address) => u128::from(address).checked_add(1).map(|next| IpAddr::V6(next.into())),
+    }
+}
+
+/// The prefixes that a set of ranges consists of.
+fn ranges(kernel: &mut LinuxKernel, place: Place, set: &Set) -> Result<Vec<IpNet>, Error> {
+    let mut request = Datagram::default();
+    message::get_all(&mut request, set);
+    let bodies = dump(kernel, place, &mut request)?;
+    let bounds = bodies.iter().flat_map(|body| message::parse_bounds(body));
+    let bounds = bounds.filter_map(|(key, is_end)| Some((key.as_address()?, is_end)));
+    // The kernel lists them backwards or forwards; where one range ends, another may begin.
+    let mut bounds: Vec<_> = bounds.collect();
+    bounds.sort_by_key(|(address, is_end)| (*address, !is_end));
+    let mut found = Vec::new();
+    let mut begun = None;
+    for (address, is_end) in bounds {
+        match (begun, is_end) {
+            (Some(first), true) => {
+                found.extend(prefixes(first, address));
+                begun = None;
+            }
+            (None, false) => begun = Some(address),
+            _ => {}
+        }
+    }
+    found.extend(begun.into_iter().flat_map(prefixes_to_the_last));
+    Ok(found)
+}
+
+/// The prefixes from an address to the one before another.
+fn prefixes(first: IpAddr, end: IpAddr) -> Vec<IpNet> {
+    match (first, end) {
+        (IpAddr::V4(first), IpAddr::V4(end)) => {
+            let last = u32::from(end).saturating_sub(1).into();
+            Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect()
+        }
+        (IpAddr::V6(first), IpAddr::V6(end)) => {
+            let last = u128::from(end).saturating_sub(1).into();
+            Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn prefixes_to_the_last(first: IpAddr) -> Vec<IpNet> {
+    match first {
+        IpAddr::V4(first) => Ipv4Subnets::new(first, u32::MAX.into(), 0).map(IpNet::V4).collect(),
+        IpAddr::V6(first) => Ipv6Subnets::new(first, u128::MAX.into(), 0).map(IpNet::V6).collect(),
+    }
+}
+
+/// Asks for a list. No table is an empty one.
+fn dump(kernel: &mut LinuxKernel, place: Place, request: &mut Datagram) -> Result<Vec<Vec<u8>>, Error> {
+    let reply = kernel.side(place)?.netfilter()?.dump(request);
+    match reply.map_err(|failure| failed(Operation::Read, place, NAME, failure))?.accepted() {
+        Ok(answers) => Ok(answers),
+        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
+        Err(refusal) => Err(refused(Operation::Read, place, NAME, refusal)),
+    }
+}
+
+/// What it is, as errors name it.
+const NAME: &str = "masquerade of ranges";
