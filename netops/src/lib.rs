@@ -28,6 +28,7 @@ mod reconcile;
 mod resource;
 mod ruleset;
 mod script;
+mod watching;
 
 pub use engine::{Applied, ApplyError};
 pub use entry::{Entry, EntryKey, EntryKind, Forwarded, Masquerade, SpoofCheck};
@@ -41,7 +42,7 @@ pub use kernel::{
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use linux::read_as_answers;
-pub use linux::{LinuxKernel, Namespace, PacketSocket, open_tap};
+pub use linux::{LinuxKernel, Namespace, PacketSocket, Watch, open_tap};
 pub use lookup::{FoundRoute, NeighbourState, Reachability, RouteKind, RouteLookup};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};
@@ -57,6 +58,7 @@ pub use resource::{
     Rule, Selector, Sysctl, Tap, TokenBucket, VethPeer, Via, Vxlan,
 };
 pub use script::{Command, Script};
+pub use watching::Change;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -47,4 +47,5 @@ fn read_body(body: &[u8]) {
     forward_jump::read_as_table(body);
     conntrack::read_as_connection(body);
     let _ = nft::foreign::parse(body);
+    super::watch::read_as_changes(body);
 }

@@ -12,7 +12,7 @@
 //!      ├── forward_jump.rs  a way through those ── nft/ ─┤
 //!      └── rtnetlink/    links, routes, rules, tc, … ────┴── netlink/   messages and the socket
 //!
-//! packet.rs: a socket for whole frames, which stands apart
+//! packet.rs: a socket for whole frames, watch.rs: one that hears of changes; these stand apart
 //! sys.rs: the system calls that need `unsafe`
 //! ```
 
@@ -38,6 +38,7 @@ mod rtnetlink;
 mod sys;
 mod sysctl;
 mod tap;
+mod watch;
 
 use std::collections::HashMap;
 
@@ -47,6 +48,7 @@ pub use namespace::Namespace;
 use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 pub use packet::PacketSocket;
 pub use tap::open_tap;
+pub use watch::Watch;
 
 use crate::error::{Error, Operation};
 use crate::kernel::{Answer, Created, Edit, Kernel, LinkState, Query, Removed};
@@ -97,6 +99,16 @@ impl LinuxKernel {
     pub fn with_detached_removals(mut self) -> Self {
         self.detached = true;
         self
+    }
+
+    /// The number by which the kernel knows whose changes are this value's: what [`Watch::disregard`] is told. It is another
+    /// one after a failure.
+    ///
+    /// # Errors
+    /// As when a socket cannot be opened.
+    pub fn port(&mut self, place: Place) -> Result<u32, Error> {
+        let port = self.side(place)?.route()?.port();
+        port.map_err(|error| refused(Operation::Open, place, "netlink socket", error.into()))
     }
 
     fn side(&mut self, place: Place) -> Result<&mut Side, Error> {

@@ -90,10 +90,14 @@ pub(super) fn put_hop(
 
 /// As routes of the same version are asked for.
 fn can_send(namespace: &Namespace, hop: &NextHop, index: Option<u32>) -> Result<(), Problem> {
-    let Some(index) = index else { return Ok(()) };
-    let up = namespace.links.get(&index).is_some_and(|link| link.up);
-    if !up {
-        return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
+    let is_up = |index| namespace.links.get(&index).is_some_and(|link| link.up);
+    let Some(index) = index else {
+        // Nowhere is out of the loopback interface.
+        let up = namespace.links.values().any(|link| link.kind.is_loopback() && link.up);
+        return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
+    };
+    if !is_up(index) {
+        return Err(refused(Errno::ENETDOWN, "Device for nexthop is not up"));
     }
     let Via::Gateway { address, link, .. } = &hop.via else { return Ok(()) };
     let onlink = matches!(hop.via, Via::Gateway { onlink: true, .. });

@@ -22,6 +22,7 @@ use crate::name::LinkName;
 use crate::place::Place;
 use crate::plan::{Plan, Step};
 use crate::resource::{Resource, RouteTarget};
+use crate::watching::Change;
 
 use objects::{Key, Seen};
 
@@ -94,9 +95,8 @@ impl Reconciled {
 /// Brings the kernel to one plan after another, and remembers what it has seen and done of next hops, neighbours, FDB entries
 /// and routes: for one changed machine among thousands it writes a few messages and asks for no list.
 ///
-/// What others do to them in the meantime it does not see by itself. Whoever watches the kernel calls
-/// [`Reconciler::forget`] when something of them has changed that was not our own doing, and so does whoever wishes to make
-/// sure from time to time.
+/// What others do to them in the meantime it does not see by itself. Whoever [watches](crate::Watch) the kernel tells it
+/// ([`Reconciler::notice`]), and whoever wishes to make sure from time to time has it [forget](Reconciler::forget).
 #[derive(Debug)]
 pub struct Reconciler {
     scope: Scope,
@@ -117,6 +117,16 @@ impl Reconciler {
     /// What there is has to be looked at again.
     pub fn forget(&mut self) {
         self.seen = None;
+    }
+
+    /// Hears of a change that was not our own doing. Whether what is ours may be otherwise than it was seen to be: then it is
+    /// forgotten, and it is time to reconcile.
+    pub fn notice(&mut self, change: &Change) -> bool {
+        let matters = self.seen.as_ref().is_none_or(|seen| seen.is_doubted_by(&self.scope, change));
+        if matters {
+            self.forget();
+        }
+        matters
     }
 
     /// As [`Plan::reconcile`].

@@ -12,6 +12,7 @@ use crate::lookup::Reachability;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
 use crate::resource::{NeighbourEntry, Resource, Route, RouteTarget};
+use crate::watching::Change;
 
 /// What something is found by; at most one thing of ours has each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +58,8 @@ pub(super) struct Seen {
     pub(super) surplus: Vec<(Key, Resource)>,
     /// Neighbours that the kernel has found by itself.
     found: HashSet<Key>,
+    /// The interfaces that tunnels and neighbours are on, by index.
+    links: HashMap<u32, LinkName>,
 }
 
 impl Seen {
@@ -69,7 +72,8 @@ impl Seen {
         let mut links: Vec<_> = scope.links.iter().chain(with_neighbours.iter().copied()).collect();
         links.sort();
         links.dedup();
-        let mut queries = vec![Query::NextHops(scope.protocol)];
+        let mut queries: Vec<_> = links.iter().map(|link| Query::Link((*link).clone())).collect();
+        queries.push(Query::NextHops(scope.protocol));
         let of_table = |table: &u32| Query::RoutesOf { protocol: Some(scope.protocol), table: Some(*table) };
         queries.extend(scope.tables.iter().map(of_table));
         queries.extend(links.into_iter().cloned().map(Query::NeighboursOn));
@@ -83,6 +87,7 @@ impl Seen {
 
     fn take_in(&mut self, scope: &Scope, answer: Answer) {
         match answer {
+            Answer::Links(links) => self.links.extend(links.into_iter().map(|link| (link.index, link.name))),
             Answer::NextHops(hops) => hops.into_iter().for_each(|hop| self.add(scope, hop.into())),
             Answer::Routes(routes) => routes.into_iter().for_each(|route| self.add(scope, route.into())),
             Answer::Fdb(entries) => entries.into_iter().for_each(|entry| self.add(scope, entry.into())),
@@ -112,6 +117,42 @@ impl Seen {
         if let Some(other) = self.ours.insert(key.clone(), resource) {
             self.surplus.push((key, other));
         }
+    }
+
+    /// Whether a change that we have not made may have made this untrue.
+    pub(super) fn is_doubted_by(&self, scope: &Scope, change: &Change) -> bool {
+        let knows = |key| self.ours.contains_key(&key);
+        match change {
+            Change::Overrun => true,
+            // With a link, and with an address, go routes and next hops of which nobody is told.
+            Change::Link { index, name, .. } => {
+                self.links.contains_key(index) || name.as_ref().is_some_and(|name| self.leads_out_of(name))
+            }
+            Change::Address { gone, .. } => *gone,
+            Change::Route { destination, table, metric, protocol, .. } => {
+                *protocol == scope.protocol && scope.tables.contains(table)
+                    || knows(Key::Route { table: *table, destination: *destination, metric: *metric })
+            }
+            Change::NextHop { id, .. } => knows(Key::NextHop(*id)),
+            Change::Neighbour { link, address, .. } => {
+                let link = self.links.get(link);
+                link.is_some_and(|link| knows(Key::Neighbour(link.clone(), *address)))
+            }
+            // The kernel does not say who has done this one: ours is what has come about as we know it.
+            Change::Fdb { link, mac, remote, gone } => {
+                let Some(link) = self.links.get(link).filter(|link| scope.links.contains(link)) else {
+                    return false;
+                };
+                match (self.ours.get(&Key::Fdb(link.clone(), *mac)), gone) {
+                    (Some(Resource::Fdb(ours)), false) => Some(ours.remote) != *remote,
+                    (known, gone) => known.is_some() == *gone,
+                }
+            }
+        }
+    }
+
+    fn leads_out_of(&self, name: &LinkName) -> bool {
+        self.ours.values().any(|resource| resource.carrier() == Some(name.as_str()))
     }
 
     /// Whether what may be in the place of something is nobody's, or ours: a neighbour that the kernel has found by itself, an

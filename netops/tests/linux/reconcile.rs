@@ -138,3 +138,202 @@ fn what_differs_is_changed_and_what_is_stale_is_removed() {
         assert_eq!(fdb, json!([]));
     });
 }
+
+#[test]
+fn nothing_of_others_is_touched() {
+    in_lab!(|mut lab| {
+        bring_about(&mut lab, &plan(peers(1..=2)));
+        for command in [
+            "ip link set lo up",
+            // By its protocol, by its number, by its table: each is not ours.
+            "ip route add 10.9.0.0/24 dev tun0 proto 88",
+            "ip route add 10.9.0.0/24 dev tun0 proto 87 table 100",
+            "ip nexthop add id 1500 blackhole proto 88",
+            "ip nexthop add id 7 blackhole proto 87",
+            "ip neighbour add 10.9.0.1 lladdr 02:00:00:00:09:01 dev tun0 nud permanent proto 88",
+            // In the place of what is about to be wanted.
+            "ip route add 10.0.3.0/24 dev tun0 proto 88",
+            "ip -6 route add fd00:0:0:3::/64 dev tun0 proto 88",
+        ] {
+            lab.run(Place::Host, command);
+        }
+        let others = |lab: &Lab| {
+            let all = [
+                "route show proto 88",
+                "-6 route show proto 88",
+                "route show table 100",
+                "neighbour show proto 88",
+            ];
+            all.map(|what| lab.ip(Place::Host, what))
+        };
+        let before = others(&lab);
+        let done = reconcile(&mut lab, &plan(peers(2..=3)));
+        assert_eq!(counts(&done), (3, 0, 5), "{done:?}");
+        let found = "another program's route with metric";
+        assert!(
+            matches!(&done.failures[..], [Error::Conflict { found: a, .. }, Error::Conflict { found: b, .. }]
+                if a.contains(found) && b.contains(found)),
+            "{done:?}"
+        );
+        assert_eq!(others(&lab), before);
+        // One of ours that another has taken its place in front of is not changed: the kernel would change the other.
+        lab.run(Place::Host, "ip route prepend 10.0.2.0/24 dev tun0 proto 88");
+        let before = others(&lab);
+        let narrow = plan([Peer::new(2)]).steps().iter().fold(Plan::new(), |mut plan, step| {
+            let resource = match &step.resource {
+                Resource::Route(route) if route.destination.addr().is_ipv4() => {
+                    Route { mtu: Some(1300), ..route.clone() }.into()
+                }
+                other => other.clone(),
+            };
+            plan.own(step.place, resource);
+            plan
+        });
+        let done = reconcile(&mut lab, &narrow);
+        assert_eq!((done.changed, done.failures.len()), (0, 1), "{done:?}");
+        assert_eq!(others(&lab), before);
+        assert!(lab.ip(Place::Host, "nexthop show id 1500")[0]["protocol"] == json!("88"));
+        assert!(lab.ip(Place::Host, "nexthop show id 7")[0]["protocol"] == json!("87"));
+    });
+}
+
+#[test]
+fn a_tunnel_that_was_deleted_is_made_again_with_all_that_it_had() {
+    in_lab!(|mut lab| {
+        let plan = plan(peers(1..=3));
+        let done = bring_about(&mut lab, &plan);
+        lab.run(Place::Host, "ip link delete tun0");
+        assert_eq!(counts(&bring_about(&mut lab, &plan)), counts(&done));
+        // One of another network is made anew; other things are corrected.
+        lab.run(Place::Host, "ip link delete tun0");
+        lab.run(Place::Host, "ip link add tun0 type vxlan id 8 dstport 8472");
+        let again = bring_about(&mut lab, &plan);
+        assert_eq!((again.changed, again.made), (1, 16), "{again:?}");
+        lab.run(Place::Host, "ip link set tun0 address 02:00:00:00:00:99");
+        let again = bring_about(&mut lab, &plan);
+        assert_eq!(again.log[0], "vxlan \"tun0\": MAC address was 02:00:00:00:00:99, not 02:00:00:00:00:01");
+        // With the address the kernel forgets the neighbours (`neigh_changeaddr()`).
+        assert_eq!((again.changed, again.made), (1, 3), "{again:?}");
+        lab.run(Place::Host, "ip link set tun0 down");
+        let again = bring_about(&mut lab, &plan);
+        // The kernel keeps the FDB of an interface that is down, and its IPv4 addresses.
+        assert_eq!((again.changed, again.made), (1, 12), "{again:?}");
+    });
+}
+
+#[test]
+fn what_others_do_to_ours_is_repaired() {
+    in_lab!(|mut lab| {
+        let plan = plan(peers(1..=3));
+        bring_about(&mut lab, &plan);
+        for (command, expected) in [
+            ("ip route delete 10.0.2.0/24", (1, 0, 0)),
+            ("ip route change 10.0.2.0/24 nhid 1003 proto 87", (0, 1, 0)),
+            ("ip route add 10.77.0.0/24 nhid 1003 proto 87", (0, 0, 1)),
+            ("ip nexthop replace id 1002 via fe80::9 dev tun0 onlink proto 87", (0, 1, 0)),
+            ("ip nexthop delete id 1002", (3, 0, 0)),
+            (
+                "ip -6 neighbour replace fe80::2 lladdr 02:00:00:00:00:77 dev tun0 nud permanent proto 87",
+                (0, 1, 0),
+            ),
+            ("ip -6 neighbour delete fe80::2 dev tun0", (1, 0, 0)),
+            ("bridge fdb replace 02:00:00:00:00:02 dev tun0 dst 198.51.100.1 self permanent", (0, 1, 0)),
+            ("bridge fdb add 02:00:00:00:00:88 dev tun0 dst 198.51.100.1 self permanent", (0, 0, 1)),
+            ("ip address flush dev tun0 scope global", (1, 0, 0)),
+        ] {
+            lab.run(Place::Host, command);
+            assert_eq!(counts(&bring_about(&mut lab, &plan)), expected, "{command}");
+        }
+    });
+}
+
+#[test]
+fn a_next_hop_of_the_other_version_takes_its_place() {
+    in_lab!(|mut lab| {
+        bring_about(&mut lab, &plan([Peer::new(1)]));
+        let mut other = fixtures();
+        let [hop, neighbour, fdb, v4, v6] = Peer::new(1).steps().try_into().unwrap();
+        let Resource::NextHop(hop) = hop else { panic!("{hop:?}") };
+        let via = Via::Gateway { address: "10.255.0.2".parse().unwrap(), link: name(TUNNEL), onlink: true };
+        for resource in [NextHop { via, ..hop }.into(), neighbour, fdb, v4] {
+            other.own(Place::Host, resource);
+        }
+        let done = bring_about(&mut lab, &other);
+        assert_eq!((done.changed, done.failures.len()), (1, 0), "{done:?}");
+        drop(v6);
+    });
+}
+
+#[test]
+fn one_that_remembers_writes_only_what_has_changed_and_hears_of_the_rest() {
+    in_lab!(|mut lab| {
+        let mut watch = Watch::open(None).unwrap();
+        watch.disregard(lab.kernel.port(Place::Host).unwrap());
+        let mut reconciler = Reconciler::new(scope());
+        let mut reconcile = |lab: &mut Lab, watch: &mut Watch, plan: &Plan| {
+            let mut doubts = 0;
+            for change in watch.read() {
+                doubts += usize::from(reconciler.notice(&change));
+            }
+            let done = reconciler.reconcile(plan, &mut lab.kernel).unwrap();
+            assert_eq!(done.failures, []);
+            (counts(&done), doubts > 0)
+        };
+        let first = plan(peers(1..=3));
+        assert_eq!(reconcile(&mut lab, &mut watch, &first), ((17, 0, 0), false));
+        // Links and addresses that come are told of once.
+        reconcile(&mut lab, &mut watch, &first);
+        let second = plan(peers(1..=4));
+        assert_eq!(reconcile(&mut lab, &mut watch, &second), ((5, 0, 0), false));
+        assert_eq!(reconcile(&mut lab, &mut watch, &first), ((0, 0, 5), false));
+        assert_eq!(reconcile(&mut lab, &mut watch, &first), ((0, 0, 0), false));
+        for command in [
+            "ip route delete 10.0.2.0/24",
+            "ip nexthop replace id 1002 via fe80::9 dev tun0 onlink proto 87",
+            "ip -6 neighbour delete fe80::2 dev tun0",
+            "bridge fdb delete 02:00:00:00:00:02 dev tun0 self",
+            "ip link set tun0 down",
+        ] {
+            lab.run(Place::Host, command);
+            let (done, doubted) = reconcile(&mut lab, &mut watch, &first);
+            assert!(done != (0, 0, 0) && doubted, "{command}: {done:?}");
+            // What that did to the link is told of as well.
+            reconcile(&mut lab, &mut watch, &first);
+            assert_eq!(reconcile(&mut lab, &mut watch, &first), ((0, 0, 0), false), "{command}");
+        }
+        lab.run(Place::Host, "ip route add 203.0.113.0/24 dev tun0 proto 88");
+        assert_eq!(reconcile(&mut lab, &mut watch, &first), ((0, 0, 0), false));
+    });
+}
+
+#[test]
+fn a_thousand_machines_are_no_trouble() {
+    in_lab!(|mut lab| {
+        let all = plan(peers(1..=1000));
+        assert_eq!(counts(&bring_about_quickly(&mut lab, &all)), (5002, 0, 0));
+        assert_eq!(counts(&bring_about_quickly(&mut lab, &plan(peers(1..=999)))), (0, 0, 5));
+        // One request that is refused is the only one.
+        lab.run(Place::Host, "ip route add 10.3.232.0/24 dev tun0 proto 88");
+        let done = reconcile(&mut lab, &all);
+        assert_eq!((done.made, done.failures.len()), (4, 1), "{done:?}");
+        // So are many in one datagram.
+        bring_about_quickly(&mut lab, &plan([]));
+        lab.run(Place::Host, "ip link set tun0 down");
+        let mut without_link = Plan::new();
+        for resource in peers(1..=1000).flat_map(Peer::steps) {
+            without_link.own(Place::Host, resource);
+        }
+        let done = reconcile(&mut lab, &without_link);
+        // Neighbours and FDB entries need no interface that is up.
+        assert_eq!((done.made, done.failures.len()), (2000, 3000), "{:?}", done.failures.first());
+        assert!(done.failures.iter().all(|failure| failure.errno().is_some()));
+    });
+}
+
+/// As [`bring_about`], without looking at each step by itself.
+fn bring_about_quickly(lab: &mut Lab, plan: &Plan) -> Reconciled {
+    let done = reconcile(lab, plan);
+    assert_eq!(done.failures, []);
+    assert!(reconcile(lab, plan).is_unchanged());
+    done
+}

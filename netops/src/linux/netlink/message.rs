@@ -188,6 +188,8 @@ pub(in crate::linux) struct Message<'a> {
     pub(in crate::linux) kind: u16,
     /// Its flags.
     pub(in crate::linux) flags: u16,
+    /// The socket whose request caused it, by the number that the kernel gave that; 0 is the kernel's own doing.
+    pub(in crate::linux) port: u32,
     /// The sequence number of the request that it answers.
     pub(in crate::linux) sequence: u32,
     /// What follows the header.
@@ -206,6 +208,7 @@ pub(in crate::linux) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Messa
         Some(Message {
             kind: message.message_type(),
             flags: message.flags(),
+            port: message.port_number(),
             sequence: message.sequence_number(),
             body: message.payload(),
         })

@@ -4,7 +4,7 @@ mod message;
 mod socket;
 
 pub(super) use message::{
-    Attributes, Datagram, attribute, attributes, get_u16, get_u32, messages, nests, text,
+    Attributes, Datagram, Message, attribute, attributes, get_u16, get_u32, messages, nests, text,
 };
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use socket::refusal;

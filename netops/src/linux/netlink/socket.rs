@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use netlink_sys::SocketAddr;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 
 use super::message::{Datagram, Message, attribute, get_u32, messages};
@@ -112,6 +113,36 @@ impl Socket {
             inner.set_netlink_get_strict_chk(true)?;
         }
         Ok(Self { inner, sequence: 1, buffer: Vec::with_capacity(BUFFER), roomy: false })
+    }
+
+    /// A socket that hears of changes, by the numbers of what they are about (`RTNLGRP_*`). What finds no room is lost, and
+    /// that is told.
+    pub(in crate::linux) fn listen(groups: &[u32]) -> IoResult<Self> {
+        let mut socket = Self::open(Protocol::Route)?;
+        socket.expect_many();
+        socket.inner.bind_auto()?;
+        groups.iter().try_for_each(|group| socket.inner.add_membership(*group))?;
+        Ok(socket)
+    }
+
+    /// The number by which the kernel knows it.
+    pub(in crate::linux) fn port(&mut self) -> IoResult<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.inner.get_address(&mut address)?;
+        // Until its first request it has none.
+        Ok(match address.port_number() {
+            0 => self.inner.bind_auto()?.port_number(),
+            port => port,
+        })
+    }
+
+    /// The next datagram that is there, if there is one.
+    pub(in crate::linux) fn hear(&mut self) -> Result<Option<&[u8]>, Failure> {
+        match self.receive() {
+            Ok(length) => self.buffer.get(..length).map(Some).ok_or(Failure::Truncated),
+            Err(ErrorKind::WouldBlock) => Ok(None),
+            Err(_) => Err(Failure::Lost),
+        }
     }
 
     /// Sends requests that are independent of one another, and collects what comes back, one reply each. Only the last

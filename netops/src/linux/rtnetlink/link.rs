@@ -293,6 +293,11 @@ pub(super) fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage
     message
 }
 
+/// The index of the link that a message is about.
+pub(in crate::linux) fn index(body: &[u8]) -> Option<u32> {
+    Some(LinkHeader::parse(body).ok()?.index)
+}
+
 /// A link as the kernel shows it; `None` for bytes that do not, or whose name could not be ours to use.
 pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
     let header = LinkHeader::parse(body).ok()?;

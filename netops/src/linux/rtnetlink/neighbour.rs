@@ -141,10 +141,16 @@ fn reachability(state: u16) -> Reachability {
 /// The interface's index, the MAC address and the machine of the FDB entry that a message tells of, if that leads to a
 /// machine.
 pub(in crate::linux) fn parse_fdb(body: &[u8]) -> Option<(u32, MacAddr, IpAddr)> {
+    let (index, mac, remote) = parse_any_fdb(body)?;
+    Some((index, mac, remote?))
+}
+
+/// The same of one that leads anywhere: a bridge's leads to a port.
+pub(in crate::linux) fn parse_any_fdb(body: &[u8]) -> Option<(u32, MacAddr, Option<IpAddr>)> {
     if i32::from(*body.first()?) != libc::AF_BRIDGE {
         return None;
     }
     let details = body.get(HEADER..)?;
     let mac = MacAddr::new(attribute(details, NDA_LLADDR)?.try_into().ok()?);
-    Some((get_u32(body, 4)?, mac, parse_ip(attribute(details, NDA_DST)?)?))
+    Some((get_u32(body, 4)?, mac, attribute(details, NDA_DST).and_then(parse_ip)))
 }

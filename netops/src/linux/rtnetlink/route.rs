@@ -300,6 +300,17 @@ fn gateway(details: &[u8]) -> Option<IpAddr> {
     attribute(details, libc::RTA_GATEWAY).or_else(via).and_then(parse_ip)
 }
 
+/// What a route is found by, and who made it, of whatever kind it is. A route of a single packet is none.
+pub(in crate::linux) fn identity(body: &[u8]) -> Option<(IpNet, u32, u32, u8)> {
+    let header = RouteHeader::parse(body).ok()?;
+    if header.flags.contains(RouteFlags::Cloned) {
+        return None;
+    }
+    let details = body.get(HEADER..)?;
+    let metric = attribute(details, libc::RTA_PRIORITY).and_then(|value| get_u32(value, 0)).unwrap_or(0);
+    Some((destination(details, &header)?, table(body)?, metric, header.protocol.into()))
+}
+
 /// Where a route leads: by way of a gateway or not, out of the interface of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) struct Hop {
