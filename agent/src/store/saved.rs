@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use overlay::{Liveness, Node, NodeId, Subnet, Topology};
+use ipnet::IpNet;
+use overlay::report::{Problem, Severity};
+use overlay::{Liveness, Local, Node, NodeId, Subnet, SubnetState, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The largest file that is read, in bytes: a thousand nodes take a third of a MiB.
@@ -57,6 +59,75 @@ fn without_settled_pods(node: &Node) -> Node {
     let Node { id, role, mode, tunnel, mtu, .. } = *node;
     let (name, addresses, subnets) = (node.name.clone(), node.addresses.clone(), node.subnets.clone());
     Node { id, name, addresses, subnets, role, mode, tunnel, mtu, pods }
+}
+
+/// The subnets of a node that holds some: those, and of the ones that it had before each in which a pod still has an address.
+pub(super) fn held_and_lost(held: Vec<IpNet>, before: &[Subnet], local: &Local) -> Vec<Subnet> {
+    let in_use = |prefix: &IpNet| {
+        local.pods.iter().flat_map(|pod| &pod.addresses).any(|address| prefix.contains(address))
+    };
+    let is_lost = |subnet: &&Subnet| !held.contains(&subnet.prefix) && in_use(&subnet.prefix);
+    let lost = before.iter().filter(is_lost).map(|subnet| Subnet { state: SubnetState::Lost, ..*subnet });
+    let held = held.iter().map(|prefix| Subnet { prefix: *prefix, state: SubnetState::Held });
+    held.chain(lost).collect()
+}
+
+/// What is remembered, and the file.
+#[derive(Debug)]
+pub(super) struct Memory {
+    file: SavedFile,
+    saved: Saved,
+    damaged: Option<String>,
+}
+
+impl Memory {
+    /// What a file has of a node.
+    pub(super) fn of(file: SavedFile, node: NodeId) -> Self {
+        match file.load(node) {
+            Ok(saved) => Self { file, saved, damaged: None },
+            Err(why) => Self { file, saved: Saved::nothing(node), damaged: Some(why) },
+        }
+    }
+
+    pub(super) fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Brings the file up to date: the node's own subnets always, as pods are about to have addresses of them; peers if
+    /// they are given.
+    pub(super) fn keep(&mut self, subnets: Vec<Subnet>, instance: Option<String>, nodes: Option<Vec<Node>>) {
+        let saved = &mut self.saved;
+        let differs = saved.subnets != subnets
+            || saved.instance != instance
+            || nodes.as_ref().is_some_and(|nodes| *nodes != saved.nodes);
+        if differs || self.damaged.is_some() {
+            saved.subnets = subnets;
+            saved.instance = instance;
+            saved.nodes = nodes.unwrap_or_else(|| std::mem::take(&mut saved.nodes));
+            self.damaged = self.file.save(saved).err();
+        }
+    }
+
+    /// Why what is on disk is not used, or nothing is there.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let advice = "until it can be used, a start of the agent needs the servers".to_owned();
+        self.damaged.clone().map(|what| Problem { severity: Severity::Warning, what, advice })
+    }
+}
+
+/// Whether a text may be part of a file's name and of a key: the specification's own rule for a network's name.
+pub(super) fn check_network(name: &str) -> Result<(), String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if name.len() > 200
+        || !name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        || !name.bytes().all(is_fine)
+    {
+        return Err(format!(
+            "\"{}\" is no name of a network: letters, digits, '_', '.' and '-'",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
 }
 
 /// The file.
@@ -121,8 +192,6 @@ impl SavedFile {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use overlay::SubnetState;
 
     use super::*;
 

@@ -26,7 +26,7 @@ mod known;
 mod layout;
 mod own;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use overlay::report::{Problem, Severity};
 use overlay::{Liveness, Pool, Role, View};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::saved::{Saved, SavedFile};
+use super::saved::{Memory, Saved, SavedFile};
 use super::{Links, Request, Running, Store};
 use api::{EventKind, Number, Octets, Range, WatchCreate};
 use client::{Client, Failure, Watch};
@@ -59,7 +59,8 @@ pub struct Etcd {
     client: Client,
     layout: Layout,
     pool: Pool,
-    file: SavedFile,
+    network: String,
+    state: PathBuf,
 }
 
 impl Etcd {
@@ -69,15 +70,10 @@ impl Etcd {
     /// # Errors
     /// What is wrong with the configuration, or a file that it names.
     pub fn new(config: Config, network: &str, pool: Pool, state: &Path) -> Result<Self, String> {
-        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        if !network.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-            || !network.bytes().all(is_fine)
-        {
-            return Err(format!("\"{}\" is no name of a network", network.escape_debug()));
-        }
+        super::saved::check_network(network)?;
         let client = Client::new(&config)?;
         let layout = Layout::new(&config.prefix, network);
-        Ok(Self { config, client, layout, pool, file: SavedFile::new(state, "etcd", network) })
+        Ok(Self { config, client, layout, pool, network: network.to_owned(), state: state.to_owned() })
     }
 }
 
@@ -93,11 +89,8 @@ impl Store for Etcd {
     fn run(self: Box<Self>, links: Links) -> Running {
         Box::pin(async move {
             let local = links.local.borrow().clone();
-            let (before, damaged) = match self.file.load(local.id) {
-                Ok(saved) => (saved, None),
-                Err(why) => (Saved::nothing(local.id), Some(why)),
-            };
-            let own = match Own::new(self.layout.clone(), self.pool.clone(), &local, &before) {
+            let memory = Memory::of(SavedFile::new(&self.state, "etcd", &self.network), local.id);
+            let own = match Own::new(self.layout.clone(), self.pool.clone(), &local, memory.saved()) {
                 Ok(own) => own,
                 Err(why) => return why,
             };
@@ -106,9 +99,8 @@ impl Store for Etcd {
                 links,
                 own,
                 known: None,
-                before,
+                memory,
                 unsaved: false,
-                damaged,
                 refused: None,
                 cut_off: None,
             };
@@ -125,11 +117,9 @@ struct Work {
     /// What the servers have; `None` until they have been read once.
     known: Option<Known>,
     /// What is on disk.
-    before: Saved,
-    /// Something that peers say is not on disk yet.
+    memory: Memory,
+    /// Something that peers say is not there yet.
     unsaved: bool,
-    /// Why what is on disk is not used, or nothing is there.
-    damaged: Option<String>,
     /// What the servers refuse to write.
     refused: Option<String>,
     cut_off: Option<String>,
@@ -325,7 +315,7 @@ impl Work {
         let local = self.links.local.borrow_and_update().clone();
         let mut topology = match &mut self.known {
             Some(known) => known.topology().clone(),
-            None => self.before.topology(),
+            None => self.memory.saved().topology(),
         };
         let subnets = match &self.known {
             Some(known) => self.own.subnets(known, &local),
@@ -373,9 +363,7 @@ impl Work {
             let advice = "until etcd takes it, other nodes do not know what has changed here";
             problems.push(problem(Severity::Error, why.clone(), advice));
         }
-        if let Some(why) = &self.damaged {
-            problems.push(problem(Severity::Warning, why.clone(), "without it, a start needs etcd"));
-        }
+        problems.extend(self.memory.problem());
         problems
     }
 
@@ -388,17 +376,7 @@ impl Work {
         self.own.remember(&subnets);
         let nodes = (peers_too && std::mem::take(&mut self.unsaved))
             .then(|| Saved::peers(known.topology(), &local.id));
-        let instance = Some(self.own.instance.clone());
-        let before = &mut self.before;
-        let differs = before.subnets != subnets
-            || before.instance != instance
-            || nodes.as_ref().is_some_and(|nodes| *nodes != before.nodes);
-        if differs || self.damaged.is_some() {
-            before.subnets = subnets;
-            before.instance = instance;
-            before.nodes = nodes.unwrap_or_else(|| std::mem::take(&mut before.nodes));
-            self.damaged = self.store.file.save(before).err();
-        }
+        self.memory.keep(subnets, Some(self.own.instance.clone()), nodes);
     }
 }
 

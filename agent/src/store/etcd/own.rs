@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use overlay::report::{Problem, Severity};
 use overlay::{Local, Node, Pool, Range, Role, Subnet, SubnetState};
 
+use super::super::saved::held_and_lost;
 use super::api::{Compare, Number, Octets, Operation, Put, Txn, TxnAnswer};
 use super::client::{Client, Failure};
 use super::free::{free_subnet, odd_claims};
@@ -294,14 +295,7 @@ impl Own {
             None => known.subnets(&local.id).collect(),
             Some(_) => Vec::new(),
         };
-        let in_use = |prefix: &IpNet| {
-            local.pods.iter().flat_map(|pod| &pod.addresses).any(|address| prefix.contains(address))
-        };
-        let lost = |subnet: &&Subnet| !own.contains(&subnet.prefix) && in_use(&subnet.prefix);
-        let held = own.iter().map(|prefix| Subnet { prefix: *prefix, state: SubnetState::Held });
-        let lost =
-            self.previous.iter().filter(lost).map(|subnet| Subnet { state: SubnetState::Lost, ..*subnet });
-        held.chain(lost).collect()
+        held_and_lost(own, &self.previous, local)
     }
 
     /// From now on these are the subnets that the node has had: the first to be claimed if they are lost.

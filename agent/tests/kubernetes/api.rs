@@ -1,0 +1,313 @@
+//! As much of the Kubernetes API as has Nodes: lists, watches from a resource version with bookmarks, patches. It can forget
+//! what was (410 Gone), go away, drop connections, and refuse.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// The API, on a port of its own, until it is dropped.
+pub struct Api {
+    state: Arc<State>,
+    port: u16,
+    directory: tempfile::TempDir,
+    serving: Option<JoinHandle<()>>,
+}
+
+struct State {
+    store: Mutex<Store>,
+    /// The revision, for those who wait for the next.
+    news: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Store {
+    nodes: BTreeMap<String, Value>,
+    revision: u64,
+    /// What happened, by revision.
+    events: Vec<(u64, &'static str, Value)>,
+    /// What happened up to here is not known any more.
+    forgotten: u64,
+    /// Every request, as `GET nodes` or `WATCH 12`.
+    requests: Vec<String>,
+    forbidden: bool,
+}
+
+impl Api {
+    pub async fn start() -> Self {
+        let state = Arc::new(State { store: Mutex::default(), news: watch::channel(0).0 });
+        // Versions begin somewhere.
+        state.store().revision = 100;
+        let mut api = Self { state, port: 0, directory: tempfile::tempdir().unwrap(), serving: None };
+        api.resume().await;
+        let server = format!("http://127.0.0.1:{}", api.port);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": { "server": server } }],
+            "users": [{ "name": "test", "user": { "token": "secret" } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        });
+        std::fs::write(api.kubeconfig(), kubeconfig.to_string()).unwrap();
+        api
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
+    }
+
+    /// Answers nobody any more, and drops who is connected.
+    pub async fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+
+    pub async fn resume(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.port = listener.local_addr().unwrap().port();
+        let state = self.state.clone();
+        self.serving = Some(tokio::spawn(async move {
+            // Dropped with this, so are its connections.
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let state = state.clone();
+                let service = service_fn(move |request| answer(state.clone(), request));
+                let http = hyper::server::conn::http1::Builder::new();
+                connections.spawn(async move {
+                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
+                });
+            }
+        }));
+    }
+
+    /// Puts a Node in, or changes it.
+    pub fn put(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        self.state.change(name, change);
+    }
+
+    pub fn delete(&self, name: &str) {
+        let mut store = self.state.store();
+        let node = store.nodes.remove(name).unwrap();
+        store.record("DELETED", node);
+        self.state.news.send_replace(store.revision);
+    }
+
+    /// A Node as it is now.
+    pub fn node(&self, name: &str) -> Value {
+        self.state.store().nodes[name].clone()
+    }
+
+    /// From now on nobody may go on from what was until now.
+    pub fn forget_history(&self) {
+        let mut store = self.state.store();
+        // A change of something else.
+        store.revision += 1;
+        store.forgotten = store.revision;
+        store.events.clear();
+        self.state.news.send_replace(store.revision);
+    }
+
+    pub fn forbid(&self, forbidden: bool) {
+        self.state.store().forbidden = forbidden;
+    }
+
+    /// The requests so far that begin with this.
+    pub fn requests(&self, prefix: &str) -> usize {
+        self.state.store().requests.iter().filter(|request| request.starts_with(prefix)).count()
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.serving.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl State {
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap()
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Value)) -> Value {
+        let mut store = self.store();
+        let mut node =
+            store.nodes.get(name).cloned().unwrap_or_else(|| json!({ "metadata": { "name": name } }));
+        let kind = if store.nodes.contains_key(name) { "MODIFIED" } else { "ADDED" };
+        change(&mut node);
+        let node = store.record(kind, node);
+        store.nodes.insert(name.to_owned(), node.clone());
+        self.news.send_replace(store.revision);
+        node
+    }
+}
+
+impl Store {
+    fn record(&mut self, kind: &'static str, mut node: Value) -> Value {
+        self.revision += 1;
+        node["apiVersion"] = json!("v1");
+        node["kind"] = json!("Node");
+        node["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        self.events.push((self.revision, kind, node.clone()));
+        node
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let query: BTreeMap<String, String> = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        })
+        .collect();
+    let since = query.get("resourceVersion").cloned().unwrap_or_default();
+    let is_watch = query.get("watch").is_some_and(|value| value == "true" || value == "1");
+    let path = request.uri().path().strip_prefix("/api/v1/").unwrap_or_default().to_owned();
+    let (word, about) =
+        if is_watch { ("WATCH", since.clone()) } else { (request.method().as_str(), path.clone()) };
+    let forbidden = {
+        let mut store = state.store();
+        store.requests.push(format!("{word} {about}"));
+        store.forbidden
+    };
+    let authorized = request.headers().get("authorization").is_some_and(|value| value == "Bearer secret");
+    if !authorized {
+        return Ok(status(401, "Unauthorized", "who are you?"));
+    }
+    if forbidden {
+        return Ok(status(403, "Forbidden", "nodes is forbidden: User \"agent\" cannot do that"));
+    }
+    let metadata_only = request
+        .headers()
+        .get("accept")
+        .is_some_and(|value| value.to_str().unwrap().contains("PartialObject"));
+    Ok(match (request.method(), path.split_once('/')) {
+        (&Method::GET, None) if is_watch => watch_from(state, since.parse().unwrap()),
+        (&Method::GET, None) => list(&state, metadata_only),
+        (&Method::PATCH, Some((_, name))) => {
+            assert_eq!(request.headers()["content-type"], "application/merge-patch+json");
+            let name = name.to_owned();
+            let patch: Value =
+                serde_json::from_slice(&request.into_body().collect().await.unwrap().to_bytes()).unwrap();
+            if state.store().nodes.contains_key(&name) {
+                json_answer(200, &state.change(&name, |node| merge(node, &patch)))
+            } else {
+                status(404, "NotFound", "no such node")
+            }
+        }
+        _ => status(404, "NotFound", "no such thing"),
+    })
+}
+
+fn list(state: &State, metadata_only: bool) -> Answer {
+    let store = state.store();
+    let items: Vec<Value> = store
+        .nodes
+        .values()
+        .cloned()
+        .map(|mut node| {
+            if metadata_only {
+                node = json!({ "metadata": node["metadata"] });
+            }
+            node
+        })
+        .collect();
+    let (version, kind) =
+        if metadata_only { ("meta.k8s.io/v1", "PartialObjectMetadataList") } else { ("v1", "NodeList") };
+    let metadata = json!({ "resourceVersion": store.revision.to_string() });
+    json_answer(200, &json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "items": items }))
+}
+
+/// Events after a revision, and a bookmark after each batch; the error 410 if they are forgotten.
+fn watch_from(state: Arc<State>, mut since: u64) -> Answer {
+    let (lines, line) = mpsc::channel::<Bytes>(16);
+    tokio::spawn(async move {
+        let mut news = state.news.subscribe();
+        loop {
+            let mut batch = Vec::new();
+            {
+                let store = state.store();
+                if since < store.forgotten {
+                    let gone = json!({
+                        "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Expired", "code": 410,
+                        "message": format!("too old resource version: {since} ({})", store.forgotten),
+                    });
+                    batch.push(json!({ "type": "ERROR", "object": gone }));
+                } else {
+                    let after = store.events.iter().filter(|(revision, _, _)| *revision > since);
+                    batch.extend(after.map(|(_, kind, object)| json!({ "type": kind, "object": object })));
+                    since = store.revision;
+                    let version = json!({ "resourceVersion": since.to_string() });
+                    let bookmark = json!({ "apiVersion": "v1", "kind": "Node", "metadata": version });
+                    batch.push(json!({ "type": "BOOKMARK", "object": bookmark }));
+                }
+            }
+            let is_over = batch.iter().any(|event| event["type"] == "ERROR");
+            for event in batch {
+                if lines.send(format!("{event}\n").into()).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return },
+                () = lines.closed() => return,
+            }
+            if is_over {
+                return;
+            }
+        }
+    });
+    let frames = stream::unfold(line, |mut line| async move {
+        line.recv().await.map(|bytes| (Ok::<_, Infallible>(Frame::data(bytes)), line))
+    });
+    Response::new(BodyExt::boxed(StreamBody::new(frames)))
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else { return *target = patch.clone() };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in patch {
+        if value.is_null() {
+            target.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut target[name], value);
+        }
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Answer {
+    let (kind, failure) = ("Status", "Failure");
+    json_answer(
+        code,
+        &json!({
+            "apiVersion": "v1", "kind": kind, "status": failure, "reason": reason, "message": message, "code": code
+        }),
+    )
+}
+
+fn json_answer(code: u16, value: &Value) -> Answer {
+    let body = Full::new(Bytes::from(value.to_string())).boxed();
+    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
+}
