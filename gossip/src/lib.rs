@@ -9,7 +9,7 @@
 //! seal          what goes over the network, under the cluster's key
 //!
 //! replica       one node's writes, in the order of their versions                       scuttlebutt
-//! nodes         all replicas, and hashes of how much is known of them
+//! nodes         all replicas, and hashes of how much is known of them         roster     whose turn it is
 //! rumour        news go to some at once, and on with every probe                        epidemic
 //! repair        what news have missed: hashes, then positions, then what is lacking     anti-entropy
 //! exchange      all at once, by stream
@@ -59,6 +59,7 @@ mod random;
 mod receive;
 mod repair;
 mod replica;
+mod roster;
 mod rumour;
 pub mod seal;
 mod wire;

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use crate::message::{Life, State};
 use crate::random::{Random, mix};
 use crate::replica::{ADDRESSES, Held, Position};
+use crate::roster::Roster;
 use crate::wire::Reader;
 use crate::{PeerId, Time};
 
@@ -271,86 +272,6 @@ impl Nodes {
 /// Where this node is in a roster: in none.
 const OWN: u32 = u32::MAX;
 
-/// Nodes in the order in which they are probed: the order of those before the cursor, and which of those after it comes
-/// next, is drawn (a Fisher-Yates shuffle, one step at a time), so that nothing is ever shuffled as a whole.
-#[derive(Debug, Default)]
-pub(crate) struct Roster {
-    ids: Vec<PeerId>,
-    cursor: usize,
-}
-
-impl Roster {
-    pub(crate) fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Any.
-    pub(crate) fn pick(&self, random: &mut Random) -> Option<PeerId> {
-        self.ids.get(random.below(self.ids.len())).copied()
-    }
-
-    /// Up to so many different ones, without an excluded one.
-    pub(crate) fn pick_some(
-        &self,
-        count: usize,
-        except: Option<&PeerId>,
-        random: &mut Random,
-    ) -> Vec<PeerId> {
-        let mut some = Vec::with_capacity(count.min(self.ids.len()));
-        // One run through the roster from anywhere would do, but would have neighbours go together for ever.
-        let mut draws = 4 * count;
-        if self.ids.len() <= 2 * count {
-            let from = random.below(self.ids.len());
-            let ids = self.ids.iter().cycle().skip(from).take(self.ids.len());
-            some.extend(ids.filter(|id| Some(*id) != except).take(count));
-            return some;
-        }
-        while some.len() < count && draws > 0 {
-            draws -= 1;
-            if let Some(id) = self.pick(random).filter(|id| !some.contains(id) && Some(id) != except) {
-                some.push(id);
-            }
-        }
-        some
-    }
-
-    fn next(&mut self, random: &mut Random) -> Option<(PeerId, [(PeerId, u32); 2])> {
-        if self.cursor >= self.ids.len() {
-            self.cursor = 0;
-        }
-        let drawn = self.cursor + random.below(self.ids.len() - self.cursor);
-        let id = *self.ids.get(drawn)?;
-        self.ids.swap(self.cursor, drawn);
-        let other = *self.ids.get(drawn)?;
-        let moved = [(other, drawn as u32), (id, self.cursor as u32)];
-        self.cursor += 1;
-        Some((id, moved))
-    }
-
-    fn push(&mut self, id: PeerId) -> u32 {
-        self.ids.push(id);
-        (self.ids.len() - 1) as u32
-    }
-
-    /// Takes one out; tells which others are elsewhere now.
-    fn remove(&mut self, at: u32) -> [Option<(PeerId, u32)>; 2] {
-        let at = at as usize;
-        if at >= self.ids.len() {
-            return [None, None];
-        }
-        // The hole goes to the cursor first: what is before it has been probed, and stays so.
-        let mut hole = at;
-        if at < self.cursor {
-            self.cursor -= 1;
-            self.ids.swap(at, self.cursor);
-            hole = self.cursor;
-        }
-        self.ids.swap_remove(hole);
-        let now = |at: usize| self.ids.get(at).map(|id| (*id, at as u32));
-        [now(at), now(hole)]
-    }
-}
-
 /// Hashes ids, which are random already, so that nobody outside can choose ones that collide.
 #[derive(Debug, Clone)]
 struct Keyed(u64);
@@ -380,5 +301,68 @@ impl Hasher for IdHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::replica::{Epoch, Replica};
+
+    fn node(number: u8, versions: u8) -> Node {
+        let mut replica = Replica::new(Epoch { incarnation: 1, instance: number.into() });
+        for version in 0..versions {
+            replica.write(&[version], Some(&[]));
+        }
+        let life = Life { incarnation: 1, beat: 0, state: State::Alive };
+        Node::new([number; 16], Held::of(replica), life, Time::ZERO)
+    }
+
+    proptest! {
+        #[test]
+        fn who_knows_the_same_has_the_same_hashes(
+            acts in prop::collection::vec((0_u8..3, 1_u8..40), 0..100),
+        ) {
+            let mut nodes = Nodes::new(node(0, 1), 1);
+            for (act, number) in acts {
+                let id = [number; 16];
+                match act {
+                    0 => nodes.insert(node(number, 1)),
+                    1 => drop(nodes.remove(&id)),
+                    _ => {
+                        let down = nodes.get(&id).is_some_and(|node| node.life.state == State::Down);
+                        nodes.change(&id, |node| {
+                            node.held.current.write(b"k", Some(&[]));
+                            node.life.state = if down { State::Alive } else { State::Down };
+                        });
+                    }
+                }
+            }
+            // Told in another order, by another node's random numbers.
+            let mut others = Nodes::new(node(0, 1), 2);
+            let mut known: Vec<_> = nodes.iter().filter(|node| node.id != [0; 16]).collect();
+            known.sort_unstable_by_key(|node| std::cmp::Reverse(node.id));
+            for known in known {
+                others.insert(Node::new(known.id, known.held.clone(), known.life, Time::ZERO));
+            }
+            prop_assert_eq!(nodes.summary(), others.summary());
+            prop_assert!((0..BUCKETS).all(|bucket| nodes.bucket(bucket) == others.bucket(bucket)));
+            prop_assert!(nodes.range(0, u64::MAX).eq(others.range(0, u64::MAX)));
+            prop_assert_eq!(nodes.range(0, u64::MAX).count(), nodes.len());
+            prop_assert_eq!((nodes.live.len(), nodes.down.len()), (others.live.len(), others.down.len()));
+            prop_assert_eq!(nodes.live.len() + nodes.down.len() + 1, nodes.len());
+        }
+    }
+
+    #[test]
+    fn buckets_cover_all_places() {
+        let bounds: Vec<_> = (0..BUCKETS).map(Nodes::bounds).collect();
+        assert_eq!((bounds[0].0, bounds[BUCKETS - 1].1), (0, u64::MAX));
+        assert!(bounds.windows(2).all(|two| two[0].1 + 1 == two[1].0));
+        assert!(
+            bounds.iter().enumerate().all(|(at, (from, to))| bucket_of(*from) == at && bucket_of(*to) == at)
+        );
     }
 }

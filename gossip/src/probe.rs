@@ -283,8 +283,13 @@ impl Gossip {
         }
         let Some(node) = self.nodes.get(&probe.target) else { return };
         if node.life.state == State::Alive {
-            let life = Life { state: State::Suspect, ..node.life };
+            let (life, to) = (Life { state: State::Suspect, ..node.life }, node.address());
             self.set_life(&probe.target, life);
+            // It hears of that from here first.
+            if let Some(to) = to {
+                let sequence = self.prober.number();
+                self.send_probe(Some(&probe.target), to, sequence);
+            }
         }
     }
 

@@ -60,7 +60,7 @@ impl Gossip {
             LIFE => {
                 while !body.is_empty() {
                     let (id, life) = Life::read(&mut body)?;
-                    self.hear_of_life(&id, life);
+                    self.hear_of_life(&id, life, reply);
                 }
             }
             FORGOTTEN => {
@@ -114,6 +114,8 @@ impl Gossip {
             return;
         };
         match merged {
+            // There is more where this came from.
+            Merged::Old if self.lacks(delta) => self.ask_for_rest(&delta.id, Asking::AfterAWhile, reply),
             Merged::Old => {}
             // What is between may be on its way.
             Merged::Gap => self.ask_for_rest(&delta.id, Asking::AfterAWhile, reply),
@@ -123,6 +125,13 @@ impl Gossip {
                 }
             }
         }
+    }
+
+    /// Whoever sent it has more of a node that is known here. (One that is not, and is not taken in, is not asked for.)
+    fn lacks(&self, delta: &Delta<'_>) -> bool {
+        let theirs = Position { version: delta.target, ..delta.position() };
+        let is_behind = |node: &Node| node.position().compare(&theirs).is_lt();
+        delta.id != self.id && self.nodes.get(&delta.id).is_some_and(is_behind)
     }
 
     /// Takes a run of a node's writes. None: that node is to be forgotten.

@@ -412,3 +412,6 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,10 @@ impl Rumours {
     }
 }
 
-/// How many news of a kind ride along at most.
+/// How many nodes' writes ride along at most.
 const RIDERS: usize = 16;
+/// How many nodes' lives: they are short, and those who miss them take somebody for dead.
+const LIVES: usize = 40;
 /// Of how many nodes writes wait to ride along at most.
 const WAITING: usize = 4 * RIDERS;
 
@@ -61,12 +63,14 @@ impl Gossip {
         }
     }
 
-    /// A node is otherwise than before.
+    /// A node is otherwise than before. It is told before all that was told already: a suspect must hear of it in time.
     pub(crate) fn tell_life(&mut self, id: &PeerId) {
-        let tellings = 2 * self.log2();
+        let tellings = self.log2() + 2;
+        // It may be in there for what it was before: as long as that is seldom, once more does no harm.
+        let is_crowded = self.rumours.lives.len() > 2 * self.nodes.len();
         let Some(node) = self.nodes.get_mut(id) else { return };
-        if node.life_tellings == 0 {
-            self.rumours.lives.push_back(*id);
+        if node.life_tellings == 0 || !is_crowded {
+            self.rumours.lives.push_front(*id);
         }
         node.life_tellings = tellings;
     }
@@ -164,7 +168,7 @@ impl Gossip {
     }
 
     fn write_lives(&mut self, to: &mut Writer) {
-        let count = self.rumours.lives.len().min(RIDERS);
+        let count = self.rumours.lives.len().min(LIVES);
         let mut told = Vec::new();
         to.part(LIFE, |to| {
             for id in self.rumours.lives.iter().take(count) {
@@ -227,13 +231,16 @@ impl Gossip {
         letters.part(LIFE, |to| life.write(to, id));
     }
 
-    /// Takes what is said of a node's life, if it is news.
-    pub(crate) fn hear_of_life(&mut self, id: &PeerId, mut life: Life) {
+    /// Takes what is said of a node's life, if it is news; says better who takes it for down and has missed that it is not.
+    pub(crate) fn hear_of_life(&mut self, id: &PeerId, mut life: Life, reply: &mut Letters) {
         if *id == self.id {
             return self.hear_of_own_life(life);
         }
         let Some(node) = self.nodes.get(id) else { return };
         if life <= node.life {
+            if life.state >= State::Down && node.life.state == State::Alive {
+                Self::write_life(reply, id, node.life);
+            }
             return;
         }
         // Nobody is down here who was not suspected here: it has had no time to speak up. Unless it said so itself.

@@ -194,3 +194,56 @@ impl Writer {
         self.raw(&address.port().to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(number in any::<u64>(), shift in 0..64_u32, v6 in any::<u128>(), port in any::<u16>()) {
+            let addresses = [SocketAddr::from((Ipv6Addr::from(v6), port)), ([10, 0, 0, v6 as u8], port).into()];
+            let mut to = Writer::new(1000);
+            to.number(number >> shift);
+            addresses.iter().for_each(|address| to.address(address));
+            let bytes = to.finish();
+            let mut from = Reader(&bytes);
+            prop_assert_eq!(from.number(), Ok(number >> shift));
+            prop_assert_eq!([from.address(), from.address()], addresses.map(Ok));
+            prop_assert!(from.is_empty());
+        }
+
+        #[test]
+        fn a_number_has_one_meaning_or_none(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut from = Reader(&bytes);
+            if let Ok(number) = from.number() {
+                prop_assert!(bytes.len() - from.0.len() <= 10);
+                let mut to = Writer::new(10);
+                to.number(number);
+                prop_assert_eq!(Reader(&to.finish()).number(), Ok(number));
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written_at_all() {
+        let mut to = Writer::new(10);
+        assert!(to.part(1, |to| {
+            to.u8(7);
+            true
+        }));
+        assert!(!to.part(2, |to| {
+            to.u64(7);
+            true
+        }));
+        assert!(!to.part(3, |_| false));
+        assert_eq!(to.room(), 5);
+        let bytes = to.finish();
+        assert_eq!(bytes, [1, 1, 0, 0, 7]);
+        let (kind, body) = Reader(&bytes).part().unwrap();
+        assert_eq!((kind, body.0), (1, &[7][..]));
+        assert_eq!(Reader(&bytes[..4]).part().map(|_| ()), Err(Garbled));
+    }
+}

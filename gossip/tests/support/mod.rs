@@ -332,12 +332,10 @@ impl Network {
     /// All that run know the same of one another, and that all are alive.
     pub(crate) fn has_converged(&self) -> bool {
         let is_alive = |at: usize, other: &Process| {
-            self.processes[at]
-                .gossip
-                .member(other.gossip.id())
-                .is_some_and(|member| member.liveness == Liveness::Alive)
+            let member = self.processes[at].gossip.member(other.gossip.id());
+            member.is_some_and(|member| member.liveness == Liveness::Alive)
         };
-        self.agrees() && self.running().all(|(at, _)| self.running().all(|(_, other)| is_alive(at, other)))
+        self.running().all(|(at, _)| self.running().all(|(_, other)| is_alive(at, other))) && self.agrees()
     }
 
     /// All that run know the same of one another.
