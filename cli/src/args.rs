@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     add, agent, check, completions, conf, del, demo, dhcp, doctor, explain, gc, install, ipam, list, man,
-    node, peers, repair, status, topology, version,
+    node, peers, repair, status, topology, trace, version,
 };
 use crate::exit::Exit;
 
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Ipam(ipam::Args),
     Peers(peers::Args),
     Topology(topology::Args),
+    Trace(trace::Args),
     Node(node::Args),
     Explain(explain::Args),
     Conf(conf::Args),

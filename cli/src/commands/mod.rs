@@ -24,6 +24,7 @@ pub(crate) mod repair;
 mod state;
 pub(crate) mod status;
 pub(crate) mod topology;
+pub(crate) mod trace;
 pub(crate) mod version;
 
 use crate::args::Command;
@@ -54,6 +55,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<Exit, Failur
         Command::Repair(args) => repair::run(args, output),
         Command::Status(args) => status::run(args, output),
         Command::Topology(args) => topology::run(args, output),
+        Command::Trace(args) => trace::run(args, output),
         Command::Version(args) => version::run(args, output),
     }
 }

@@ -5,6 +5,7 @@
 mod attach;
 mod clean;
 mod doctor;
+mod double;
 mod explain;
 mod install;
 mod list;
@@ -13,3 +14,4 @@ mod node;
 mod output;
 mod overlay;
 mod repair;
+mod trace;

@@ -1,63 +1,11 @@
 //! `status`, `peers`, `topology` and `node forget`, with somebody at the socket who answers as an agent does.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::double::Agent;
 use crate::node::CNIKIT;
-
-/// A socket, and a thread that answers there for as long as the test runs.
-struct Agent {
-    directory: tempfile::TempDir,
-}
-
-impl Agent {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(directory.path().join("agent.sock")).unwrap();
-        std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap())));
-        Self { directory }
-    }
-
-    fn cnikit(&self, words: &str) -> Output {
-        let mut command = Command::new(CNIKIT);
-        command.args(words.split_whitespace()).env("CNIKIT_AGENT", self.directory.path().join("agent.sock"));
-        command.env("COLUMNS", "120").env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn text(&self, words: &str) -> String {
-        let output = self.cnikit(words);
-        assert!(output.status.success(), "{words}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, words: &str) -> Value {
-        serde_json::from_str(&self.text(words)).unwrap()
-    }
-}
-
-fn answer(mut stream: UnixStream) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        reader.read_line(&mut head).unwrap();
-    }
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    let (status, answer) = match head.lines().next().unwrap() {
-        "GET /v1/status HTTP/1.0" => ("200 OK", status()),
-        "GET /v1/peers HTTP/1.0" => ("200 OK", json!([peer()])),
-        "GET /v1/topology HTTP/1.0" => ("200 OK", topology()),
-        "POST /v1/forget HTTP/1.0" if body == br#"{"node":"n2"}"# => {
-            ("200 OK", json!({"node": id(2), "name": "n2", "subnets": [subnet(2)]}))
-        }
-        _ => ("404 Not Found", json!({"error": "no node is called so"})),
-    };
-    write!(stream, "HTTP/1.0 {status}\r\ncontent-type: application/json\r\n\r\n{answer}").unwrap();
-}
 
 fn id(node: u8) -> String {
     format!("{node:02x}").repeat(16)
@@ -108,7 +56,7 @@ fn topology() -> Value {
 
 #[test]
 fn status_without_a_network_is_the_agents_and_its_exit_status_tells_of_problems() {
-    let agent = Agent::new();
+    let agent = Agent::new(status(), peer(), topology());
     let output = agent.cnikit("status");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(5), "{text}");
@@ -121,7 +69,7 @@ fn status_without_a_network_is_the_agents_and_its_exit_status_tells_of_problems(
 
 #[test]
 fn peers_are_a_table_or_what_the_agent_says() {
-    let agent = Agent::new();
+    let agent = Agent::new(status(), peer(), topology());
     let text = agent.text("peers");
     assert!(
         text.contains("n2    suspect   192.168.1.12  10.244.2.0/24  vxlan  1450  310 µs     1  told to"),
@@ -132,13 +80,13 @@ fn peers_are_a_table_or_what_the_agent_says() {
 
 #[test]
 fn the_topology_is_a_tree_a_graph_a_picture_or_json() {
-    let agent = Agent::new();
+    let agent = Agent::new(status(), peer(), topology());
     assert!(
         agent.text("topology").contains("├─ n1  192.168.1.11  this node\n│  └─ cni-podnet  10.244.1.0/24\n")
     );
     assert!(agent.text("topology --dot").contains("n0 -- n1 [style=dashed"));
     assert!(agent.text("topology --svg -").starts_with("<svg "));
-    let file = agent.directory.path().join("picture.svg");
+    let file = agent.path("picture.svg");
     assert_eq!(agent.text(&format!("topology --svg {}", file.display())), "");
     assert!(std::fs::read_to_string(file).unwrap().ends_with("</svg>\n"));
     assert_eq!(agent.json("topology --json")["nodes"][1]["path"], path());
@@ -146,7 +94,7 @@ fn the_topology_is_a_tree_a_graph_a_picture_or_json() {
 
 #[test]
 fn a_node_is_forgotten_if_somebody_says_yes() {
-    let agent = Agent::new();
+    let agent = Agent::new(status(), peer(), topology());
     let asked = agent.cnikit("node forget n2");
     assert_eq!(asked.status.code(), Some(10), "{asked:?}");
     assert!(String::from_utf8_lossy(&asked.stderr).contains("--yes"), "{asked:?}");
