@@ -14,13 +14,16 @@
 //! `cnikit-agent`, or a simulator.
 
 mod claim;
+pub mod fabric;
 mod id;
 pub mod mesh;
 mod node;
+pub mod path;
 mod pool;
 mod random;
 pub mod report;
 mod topology;
+mod underlay;
 mod view;
 
 pub use claim::Settings as ClaimSettings;
@@ -29,4 +32,5 @@ pub use mesh::Mesh;
 pub use node::{Mode, Node, Pod, Role, Subnet, SubnetState, Tunnel};
 pub use pool::{Pool, Range};
 pub use topology::{Conflict, Liveness, Member, Topology};
+pub use underlay::{Hop, Underlay};
 pub use view::{Local, View};

@@ -112,6 +112,11 @@ impl Pool {
         self.0.iter().find(|range| range.cluster.contains(&address))
     }
 
+    /// Whether all of a prefix lies in one of the ranges.
+    pub fn holds(&self, prefix: &IpNet) -> bool {
+        self.0.iter().any(|range| range.cluster.contains(prefix))
+    }
+
     /// The range whose subnet a prefix is.
     pub fn range_of_subnet(&self, prefix: &IpNet) -> Option<&Range> {
         self.0.iter().find(|range| range.is_subnet(prefix))
