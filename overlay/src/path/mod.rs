@@ -53,7 +53,7 @@ use round::{Context, Random};
 use wire::{Kind, Message};
 
 /// Where the cluster's nodes listen for probes, unless they are told otherwise (UDP).
-pub const DEFAULT_PORT: u16 = 7487;
+pub const DEFAULT_PORT: u16 = 4794;
 
 /// How paths are probed.
 #[derive(Debug, Clone, PartialEq, Eq)]

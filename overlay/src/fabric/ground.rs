@@ -1,0 +1,247 @@
+//! What does not depend on any single peer: the bridge and its addresses, the tunnel's interfaces, settings, masquerade.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netops::{
+    Address, DontFragment, Link, LinkKind, LinkName, MacAddr, Plan, RangeMasquerade, Resource, Scope, Sysctl,
+    SysctlKey, Vxlan,
+};
+
+use super::owners::Owners;
+use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, TRIALS, gateway};
+use crate::id::NodeId;
+use crate::node::{Role, SubnetState};
+use crate::path::tunnel_overhead;
+use crate::report::Way;
+
+impl Facts<'_> {
+    /// The families of pods' addresses: of IPv6, whether a packet is.
+    pub(super) fn families(&self) -> impl Iterator<Item = bool> + '_ {
+        let ranges = self.settings.pool.ranges();
+        let has = move |ipv6: bool| ranges.iter().any(|range| super::routes::is_ipv6(&range.cluster) == ipv6);
+        [false, true].into_iter().filter(move |ipv6| has(*ipv6) && (!ipv6 || self.underlay.ipv6))
+    }
+
+    fn has_family(&self, ipv6: bool) -> bool {
+        self.families().any(|family| family == ipv6)
+    }
+}
+
+/// The table of all packets that no rule leads elsewhere (`RT_TABLE_MAIN`).
+const MAIN_TABLE: u32 = 254;
+
+/// What is ours: whatever of it a plan does not have goes.
+pub(super) fn scope(settings: &Settings) -> Scope {
+    let links = [false, true].into_iter().filter_map(|ipv6| tunnel_link(settings, ipv6));
+    Scope {
+        protocol: PROTOCOL,
+        next_hops: NEXT_HOPS,
+        links: links.collect(),
+        tables: vec![MAIN_TABLE, TRIALS.table, OUTSIDE.table],
+    }
+}
+
+pub(super) fn plan(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners) {
+    plan_forwarding(plan, facts);
+    if facts.own.role == Role::Worker {
+        plan_bridge(plan, facts, owners);
+        plan_masquerade(plan, facts);
+    }
+    for ipv6 in tunnels(facts) {
+        plan_tunnel(plan, facts, ipv6);
+    }
+    plan_peers_ways_in(plan, facts);
+}
+
+/// The node passes on what it gets.
+fn plan_forwarding(plan: &mut Plan, facts: &Facts<'_>) {
+    // A router heeds no router advertisements, unless it is told to (`accept_ra` is 2): a node whose own addresses and routes
+    // come by them would lose those.
+    for link in &facts.host.advertised {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(link, "accept_ra"), 2)));
+    }
+    if facts.has_family(false) {
+        plan.own(HERE, Resource::Sysctl(Sysctl::new(SysctlKey::ipv4_forwarding(), 1)));
+        // What the node has learned of a path's MTU, pods are told. Without it only a route's own MTU counts.
+        set(plan, "net/ipv4/ip_forward_use_pmtu", 1);
+    }
+    if facts.has_family(true) {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6_forwarding(), 1)));
+    }
+    if facts.own.role == Role::Router {
+        // What comes in by an interface and leaves by it again is how a router works here, and no detour.
+        set(plan, "net/ipv4/conf/all/send_redirects", 0);
+    }
+}
+
+/// The bridge that pods are plugged into, as the plugin makes it too; here already before the first pod, so that other nodes'
+/// probes are answered.
+fn plan_bridge(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners) {
+    let bridge = &facts.settings.bridge;
+    plan.own(
+        HERE,
+        Resource::Link(Link {
+            // Its pods know it: one that has an address keeps it.
+            mac: Some(facts.host.bridge_mac.unwrap_or_else(|| bridge_mac(&facts.own.id))),
+            ignore_router_advertisements: true,
+            ..Link::new(bridge.clone(), LinkKind::Bridge { vlan_filtering: false })
+        }),
+    );
+    if facts.has_family(true) {
+        // While it looked for duplicates of its link-local address, packets from elsewhere would wait.
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(bridge, "accept_dad"), 0)));
+    }
+    plan.own(HERE, Resource::LinkUp(bridge.clone()));
+    for net in gateways(facts, owners) {
+        // Where the prefix is another's, or none, the address is there for pods that still send to it; the kernel's route to
+        // the prefix would lead to the bridge what is elsewhere.
+        let prefix_route = net.prefix_len() < net.max_prefix_len();
+        plan.own(HERE, Resource::Address(Address { prefix_route, ..Address::new(bridge.clone(), net) }));
+    }
+    // Pods ask the segment for whatever is in their own subnet. Where some of that is on another node, this one answers for it.
+    if let Ok(key) = SysctlKey::new(&format!("net/ipv4/neigh/{bridge}/proxy_delay")) {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(key, 0)));
+    }
+    let scattered = i32::from(is_scattered(facts, owners));
+    plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv4(bridge, "proxy_arp"), scattered)));
+}
+
+/// The MAC address of a node's bridge, from its id: not the tunnel's.
+fn bridge_mac(id: &NodeId) -> MacAddr {
+    let [.., a, b, c, d, e] = *id.as_bytes();
+    MacAddr::new([0x0a, a, b, c, d, e])
+}
+
+/// The bridge's addresses: in each subnet that is held with its prefix, in each that stray pods were given theirs of alone.
+fn gateways(facts: &Facts<'_>, owners: &Owners) -> BTreeSet<IpNet> {
+    let pool = &facts.settings.pool;
+    let held = facts.own.held().filter(|net| pool.holds(net));
+    let held: BTreeSet<IpNet> =
+        held.filter_map(|net| IpNet::new(gateway(net), net.prefix_len()).ok()).collect();
+    let lost = |address: &IpAddr| {
+        let mut lost = facts.own.subnets.iter().filter(|subnet| subnet.state == SubnetState::Lost);
+        lost.find(|subnet| subnet.prefix.contains(address)).map(|subnet| subnet.prefix)
+    };
+    let usual = |address: &IpAddr| {
+        let range = pool.range_of(*address)?;
+        IpNet::new(*address, range.subnet_length).ok()
+    };
+    let own_strays =
+        owners.strays.iter().filter(|(_, owner)| **owner == facts.own.id).map(|(address, _)| *address);
+    let left = own_strays.filter_map(|address| lost(&address).or_else(|| usual(&address))).map(gateway);
+    let left: BTreeSet<IpNet> =
+        left.filter(|address| !held.iter().any(|net| net.addr() == *address)).map(IpNet::from).collect();
+    held.into_iter().chain(left).collect()
+}
+
+/// Addresses that the bridge got from a subnet which is not held any more: with the prefix comes a route that would lead to the
+/// bridge what is another node's. Those outside the cluster's range are not ours.
+pub(super) fn stale_addresses(facts: &Facts<'_>, owners: &Owners) -> Vec<Resource> {
+    let wanted = gateways(facts, owners);
+    let is_stale = |address: &&Address| {
+        let net = address.net;
+        facts.settings.pool.range_of(net.addr()).is_some()
+            && !wanted.contains(&net)
+            && owners.by_subnet(net.addr()) != Some(facts.own.id)
+    };
+    facts.host.bridge_addresses.iter().filter(is_stale).cloned().map(Resource::Address).collect()
+}
+
+/// Whether pods of one subnet are on this node and on another.
+fn is_scattered(facts: &Facts<'_>, owners: &Owners) -> bool {
+    let is_own = |id: Option<NodeId>| id == Some(facts.own.id);
+    let strays = owners.strays.iter();
+    let by_strays =
+        strays.into_iter().any(|(address, owner)| is_own(Some(*owner)) || is_own(owners.by_subnet(*address)));
+    by_strays
+        || owners.subnets.iter().any(|(prefix, owner)| !is_own(Some(*owner)) && is_own(owners.around(prefix)))
+}
+
+/// Pods appear to the world as their node, and to one another as they are.
+fn plan_masquerade(plan: &mut Plan, facts: &Facts<'_>) {
+    if let Some(exceptions) = &facts.settings.masquerade_except {
+        let ranges = facts.settings.pool.ranges().iter().map(|range| range.cluster);
+        plan.own(
+            HERE,
+            Resource::RangeMasquerade(RangeMasquerade {
+                sources: ranges.collect(),
+                exceptions: exceptions.clone(),
+                tunnel_port: facts.own.tunnel.map(|tunnel| tunnel.port),
+            }),
+        );
+    }
+}
+
+/// The families that tunnels go over, of IPv6, whether: an interface is of one. That over IPv6 is there only if somebody
+/// needs it.
+pub(super) fn tunnels(facts: &Facts<'_>) -> Vec<bool> {
+    if facts.own.tunnel.is_none() {
+        return Vec::new();
+    }
+    let v4 = facts.underlay.has(false) || !facts.underlay.has(true);
+    let peers = || facts.topology.peers(&facts.own.id);
+    let by_v6 = |way: &Way| matches!(way, Way::Vxlan { remote } if remote.is_ipv6());
+    let wanted = !v4
+        || peers().any(|peer| peer.node.address(false).is_none() && peer.node.address(true).is_some())
+        || facts.reaches.values().any(|reach| by_v6(&reach.way));
+    let v6 = facts.underlay.ipv6 && facts.underlay.has(true) && wanted;
+    [(false, v4), (true, v6)].into_iter().filter(|(_, is_there)| *is_there).map(|(ipv6, _)| ipv6).collect()
+}
+
+/// The tunnels' interface over a family.
+pub(super) fn tunnel_link(settings: &Settings, ipv6: bool) -> Option<LinkName> {
+    match ipv6 {
+        false => Some(settings.tunnel.clone()),
+        true => LinkName::new(&format!("{}6", settings.tunnel)).ok(),
+    }
+}
+
+fn plan_tunnel(plan: &mut Plan, facts: &Facts<'_>, ipv6: bool) {
+    let Some((tunnel, link)) = facts.own.tunnel.zip(tunnel_link(facts.settings, ipv6)) else { return };
+    let any = if ipv6 { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0_u8; 4]) };
+    let below = facts.underlay.hops.values().map(|hop| hop.mtu).max().unwrap_or(0).max(facts.own.mtu);
+    plan.own(
+        HERE,
+        Resource::Link(Link {
+            mtu: Some(below.saturating_sub(tunnel_overhead(any)).max(1280)),
+            // What peers address: it follows from the id, whatever somebody else does to the interface.
+            mac: Some(facts.own.id.tunnel_mac()),
+            ignore_router_advertisements: true,
+            ..Link::new(
+                link.clone(),
+                LinkKind::Vxlan(Vxlan {
+                    vni: tunnel.vni,
+                    port: tunnel.port,
+                    // The source address is whatever the route to the peer says: it is right also after it has changed.
+                    local: ipv6.then_some(any),
+                    // A router between that cannot pass a packet on says so, instead of cutting it up.
+                    dont_fragment: DontFragment::Set,
+                }),
+            )
+        }),
+    );
+    if facts.has_family(true) {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(&link, "disable_ipv6"), 0)));
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv6(&link, "accept_dad"), 0)));
+    }
+    plan.own(HERE, Resource::LinkUp(link));
+}
+
+/// A path may be a plain route in one direction and a tunnel in the other: neither interface may insist on packets' coming in
+/// where their answers leave. (The stricter of `all` and the interface's own counts, and 2 is more than 1.)
+fn plan_peers_ways_in(plan: &mut Plan, facts: &Facts<'_>) {
+    for link in &facts.host.strict {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv4(link, "rp_filter"), 2)));
+        if facts.own.role == Role::Router {
+            plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv4(link, "send_redirects"), 0)));
+        }
+    }
+}
+
+fn set(plan: &mut Plan, path: &str, value: u32) {
+    if let Ok(key) = SysctlKey::new(path) {
+        plan.own(HERE, Resource::Sysctl(Sysctl::optional(key, value)));
+    }
+}
