@@ -68,9 +68,10 @@ impl Slot {
     }
 }
 
-/// Whose next hop a number may be: to find out, after a restart, what the kernel does for whom.
-pub fn next_hop_of(id: &NodeId, number: u32) -> bool {
-    Slot(preferred(id)).next_hop(Purpose::V4) == number & !3 | Purpose::V4 as u32
+/// The number of the next hop of IPv4 packets to a peer's pods, unless another peer has taken it; IPv6's is one more. By it
+/// an agent that was started again finds out what the kernel does for whom.
+pub fn next_hop_of(id: &NodeId) -> u32 {
+    Slot(preferred(id)).next_hop(Purpose::V4)
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ fn leads(plan: &Plan, to: IpAddr) -> Result<Option<IpAddr>, String> {
                         Resource::Fdb(entry) if entry.link == *link && entry.mac == mac => Some(entry.remote),
                         _ => None,
                     });
-                    remote.map(Some).ok_or("no FDB entry".to_owned())
+                    remote.map(Some).ok_or_else(|| "no FDB entry".to_owned())
                 }
                 other => Err(format!("{other:?}")),
             }

@@ -40,16 +40,18 @@ pub use wire::{Seal, Unsealed};
 
 pub(crate) use options::tunnel_overhead;
 
+use crate::fabric::next_hop_of;
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::pool::Pool;
+use crate::random::Random;
 use crate::report::{self, Problem, Way};
 use crate::topology::Topology;
 use crate::underlay::Underlay;
 use limit::Bucket;
 use options::{Here, Options};
 use peer::Peer;
-use round::{Context, Random};
+use round::Context;
 use wire::{Kind, Message};
 
 /// Where the cluster's nodes listen for probes, unless they are told otherwise (UDP).
@@ -125,7 +127,7 @@ pub struct Paths {
     random: Random,
     peers: BTreeMap<NodeId, Entry>,
     due: BTreeSet<(Instant, NodeId)>,
-    resumed: BTreeMap<NodeId, Resumed>,
+    resumed: BTreeMap<u32, Resumed>,
     outbox: VecDeque<Probe>,
     answers: Bucket,
     here: Option<(Node, Underlay, Option<NodeId>)>,
@@ -156,19 +158,20 @@ impl std::fmt::Debug for Paths {
 }
 
 impl Paths {
-    /// To nobody yet. `resumed` is what the kernel does already for peers, whom this agent does not know yet; `seed` is
-    /// random.
+    /// To nobody yet. `resumed` is what the kernel does already for peers, whom this agent does not know yet, by the numbers
+    /// of their [next hops](next_hop_of); `seed` is random: whoever does not see probes cannot foresee their nonces, and who
+    /// sees them is on the path, and can say what he likes unless it is sealed.
     pub fn new(
         settings: Settings,
         seal: Box<dyn Seal>,
-        resumed: BTreeMap<NodeId, Resumed>,
+        resumed: BTreeMap<u32, Resumed>,
         seed: u64,
         now: Instant,
     ) -> Self {
         Self {
             settings,
             seal,
-            random: Random(seed),
+            random: Random::new(seed),
             peers: BTreeMap::new(),
             due: BTreeSet::new(),
             resumed,
@@ -203,8 +206,8 @@ impl Paths {
             let id = member.node.id;
             let Some(entry) = self.peers.get_mut(&id) else {
                 let options = Options::of(here, &member.node);
-                let begin = now + self.random.up_to(crowd);
-                let resumed = self.resumed.remove(&id);
+                let begin = now + crowd.mul_f64(self.random.fraction());
+                let resumed = self.resumed.remove(&next_hop_of(&id));
                 let peer = Peer::new(Arc::clone(&member.node), member.liveness, options, resumed, begin);
                 let entry = Entry { peer, due: None, answers: Bucket::new(ANSWERS_TO_ONE, now) };
                 self.peers.entry(id).or_insert(entry).schedule(&mut self.due);

@@ -205,6 +205,6 @@ fn target(here: Here<'_>, peer: &Node, outside: Option<IpAddr>) -> Option<Target
     let both: Vec<_> = [false, true].into_iter().filter_map(inside).collect();
     let outside = outside.filter(|_| peer.role == Role::Router);
     // One that is sent as pods send comes first.
-    let inside = both.iter().find(|target| target.source.is_some()).or(both.first()).copied();
-    inside.or(outside.map(|address| Target { address, source: None, inside: false }))
+    let inside = both.iter().find(|target| target.source.is_some()).or_else(|| both.first()).copied();
+    inside.or_else(|| outside.map(|address| Target { address, source: None, inside: false }))
 }

@@ -123,7 +123,7 @@ impl Peer {
     pub(super) fn due(&self) -> Option<Instant> {
         let check = (self.way != Way::None).then_some(self.check.due);
         let trial = self.trial.as_ref().map(|trial| trial.round.due);
-        self.options.target.and(check.into_iter().chain(trial).min())
+        self.options.target.and_then(|_| check.into_iter().chain(trial).min())
     }
 
     /// Time has passed: what was not answered is lost, what is due is probed.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::By;
+use crate::random::Random;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -105,29 +106,5 @@ impl Round {
         let flight = self.flights.swap_remove(at);
         self.answered.push(flight.size);
         Some(flight)
-    }
-}
-
-/// Random numbers (SplitMix64): unforeseeable by whoever does not see them, if the seed is. Who does see them is on the
-/// path, and can say what he likes unless it is sealed.
-#[derive(Debug, Clone)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below 1.
-    pub(super) fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub(super) fn up_to(&mut self, limit: Duration) -> Duration {
-        limit.mul_f64(self.fraction())
     }
 }

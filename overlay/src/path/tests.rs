@@ -375,7 +375,7 @@ fn tunnels_of_other_numbers_are_none() {
 fn what_the_kernel_does_already_goes_on() {
     let now = Instant::now();
     let mut lab = Lab::new(2, Mode::Auto);
-    let resumed = BTreeMap::from([(id(1), Resumed { direct: true, mtu: 1392 })]);
+    let resumed = BTreeMap::from([(next_hop_of(&id(1)), Resumed { direct: true, mtu: 1392 })]);
     let settings = Settings { id: id(0), pool: pool(), port: DEFAULT_PORT };
     lab.paths[0] = Paths::new(settings, Box::new(Unsealed), resumed, 7, now);
     lab.tell();
