@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::settings::Settings;
 use crate::store::Request;
+use crate::traffic::Traffic;
 
 /// What the agent knows. Each part is told by the one task that knows it.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Known {
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) ways: watch::Receiver<Arc<Ways>>,
     pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// What a store says of itself.

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod identity;
 mod json;
+mod keys;
 mod known;
 pub mod log;
 mod options;
@@ -26,6 +27,7 @@ mod settings;
 pub mod store;
 mod systemd;
 mod told;
+mod traffic;
 
 pub use error::Error;
 pub use options::{

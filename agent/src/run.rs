@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gossip::seal::Keyring;
 use overlay::{Local, NodeId, Tunnel, View};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,10 +26,12 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::files;
 use crate::identity;
+use crate::keys;
 use crate::known::{Known, StoreFacts, Ways};
-use crate::settings::{Settings, StoreSettings};
-use crate::store::{Links, Listed, Store};
+use crate::settings::{GossipSettings, Settings, StoreSettings};
+use crate::store::{Gossip, Links, Listed, Store};
 use crate::systemd::ServiceManager;
+use crate::traffic::Traffic;
 use crate::{api, log, told};
 
 /// Runs the agent until a signal ends it (`SIGTERM`, `SIGINT`). What it has made in the kernel stays.
@@ -61,19 +64,21 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
     let mut signals = Signals::new()?;
     let addresses = settings.addresses.clone();
     let (reload, reloaded) = watch::channel(());
-    let store = Chosen::new(&settings, &addresses, reloaded)?;
-    let (local, local_receiver) = watch::channel(Arc::new(first_local(&settings, store.id, addresses)));
+    let traffic = Arc::<Traffic>::default();
+    let Chosen { store, id, keys } = Chosen::new(&settings, &addresses, reloaded, &traffic)?;
+    let (local, local_receiver) = watch::channel(Arc::new(first_local(&settings, id, addresses)));
     let (view, view_receiver) = watch::channel(Arc::<View>::default());
     let (ways, ways_receiver) = watch::channel(Arc::<Ways>::default());
     let (requests, requests_receiver) = mpsc::channel(4);
     let known = Arc::new(Known {
-        id: store.id,
+        id,
         started: Instant::now(),
-        store: StoreFacts { kind: store.store.kind(), endpoints: store.store.endpoints() },
+        store: StoreFacts { kind: store.kind(), endpoints: store.endpoints() },
         local: local_receiver.clone(),
         view: view_receiver.clone(),
         ways: ways_receiver,
         requests,
+        traffic,
         settings,
     });
     log::info(format_args!(
@@ -87,7 +92,7 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
 
     let mut parts = Parts::default();
     let links = Links { local: local_receiver, view, requests: requests_receiver };
-    parts.start("the store", store.store.run(links));
+    parts.start("the store", store.run(links));
     let listener = api::listen(&known.settings.run_dir)
         .map_err(Error::io(format!("listen at {}", known.settings.run_dir.join(api::SOCKET).display())))?;
     parts.start("the API", api::serve_people(listener, Arc::clone(&known)));
@@ -111,7 +116,7 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
             ended = parts.ended() => return Err(ended),
             asked = signals.next() => match asked {
                 Asked::End => break,
-                Asked::Reload => read_files_again(&reload, manager.as_ref(), &known),
+                Asked::Reload => read_files_again(&reload, &keys, manager.as_ref(), &known),
             }
         }
     }
@@ -124,12 +129,20 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
     Ok(())
 }
 
-fn read_files_again(reload: &watch::Sender<()>, manager: Option<&ServiceManager>, known: &Known) {
+fn read_files_again(
+    reload: &watch::Sender<()>,
+    keys: &watch::Sender<Arc<Keyring>>,
+    manager: Option<&ServiceManager>,
+    known: &Known,
+) {
     log::info("asked to read files again");
     if let Some(manager) = manager {
         manager.reloading();
     }
     reload.send_replace(());
+    if let StoreSettings::Gossip(GossipSettings { key_file: Some(path), .. }) = &known.settings.store {
+        keys::read_again(path, &known.settings.network, keys);
+    }
     if let Some(manager) = manager {
         manager.ready(&told::status_line(known));
     }
@@ -154,26 +167,54 @@ fn first_local(settings: &Settings, id: NodeId, addresses: Vec<IpAddr>) -> Local
 struct Chosen {
     store: Box<dyn Store>,
     id: NodeId,
+    /// What this node's agent is known by to others.
+    keys: watch::Sender<Arc<Keyring>>,
 }
 
 impl Chosen {
-    fn new(settings: &Settings, addresses: &[IpAddr], reload: watch::Receiver<()>) -> Result<Self, Error> {
+    fn new(
+        settings: &Settings,
+        addresses: &[IpAddr],
+        reload: watch::Receiver<()>,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Self, Error> {
+        let of = |kind| move |why| Error::Store { kind, why };
+        let keys = watch::Sender::new(Arc::new(Keyring::insecure().for_cluster(settings.network.as_str())));
         let listed = |kind, listed: Result<Listed, String>| {
-            let of_store = |why| Error::Store { kind, why };
-            let listed = listed.map_err(of_store)?;
-            let id = listed.own_id(&settings.name, addresses).map_err(of_store)?;
-            Ok(Self { store: Box::new(listed), id })
+            let listed = listed.map_err(of(kind))?;
+            let id = listed.own_id(&settings.name, addresses).map_err(of(kind))?;
+            Ok::<(Box<dyn Store>, NodeId), Error>((Box::new(listed), id))
         };
-        match &settings.store {
+        let (store, id): (Box<dyn Store>, NodeId) = match &settings.store {
             StoreSettings::Static { file } => {
-                listed("static", Listed::from_file(file.clone(), settings.pool.clone(), reload))
+                listed("static", Listed::from_file(file.clone(), settings.pool.clone(), reload))?
             }
-            StoreSettings::Derived { nodes } => listed("derived", Listed::derived(nodes, &settings.pool)),
-            StoreSettings::Gossip(_) | StoreSettings::Etcd(_) | StoreSettings::Kubernetes { .. } => {
-                let _ = identity::load_or_make(&settings.state_dir).map_err(Error::Identity)?;
-                Err(Error::Store { kind: "gossip", why: "not in this build".to_owned() })
+            StoreSettings::Derived { nodes } => listed("derived", Listed::derived(nodes, &settings.pool))?,
+            StoreSettings::Gossip(gossip) => {
+                if let Some(path) = &gossip.key_file {
+                    let keyring = keys::read(path, &settings.network).map_err(of("gossip"))?;
+                    keys.send_replace(Arc::new(keyring));
+                }
+                let id = identity::load_or_make(&settings.state_dir).map_err(Error::Identity)?;
+                let gossip = Gossip::new(
+                    gossip.clone(),
+                    settings.pool.clone(),
+                    id,
+                    &settings.network,
+                    settings.state_dir.clone(),
+                    keys.subscribe(),
+                    Arc::clone(traffic),
+                );
+                (Box::new(gossip), id)
             }
-        }
+            StoreSettings::Etcd(_) => {
+                return Err(of("etcd")("it is not in this build".to_owned()));
+            }
+            StoreSettings::Kubernetes { .. } => {
+                return Err(of("kubernetes")("it is not in this build".to_owned()));
+            }
+        };
+        Ok(Self { store, id, keys })
     }
 }
 

@@ -62,6 +62,30 @@ pub(super) fn render(known: &Known) -> String {
     page.gauge("cnikit_store_cut_off", "Whether the store is out of reach.");
     page.value("cnikit_store_cut_off", &[], u8::from(view.cut_off.is_some()));
 
+    let traffic = &known.traffic;
+    for (name, help, received, sent) in [
+        (
+            "cnikit_gossip_datagrams_total",
+            "Datagrams between agents, by direction.",
+            &traffic.received,
+            &traffic.sent,
+        ),
+        (
+            "cnikit_gossip_bytes_total",
+            "Bytes between agents, by direction.",
+            &traffic.received_bytes,
+            &traffic.sent_bytes,
+        ),
+    ] {
+        page.counter(name, help);
+        page.value(name, &[("direction", "in")], received.get());
+        page.value(name, &[("direction", "out")], sent.get());
+    }
+    page.counter("cnikit_gossip_refused_total", "What was not sealed with the cluster's key, or not new.");
+    page.value("cnikit_gossip_refused_total", &[], traffic.refused.get());
+    page.counter("cnikit_gossip_exchanges_total", "Streams that this agent began.");
+    page.value("cnikit_gossip_exchanges_total", &[], traffic.exchanges.get());
+
     page.gauge("cnikit_ready", "Whether pods can be attached.");
     page.value("cnikit_ready", &[], u8::from(known.unready().is_none()));
 
@@ -89,6 +113,10 @@ struct Page(String);
 impl Page {
     fn gauge(&mut self, name: &str, help: &str) {
         self.head(name, "gauge", help);
+    }
+
+    fn counter(&mut self, name: &str, help: &str) {
+        self.head(name, "counter", help);
     }
 
     fn head(&mut self, name: &str, kind: &str, help: &str) {

@@ -8,6 +8,7 @@
 pub mod etcd;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod gossip;
 mod listed;
 #[cfg(any(feature = "etcd", feature = "kubernetes"))]
 mod saved;
@@ -20,6 +21,7 @@ use overlay::report::Forgotten;
 use overlay::{Local, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use gossip::Gossip;
 pub use listed::{Listed, ListedNode};
 
 /// Where the topology comes from.

@@ -270,6 +270,11 @@ impl Mesh {
         self.gossip.leave(now);
     }
 
+    /// No other node answers.
+    pub fn is_isolated(&self) -> bool {
+        self.gossip.is_isolated()
+    }
+
     /// Changes whenever [`view`](Self::view) may have.
     pub fn revision(&self) -> u64 {
         self.revision

@@ -1,0 +1,96 @@
+//! Where others may be: addresses as they are written, names as they resolve now.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::sockets::is_own;
+use crate::log;
+use crate::settings::Seed;
+
+/// How long after a look names are looked at again, as long as nobody answers.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long a name server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a look has found: for each seed its addresses, or why there are none.
+pub(super) type Found = Vec<(Seed, Result<Vec<SocketAddr>, String>)>;
+
+/// Where others may be.
+#[derive(Debug)]
+pub(super) struct Seeds {
+    seeds: Vec<Seed>,
+    next: Option<Instant>,
+    looking: bool,
+}
+
+impl Seeds {
+    pub(super) fn new(seeds: Vec<Seed>) -> Self {
+        Self { next: (!seeds.is_empty()).then(Instant::now), seeds, looking: false }
+    }
+
+    /// When to look.
+    pub(super) fn due(&self) -> Instant {
+        self.next.filter(|_| !self.looking).unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    /// Looks, if it is time: where names may resolve to something else, only as long as nobody answers.
+    pub(super) fn look(&mut self, now: Instant, is_isolated: bool, found: &mpsc::Sender<Found>) {
+        if !self.looking && is_isolated && self.next.is_none() && !self.seeds.is_empty() {
+            self.next = Some(now + AGAIN);
+        }
+        if self.looking || self.next.is_none_or(|next| now < next) {
+            return;
+        }
+        self.looking = true;
+        self.next = None;
+        let (seeds, found) = (self.seeds.clone(), found.clone());
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            for seed in seeds {
+                let addresses = resolve(&seed).await;
+                all.push((seed, addresses));
+            }
+            // Who asked may have gone.
+            let _ = found.send(all).await;
+        });
+    }
+
+    /// The addresses of others. A name that has none yet counts as somebody who does not answer: the node is not alone.
+    pub(super) fn found(&mut self, found: Found) -> Vec<SocketAddr> {
+        self.looking = false;
+        let mut addresses = BTreeSet::new();
+        for (seed, resolved) in found {
+            match resolved {
+                Ok(resolved) => {
+                    addresses.extend(resolved.into_iter().filter(|address| !is_own(address.ip())))
+                }
+                Err(why) => {
+                    log::warning(format_args!("seed {seed}: {why}"));
+                    addresses.insert(nowhere());
+                    self.next = Some(Instant::now() + AGAIN);
+                }
+            }
+        }
+        addresses.into_iter().collect()
+    }
+}
+
+/// The address of somebody whose address is not known: nothing is sent there.
+pub(super) fn nowhere() -> SocketAddr {
+    SocketAddr::new(IpAddr::from(Ipv6Addr::UNSPECIFIED), 0)
+}
+
+async fn resolve(seed: &Seed) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = seed.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, seed.port)]);
+    }
+    let looking = timeout(PATIENCE, lookup_host((seed.host.as_str(), seed.port))).await;
+    let found: Vec<_> =
+        looking.map_err(|_| "the name server does not answer")?.map_err(|e| e.to_string())?.collect();
+    if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
+}
