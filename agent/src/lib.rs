@@ -12,12 +12,16 @@
 //! ```
 
 mod api;
+mod choice;
+mod conf_list;
 mod error;
+mod events;
 mod files;
 mod identity;
 mod json;
 mod keys;
 mod known;
+mod local;
 pub mod log;
 mod options;
 mod plugin_file;
@@ -29,6 +33,7 @@ mod systemd;
 mod told;
 mod traffic;
 
+pub use conf_list::remove_conf_list;
 pub use error::Error;
 pub use options::{
     CniOptions, DerivedOptions, EtcdOptions, Flags, GossipOptions, HealthOptions, InForce, KubernetesOptions,

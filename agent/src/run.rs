@@ -11,28 +11,29 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gossip::seal::Keyring;
-use overlay::{Local, NodeId, Tunnel, View};
+use overlay::{Pod, View};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::choice::Chosen;
 use crate::error::Error;
 use crate::files;
-use crate::identity;
 use crate::keys;
 use crate::known::{Known, StoreFacts, Ways};
+use crate::local::{self, Underlay};
+use crate::pods::{self, PodsConfig};
 use crate::settings::{GossipSettings, Settings, StoreSettings};
-use crate::store::{Gossip, Links, Listed, Store};
+use crate::store::Links;
 use crate::systemd::ServiceManager;
 use crate::traffic::Traffic;
-use crate::{api, log, told};
+use crate::{api, conf_list, log, told};
 
 /// Runs the agent until a signal ends it (`SIGTERM`, `SIGINT`). What it has made in the kernel stays.
 ///
@@ -62,11 +63,11 @@ fn take_directories(settings: &Settings) -> Result<File, Error> {
 
 async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let addresses = settings.addresses.clone();
+    let addresses = Underlay::look(&settings).addresses;
     let (reload, reloaded) = watch::channel(());
     let traffic = Arc::<Traffic>::default();
     let Chosen { store, id, keys } = Chosen::new(&settings, &addresses, reloaded, &traffic)?;
-    let (local, local_receiver) = watch::channel(Arc::new(first_local(&settings, id, addresses)));
+    let (local, local_receiver) = watch::channel(Arc::new(local::first(&settings, id)));
     let (view, view_receiver) = watch::channel(Arc::<View>::default());
     let (ways, ways_receiver) = watch::channel(Arc::<Ways>::default());
     let (requests, requests_receiver) = mpsc::channel(4);
@@ -101,14 +102,20 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
         parts.start("the health API", api::serve_watchers(listener, Arc::clone(&known)));
     }
     parts.start("what tells the plugin", told::tell_plugin(Arc::clone(&known)));
+    if known.settings.conf_dir.is_some() {
+        parts.start("what tells the runtime", conf_list::write_when_ready(Arc::clone(&known)));
+    }
     if let Some(manager) = manager.clone() {
         parts.start("what tells the service manager", told::tell_manager(Arc::clone(&known), manager));
     }
+    let (pods, pods_receiver) = watch::channel(Vec::new());
+    parts.start("what looks for pods", watch_pods(PodsConfig::new(known.settings.network.clone()), pods));
+    parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
     // Until there is a data plane: what fits into a tunnel.
     ways.send_modify(|ways| {
         let ways = Arc::make_mut(ways);
         ways.reconciled = true;
-        ways.mtu = known.settings.mtu.unwrap_or(1450);
+        ways.mtu = known.settings.mtu.unwrap_or_else(|| local::tunnel_mtu(&known.local.borrow()));
     });
 
     loop {
@@ -125,8 +132,14 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
         manager.stopping();
     }
     parts.stop().await;
-    drop(local);
     Ok(())
+}
+
+async fn watch_pods(config: PodsConfig, told: watch::Sender<Vec<Pod>>) -> String {
+    match pods::watch(config, told).await {
+        Ok(()) => "nobody listens".to_owned(),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn read_files_again(
@@ -145,76 +158,6 @@ fn read_files_again(
     }
     if let Some(manager) = manager {
         manager.ready(&told::status_line(known));
-    }
-}
-
-/// What the node knows of itself before it has looked.
-fn first_local(settings: &Settings, id: NodeId, addresses: Vec<IpAddr>) -> Local {
-    let Tunnel { vni, port } = settings.tunnel;
-    Local {
-        id,
-        name: settings.name.clone(),
-        addresses,
-        role: settings.role,
-        mode: settings.mode,
-        tunnel: Some(Tunnel { vni, port }),
-        mtu: 1500,
-        pods: Vec::new(),
-    }
-}
-
-/// A store, and which node this is with it.
-struct Chosen {
-    store: Box<dyn Store>,
-    id: NodeId,
-    /// What this node's agent is known by to others.
-    keys: watch::Sender<Arc<Keyring>>,
-}
-
-impl Chosen {
-    fn new(
-        settings: &Settings,
-        addresses: &[IpAddr],
-        reload: watch::Receiver<()>,
-        traffic: &Arc<Traffic>,
-    ) -> Result<Self, Error> {
-        let of = |kind| move |why| Error::Store { kind, why };
-        let keys = watch::Sender::new(Arc::new(Keyring::insecure().for_cluster(settings.network.as_str())));
-        let listed = |kind, listed: Result<Listed, String>| {
-            let listed = listed.map_err(of(kind))?;
-            let id = listed.own_id(&settings.name, addresses).map_err(of(kind))?;
-            Ok::<(Box<dyn Store>, NodeId), Error>((Box::new(listed), id))
-        };
-        let (store, id): (Box<dyn Store>, NodeId) = match &settings.store {
-            StoreSettings::Static { file } => {
-                listed("static", Listed::from_file(file.clone(), settings.pool.clone(), reload))?
-            }
-            StoreSettings::Derived { nodes } => listed("derived", Listed::derived(nodes, &settings.pool))?,
-            StoreSettings::Gossip(gossip) => {
-                if let Some(path) = &gossip.key_file {
-                    let keyring = keys::read(path, &settings.network).map_err(of("gossip"))?;
-                    keys.send_replace(Arc::new(keyring));
-                }
-                let id = identity::load_or_make(&settings.state_dir).map_err(Error::Identity)?;
-                let gossip = Gossip::new(
-                    gossip.clone(),
-                    settings.pool.clone(),
-                    id,
-                    &settings.network,
-                    settings.state_dir.clone(),
-                    keys.subscribe(),
-                    Arc::clone(traffic),
-                );
-                (Box::new(gossip), id)
-            }
-            StoreSettings::Etcd(_) => {
-                return Err(of("etcd")("it is not in this build".to_owned()));
-            }
-            StoreSettings::Kubernetes { .. } => {
-                return Err(of("kubernetes")("it is not in this build".to_owned()));
-            }
-        };
-        Ok(Self { store, id, keys })
     }
 }
 

@@ -122,19 +122,19 @@ pub(crate) fn status_line(known: &Known) -> String {
 }
 
 /// All that is known, and whether any of it has changed.
-struct Watched {
+pub(crate) struct Watched {
     local: tokio::sync::watch::Receiver<Arc<overlay::Local>>,
     view: tokio::sync::watch::Receiver<Arc<overlay::View>>,
     ways: tokio::sync::watch::Receiver<Arc<crate::known::Ways>>,
 }
 
 impl Watched {
-    fn new(known: &Known) -> Self {
+    pub(crate) fn new(known: &Known) -> Self {
         Self { local: known.local.clone(), view: known.view.clone(), ways: known.ways.clone() }
     }
 
     /// Waits for a change. `false`: there will be none any more.
-    async fn changed(&mut self) -> bool {
+    pub(crate) async fn changed(&mut self) -> bool {
         tokio::select! {
             local = self.local.changed() => local.is_ok(),
             view = self.view.changed() => view.is_ok(),

@@ -196,6 +196,10 @@ pub struct EtcdOptions {
     #[arg(id = "etcd.prefix", value_name = "KEY")]
     pub prefix: Option<String>,
 
+    /// Where its servers have their JSON gateway: with etcd 3.3 /v3beta [default: /v3]
+    #[arg(id = "etcd.gateway", value_name = "PATH")]
+    pub gateway: Option<String>,
+
     /// The certificates that its servers' are signed with, PEM
     #[arg(id = "etcd.ca_file", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -207,6 +211,10 @@ pub struct EtcdOptions {
     /// The key to this node's certificate, PEM
     #[arg(id = "etcd.key_file", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+
+    /// The name in its servers' certificates, if it is not that in the URLs
+    #[arg(id = "etcd.server_name", value_name = "NAME")]
+    pub server_name: Option<String>,
 
     /// The user
     #[arg(id = "etcd.user", value_name = "NAME")]
@@ -336,6 +344,7 @@ impl Options {
             etcd: EtcdOptions {
                 endpoints: Some(vec!["http://127.0.0.1:2379".to_owned()]),
                 prefix: Some("/cnikit/".to_owned()),
+                gateway: Some("/v3".to_owned()),
                 ..EtcdOptions::default()
             },
             mode: Some(ModeKind::Auto),

@@ -2,13 +2,11 @@
 //! forgotten when one of them is started again.
 //!
 //! ```text
-//! events       the kernel says that interfaces have changed
 //! register     which cables are the network's ── whose they are: the mark
 //!                └─ addresses: what the other end has, as far as it was leased to it
 //! names        what Kubernetes calls it: the runtime's cache, a moment later
 //! ```
 
-mod events;
 mod names;
 mod register;
 #[cfg(test)]
@@ -24,9 +22,9 @@ use overlay::Pod;
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::events::Events;
 use self::names::Cache;
 use self::register::Register;
+use crate::events::{self, Events};
 
 /// How long is waited for what belongs to a change: a plugin's `ADD` is many.
 const SETTLES: Duration = Duration::from_millis(20);
@@ -63,7 +61,7 @@ impl PodsConfig {
 /// When the kernel does not tell which interfaces there are.
 pub async fn watch(config: PodsConfig, sender: Sender<Vec<Pod>>) -> Result<(), netops::Error> {
     // Listen before looking: nothing is missed in between.
-    let mut events = Events::open()?;
+    let mut events = Events::open(events::LINKS)?;
     let mut register = Register::new(&config, Cache::new(&config));
     loop {
         // Not kept: a kernel is a socket, and costs less than what is asked of it.

@@ -6,9 +6,9 @@
 
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod gossip;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
-mod gossip;
 mod listed;
 #[cfg(any(feature = "etcd", feature = "kubernetes"))]
 mod saved;

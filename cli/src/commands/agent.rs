@@ -1,6 +1,6 @@
 //! `cnikit agent`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent::{Error, Flags, InForce, Options, OptionsError, ServiceManager, Settings};
 
@@ -39,6 +39,10 @@ pub(crate) struct Args {
     #[arg(long)]
     print_config: bool,
 
+    /// Take the network's configuration out of the runtime's directory, and end: no more pods are attached to it
+    #[arg(long)]
+    uninstall: bool,
+
     #[command(flatten)]
     flags: Flags,
 }
@@ -59,7 +63,22 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
         sources.iter().for_each(|(key, source)| note(format_args!("{key}: {source}")));
         return Ok(Exit::Done);
     }
+    if args.uninstall {
+        return uninstall(&settings, options.cni.conf_dir.as_deref());
+    }
     agent::run(settings, manager()?).map_err(of_agent)?;
+    Ok(Exit::Done)
+}
+
+fn uninstall(settings: &Settings, conf_dir: Option<&Path>) -> Result<Exit, Failure> {
+    let Some(directory) = conf_dir else { return Ok(Exit::Done) };
+    let removed = agent::remove_conf_list(settings, directory).map_err(|error| {
+        let what =
+            format!("remove the configuration of {} from {}: {error}", settings.network, directory.display());
+        Failure::new(exit_of_io(&error), what)
+    })?;
+    let was = if removed { "is removed" } else { "was not there" };
+    note(format_args!("the configuration of {} in {} {was}", settings.network, directory.display()));
     Ok(Exit::Done)
 }
 

@@ -1,4 +1,4 @@
-//! The kernel's word that interfaces of this node have changed.
+//! The kernel's word that interfaces of this node, or their addresses, have changed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,21 +12,23 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// `RTMGRP_LINK`: the group that is told of interfaces.
-const LINKS: u32 = nix::libc::RTMGRP_LINK as u32;
+pub(crate) const LINKS: u32 = nix::libc::RTMGRP_LINK as u32;
+/// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`: the groups that are told of addresses.
+pub(crate) const ADDRESSES: u32 = (nix::libc::RTMGRP_IPV4_IFADDR | nix::libc::RTMGRP_IPV6_IFADDR) as u32;
 
-/// A netlink socket that hears of interfaces. What it hears is of no interest: whoever listens looks for himself, so that
+/// A netlink socket that hears of changes. What it hears is of no interest: whoever listens looks for himself, so that
 /// nothing depends on no message's being lost.
-pub(super) struct Events {
+pub(crate) struct Events {
     socket: AsyncFd<OwnedFd>,
 }
 
 impl Events {
-    /// Listens in this thread's network namespace.
-    pub(super) fn open() -> Result<Self, Error> {
+    /// Listens to groups, in this thread's network namespace.
+    pub(crate) fn open(groups: u32) -> Result<Self, Error> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
             .map_err(failed)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, LINKS)).map_err(failed)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(failed)?;
         #[expect(
             deprecated,
             reason = "its successor is unsafe, for types whose descriptor is not their own: this one's is"
@@ -36,7 +38,7 @@ impl Events {
     }
 
     /// Waits for word of a change.
-    pub(super) async fn changed(&mut self) -> Result<(), Error> {
+    pub(crate) async fn changed(&mut self) -> Result<(), Error> {
         loop {
             let mut ready = self.socket.readable().await.map_err(io_failed)?;
             let heard = hear(self.socket.get_ref());
@@ -48,7 +50,7 @@ impl Events {
     }
 
     /// Forgets what has been said until now: who looks after this sees it all.
-    pub(super) fn drain(&mut self) -> Result<(), Error> {
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
         while hear(self.socket.get_ref())? {}
         Ok(())
     }
