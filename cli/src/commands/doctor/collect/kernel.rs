@@ -1,8 +1,8 @@
 //! What the kernel can do: tried in a network namespace that is thrown away.
 
 use netops::{
-    Link, LinkKind, LinkName, LinuxKernel, MacvlanMode, Mark, Masquerade, Namespace, Parent, Place, Plan,
-    Resource, VethPeer,
+    DontFragment, IpVersion, Link, LinkKind, LinkName, LinuxKernel, MacvlanMode, Mark, Masquerade, Namespace,
+    NextHop, Parent, Place, Plan, Resource, VethPeer, Via, Vxlan,
 };
 
 use super::Root;
@@ -30,6 +30,9 @@ fn tried(laboratory: &Namespace, feature: Feature) -> Option<Tried> {
     })
 }
 
+/// `RTPROT_STATIC` (linux/rtnetlink.h): made by an administrator.
+const STATIC: u8 = 4;
+
 /// Something that takes a feature. Each in the same namespace, where the cable is there for those after it.
 fn experiment(feature: Feature) -> Option<Plan> {
     let name = |text: &str| LinkName::new(text).ok();
@@ -48,9 +51,18 @@ fn experiment(feature: Feature) -> Option<Plan> {
             let kind = LinkKind::Macvlan { parent, mode: MacvlanMode::Bridge, broadcast_queue: None };
             Resource::Link(Link::new(name("self0")?, kind))
         }
-        Feature::Vxlan | Feature::NextHops => return None,
+        Feature::Vxlan => {
+            let tunnel = Vxlan { vni: 1, port: 4789, local: None, dont_fragment: DontFragment::Unset };
+            Resource::Link(Link::new(name("tunnel0")?, LinkKind::Vxlan(tunnel)))
+        }
+        Feature::NextHops => {
+            let nowhere = Via::Blackhole { version: IpVersion::V4 };
+            Resource::NextHop(NextHop { id: 1, via: nowhere, protocol: STATIC })
+        }
     };
     let mut plan = Plan::new();
+    // What leads nowhere leads to the loopback interface, which must be up for that.
+    plan.share(Place::Host, Resource::LinkUp(LinkName::loopback()));
     plan.own(Place::Host, resource);
     Some(plan)
 }
@@ -121,7 +133,7 @@ mod tests {
         let before = interfaces();
         let kernel = kernel(&Root::new("/"));
         assert_eq!(interfaces(), before);
-        for feature in [Feature::Bridge, Feature::Veth, Feature::NfTables, Feature::Macvlan] {
+        for feature in Feature::ALL {
             assert!(
                 !matches!(of(&kernel, feature), Tried::Refused(_)),
                 "{feature:?}: {:?}",

@@ -13,11 +13,10 @@ pub(super) fn check(facts: &Facts) -> Findings {
             Tried::Unknown => unknown.push(name),
             Tried::Refused(reason) => {
                 let what = format!("the kernel has no {name} ({what_for}): {reason}");
-                let advice = format!(
-                    "a kernel with {}, or its module: modprobe {}",
-                    option(*feature),
-                    feature.module()
-                );
+                let advice = match feature.module() {
+                    "" => format!("a kernel with {}", option(*feature)),
+                    module => format!("a kernel with {}, or its module: modprobe {module}", option(*feature)),
+                };
                 match is_needed {
                     true => findings.error(what, advice),
                     false => findings.warning(what, advice),

@@ -9,6 +9,8 @@ use crate::commands::doctor::finding::Findings;
 const TUNNEL: u32 = 50;
 /// No link of IPv6's is narrower (RFC 8200, section 5).
 const NARROWEST: u32 = 1280;
+/// What the agent's routes carry as their maker's number (`rtm_protocol`).
+const AGENT: u8 = 87;
 
 pub(super) fn check(facts: &Facts) -> Findings {
     let mut findings = Findings::of("network");
@@ -146,6 +148,9 @@ fn is_in_the_way(facts: &Facts, route: &Route, range: &IpNet) -> bool {
 
 /// Whether a route is the agent's own, to a peer on the same segment: by its number, or by what the agent knows of peers.
 fn is_agents(facts: &Facts, route: &Route) -> bool {
+    if route.protocol == Some(AGENT) {
+        return true;
+    }
     let nodes = facts.agent.map.iter().flat_map(|map| &map.nodes);
     nodes.into_iter().any(|other| {
         other.node.held().any(|subnet| subnet == route.destination)
@@ -232,6 +237,16 @@ mod tests {
             let map = serde_json::json!({"node": "01".repeat(16), "network": "pods", "bridge": "cnikit0",
                 "nodes": [peer], "conflicts": []});
             facts.agent.map = Some(serde_json::from_value(map).unwrap());
+        });
+        assert!(found.iter().all(|finding| finding.severity == Fine), "{found:#?}");
+    }
+
+    #[test]
+    fn a_route_that_says_that_it_is_the_agents_is_it() {
+        let found = spoilt(check, |facts| {
+            let ours =
+                Route { protocol: Some(AGENT), ..route("10.244.7.0/24", Some("192.168.1.12"), "eth0") };
+            network(facts).routes.push(ours);
         });
         assert!(found.iter().all(|finding| finding.severity == Fine), "{found:#?}");
     }

@@ -36,6 +36,7 @@ const NEEDS: &[Need] = &[
     tcp(10250, Role::Any, "the kubelet", &["kubelet"]),
     tcp(4793, Role::Any, "the agents' gossip", &["cnikit"]),
     Need { transport: Transport::Udp, ..tcp(4793, Role::Any, "the agents' gossip", &["cnikit"]) },
+    tcp(4794, Role::Any, "the agent's health and metrics", &["cnikit"]),
     Need { transport: Transport::Udp, ..tcp(4789, Role::Any, "tunnels between nodes", &[]) },
 ];
 
@@ -201,6 +202,7 @@ mod tests {
             (Tcp, 10257, "kube-controller"),
             (Tcp, 10259, "kube-scheduler"),
             (Tcp, 4793, "cnikit"),
+            (Tcp, 4794, "cnikit"),
             (Udp, 4793, "cnikit"),
         ] {
             is_fine(Role::ControlPlane, add(transport, port, process(name)));
