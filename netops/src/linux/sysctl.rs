@@ -1,15 +1,21 @@
 //! Sysctls: files below `/proc/sys`, which show the namespace of the thread that opens them.
+//!
+//! In a container without all privileges they cannot be written, whatever its capabilities: runtimes mount that directory
+//! read-only. Where the node's is mounted in [`UNMASKED`] as well (a volume), that is written to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::netlink::Refusal;
 use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::SysctlKey;
 use crate::resource::{Resource, Sysctl};
+
+/// Where a container may have the node's `/proc/sys`, or a part of it.
+const UNMASKED: &str = "/host/proc/sys";
 
 /// A setting's value, numbers of a list separated by single blanks; `None` if there is no such setting.
 pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
@@ -23,7 +29,7 @@ pub(super) fn read(key: &SysctlKey) -> Result<Option<String>, Refusal> {
 /// Sets a setting. Writes only what is not so already: some writes restart things even if nothing changes
 /// (`net/ipv4/ip_forward` resets every interface's settings), and some settings can only be read here.
 pub(super) fn write(sysctl: &Sysctl) -> Result<Created, Refusal> {
-    let opened = OpenOptions::new().read(true).write(true).open(path(&sysctl.key));
+    let opened = open(&sysctl.key);
     let before = match &opened {
         Ok(file) => value_in(file).map(Some).map_err(Refusal::from),
         Err(_) => read(&sysctl.key),
@@ -60,6 +66,17 @@ fn value_in(mut file: &File) -> Result<String, Error> {
     let mut value = [0; 4096];
     let length = file.read(&mut value)?;
     Ok(normalise(&String::from_utf8_lossy(value.get(..length).unwrap_or_default())))
+}
+
+fn open(key: &SysctlKey) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.open(path(key)) {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            options.open(Path::new(UNMASKED).join(key.to_string())).map_err(|_| error)
+        }
+        opened => opened,
+    }
 }
 
 fn path(key: &SysctlKey) -> PathBuf {
