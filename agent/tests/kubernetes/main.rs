@@ -331,3 +331,29 @@ async fn a_kubeconfig_that_is_none_ends_the_store_with_the_reason() {
     let why = store.run(Links { local, view, requests }).await;
     assert!(why.contains("missing"), "{why}");
 }
+
+/// Nodes node-1 to node-3 must be there. Run by `deploy/real-kubernetes`.
+#[tokio::test]
+#[ignore = "takes a real API server, with a controller manager: deploy/real-kubernetes"]
+async fn three_agents_find_one_another_with_the_real_server() {
+    let kubeconfig =
+        std::env::var_os("CNIKIT_REAL_KUBERNETES").expect("CNIKIT_REAL_KUBERNETES names a kubeconfig");
+    let state = tempfile::tempdir().unwrap();
+    let start = |n: u8| {
+        let config = Config { kubeconfig: Some(kubeconfig.clone().into()) };
+        let own = state.path().join(n.to_string());
+        AgentDouble::start(Box::new(Kubernetes::new(config, "pods", pool(), &own).unwrap()), local(n))
+    };
+    let mut agents: Vec<_> = (1..=3).map(start).collect();
+    let mut subnets = std::collections::BTreeSet::new();
+    for agent in &mut agents {
+        let view = agent.until("it knows all", |view| names(view).len() == 3 && held(view).len() == 1).await;
+        assert_eq!((view.cut_off.as_ref(), view.problems.as_slice()), (None, &[][..]));
+        assert!(view.topology.members().all(|member| member.node.held().count() == 1));
+        subnets.extend(held(&view));
+    }
+    assert_eq!(subnets.len(), 3);
+    agents[0].change(|local| local.mtu = 1400);
+    let told = |view: &View| view.topology.get(&local(1).id).is_some_and(|one| one.node.mtu == 1400);
+    agents[1].until("it knows the new MTU", told).await;
+}
