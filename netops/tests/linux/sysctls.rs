@@ -1,6 +1,7 @@
 //! Sysctls.
 
 use netops::*;
+use nix::mount::{MsFlags, mount};
 
 use crate::in_lab;
 use crate::support::name;
@@ -76,5 +77,31 @@ fn what_can_only_be_written_is_written() {
     in_lab!(|mut lab| {
         let flush = Resource::Sysctl(Sysctl::new(key("net/ipv4/route/flush"), 1));
         assert_eq!(lab.create(Place::Container, &flush), Ok(Created::New));
+    });
+}
+
+/// In a container, where `/proc/sys` is read-only, the node's is beside it.
+#[test]
+fn where_they_are_read_only_those_of_the_node_are_written_to() {
+    in_lab!(|mut lab| {
+        let bind = |from: &str, to: &str, flags: MsFlags| {
+            std::fs::create_dir_all(to).unwrap();
+            mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | flags, None::<&str>).unwrap();
+        };
+        mount(Some("none"), "/tmp", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        bind("/proc", "/tmp/proc", MsFlags::MS_REC);
+        bind("/tmp/proc/sys", "/tmp/proc/sys", MsFlags::empty());
+        bind("/tmp/proc/sys", "/tmp/proc/sys", MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        bind("/proc/sys/net", "/tmp/later/proc/sys/net", MsFlags::empty());
+        // This thread's root only: its mount namespace is its own.
+        nix::unistd::chroot("/tmp").unwrap();
+        let forwarding = Resource::Sysctl(Sysctl::new(SysctlKey::ipv4_forwarding(), 1));
+        let before = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+        let refused = lab.create(Place::Host, &forwarding).unwrap_err().to_string();
+        assert!(refused.contains("EROFS"), "{refused}");
+        std::fs::rename("/later", "/host").unwrap();
+        lab.create(Place::Host, &forwarding).unwrap();
+        let after = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+        assert_eq!((before.trim(), after.trim()), ("0", "1"));
     });
 }
