@@ -24,6 +24,7 @@ use crate::id::NodeId;
 use crate::node::{Pod, Role, Subnet, SubnetState};
 use crate::pool::Pool;
 use crate::report::{Forgotten, Problem, Severity};
+use crate::topology::Topology;
 use crate::view::{Local, View};
 use codec::About;
 use nodes::Nodes;
@@ -280,6 +281,11 @@ impl Mesh {
         self.revision
     }
 
+    /// Who is known, and how each is. This node is in it as of the last [`view`](Self::view).
+    pub fn topology(&self) -> &Topology {
+        self.nodes.topology_ref()
+    }
+
     /// All that is known.
     pub fn view(&mut self) -> View {
         let subnets = self.subnets();
@@ -418,8 +424,8 @@ impl Mesh {
         })
     }
 
-    /// Its subnets as they are on disk or need not be: what is held counts when it is durable.
-    fn subnets(&self) -> Vec<Subnet> {
+    /// Its subnets: what is held counts when it is durable.
+    pub fn subnets(&self) -> Vec<Subnet> {
         let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
         let subnet = |stake: &claim::Stake| {
             let state = state_of(stake.kind);

@@ -152,6 +152,10 @@ impl Nodes {
         Arc::clone(&self.topology)
     }
 
+    pub(super) fn topology_ref(&self) -> &Topology {
+        &self.topology
+    }
+
     pub(super) fn get(&self, id: &NodeId) -> Option<&Node> {
         self.topology.get(id).map(|member| &*member.node)
     }
