@@ -371,7 +371,7 @@ impl Mesh {
         let around = Around {
             taken: &self.taken,
             admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
-            others: self.nodes.alive(),
+            others: self.others(),
             wanted: self.local.role == Role::Worker,
             in_use: &in_use,
         };
@@ -387,10 +387,16 @@ impl Mesh {
         Around {
             taken: &self.taken,
             admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
-            others: self.nodes.alive(),
+            others: self.others(),
             wanted: self.local.role == Role::Worker,
             in_use,
         }
+    }
+
+    /// How many others may object. Who came to join others has some, even before it has heard of them.
+    fn others(&self) -> usize {
+        let joins = !self.settings.bootstrap && !self.seeds.is_empty();
+        self.nodes.alive().max(usize::from(joins))
     }
 
     /// Where a range is short of subnets, the node that has been down for longest is forgotten, if that is very long. One
