@@ -87,6 +87,11 @@ impl Topology {
         self.members.insert(node.id, Member { node, liveness });
     }
 
+    /// A node, to be changed.
+    pub(crate) fn get_mut(&mut self, id: &NodeId) -> Option<&mut Member> {
+        self.members.get_mut(id)
+    }
+
     /// Takes a node out.
     pub fn remove(&mut self, id: &NodeId) -> Option<Member> {
         self.members.remove(id)

@@ -50,6 +50,7 @@ pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
             world.add_pod(n, 1 + nth);
         }
     }
+    until(&mut world, |world| world.count_pods() == nodes * (nodes - 1) * pods);
     world.run(Duration::from_secs(20));
 
     let new = world.add_pod(nodes / 2, 1 + pods).expect("it has a subnet");
@@ -113,6 +114,16 @@ impl World {
         meshes
             .map(|mesh| mesh.topology().members().filter(|member| member.node.id != mesh.id()).count() + 1)
             .sum()
+    }
+
+    /// How many pods of others all nodes know.
+    fn count_pods(&self) -> usize {
+        let meshes = self.machines.iter().filter_map(|machine| machine.mesh.as_ref());
+        let of = |mesh: &overlay::Mesh| {
+            let others = mesh.topology().members().filter(|member| member.node.id != mesh.id());
+            others.map(|member| member.node.pods.len()).sum::<usize>()
+        };
+        meshes.map(of).sum()
     }
 
     /// How many nodes know that one holds a subnet.

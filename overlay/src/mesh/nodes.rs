@@ -27,6 +27,8 @@ pub(super) struct Nodes {
     garbled: BTreeMap<NodeId, String>,
     alive: BTreeSet<NodeId>,
     others: BTreeSet<NodeId>,
+    /// The keys of each node's pods, in the order of its pods, which is their own.
+    keys: HashMap<NodeId, Vec<Box<str>>>,
 }
 
 /// What has changed of a node.
@@ -36,21 +38,26 @@ pub(super) enum What {
     Liveness,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Marks {
     about: bool,
     stakes: bool,
-    pods: bool,
+    /// Any of its pods.
+    all_pods: bool,
+    /// These, by their keys.
+    pods: BTreeSet<String>,
 }
 
 impl Nodes {
     pub(super) fn mark(&mut self, id: NodeId, what: What) {
         let marks = self.marked.entry(id).or_default();
         match what {
-            What::All => *marks = Marks { about: true, stakes: true, pods: true },
+            What::All => *marks = Marks { about: true, stakes: true, all_pods: true, pods: BTreeSet::new() },
             What::Key(key) if key == ABOUT => marks.about = true,
             What::Key(key) if key == STAKES => marks.stakes = true,
-            What::Key(key) if key.starts_with(POD) => marks.pods = true,
+            What::Key(key) if key.starts_with(POD) => {
+                marks.pods.insert(key);
+            }
             // A later version's key.
             What::Key(_) | What::Liveness => {}
         }
@@ -88,38 +95,55 @@ impl Nodes {
                 Err(what) => problem = Some(what),
             }
         }
-        let before = self.topology.get(&id).map(|member| Arc::clone(&member.node));
-        let about = match (&before, marks.about) {
-            (Some(_), false) => None,
-            // Without it nobody knows where it is.
-            _ => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
+        let is_new = self.topology.get(&id).is_none();
+        let about = match marks.about || is_new {
+            false => None,
+            true => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
                 Some(Ok(about)) => Some(about),
-                Some(Err(what)) => {
-                    self.tell(id, Some(what));
-                    return;
-                }
+                // Without it nobody knows where it is.
+                Some(Err(what)) => return self.tell(id, Some(what)),
                 None => return,
             },
         };
-        // What came before it was known where the node is.
-        let is_new = before.is_none();
-        let subnets = (marks.stakes || is_new).then(|| taken.of(&id).iter().map(subnet).collect::<Vec<_>>());
-        let pods = (marks.pods || is_new).then(|| pods(gossip, id, &mut problem));
-        if marks.about || marks.stakes || marks.pods || problem.is_some() {
+        let topology = Arc::make_mut(&mut self.topology);
+        let keys = self.keys.entry(id).or_default();
+        match (topology.get_mut(&id), about) {
+            (None, Some(about)) => {
+                topology.insert(Arc::new(about.into_node(id, Vec::new(), Vec::new())), liveness);
+            }
+            (Some(member), Some(about)) => {
+                let node = Arc::make_mut(&mut member.node);
+                let (subnets, pods) = (std::mem::take(&mut node.subnets), std::mem::take(&mut node.pods));
+                *node = about.into_node(id, subnets, pods);
+            }
+            (_, None) => {}
+        }
+        let Some(member) = topology.get_mut(&id) else { return };
+        member.liveness = liveness;
+        if marks.stakes || is_new {
+            Arc::make_mut(&mut member.node).subnets = taken.of(&id).iter().map(subnet).collect();
+        }
+        if marks.all_pods || is_new {
+            let node = Arc::make_mut(&mut member.node);
+            (*keys, node.pods) = pods(gossip, id, &mut problem);
+        } else if !marks.pods.is_empty() {
+            let node = Arc::make_mut(&mut member.node);
+            for key in &marks.pods {
+                let pod = gossip.get(id.as_bytes(), key).map(codec::decode_pod).transpose();
+                put(
+                    keys,
+                    &mut node.pods,
+                    key,
+                    pod.unwrap_or_else(|what| {
+                        problem = Some(what);
+                        None
+                    }),
+                );
+            }
+        }
+        if marks.about || marks.stakes || marks.all_pods || !marks.pods.is_empty() {
             self.tell(id, problem);
         }
-        let node = match (about, before) {
-            (None, Some(node)) if subnets.is_none() && pods.is_none() => node,
-            (None, Some(node)) => Arc::new(with(Node::clone(&node), subnets, pods)),
-            (Some(about), before) => {
-                let (held, there) =
-                    before.map_or_else(Default::default, |node| (node.subnets.clone(), node.pods.clone()));
-                Arc::new(with(about.into_node(id, held, there), subnets, pods))
-            }
-            // One of the two is there.
-            (None, None) => return,
-        };
-        Arc::make_mut(&mut self.topology).insert(node, liveness);
     }
 
     fn tell(&mut self, id: NodeId, problem: Option<String>) {
@@ -134,6 +158,7 @@ impl Nodes {
         self.garbled.remove(id);
         self.alive.remove(id);
         self.others.remove(id);
+        self.keys.remove(id);
         if self.topology.get(id).is_some() {
             Arc::make_mut(&mut self.topology).remove(id);
         }
@@ -223,23 +248,41 @@ impl Nodes {
     }
 }
 
-fn with(mut node: Node, subnets: Option<Vec<Subnet>>, pods: Option<Vec<Pod>>) -> Node {
-    node.subnets = subnets.unwrap_or(node.subnets);
-    node.pods = pods.unwrap_or(node.pods);
-    node
-}
-
 fn subnet(stake: &Stake) -> Subnet {
     Subnet { prefix: stake.prefix, state: state_of(stake.kind) }
 }
 
-fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> Vec<Pod> {
-    let mut pods = Vec::new();
-    for (_, value) in gossip.entries(id.as_bytes()).filter(|(key, _)| key.starts_with(POD)) {
+/// All pods of a node, in the order of their keys.
+fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> (Vec<Box<str>>, Vec<Pod>) {
+    let (mut keys, mut pods) = (Vec::new(), Vec::new());
+    for (key, value) in gossip.entries(id.as_bytes()).filter(|(key, _)| key.starts_with(POD)) {
         match codec::decode_pod(value) {
-            Ok(pod) => pods.push(pod),
+            Ok(pod) => {
+                keys.push(key.into());
+                pods.push(pod);
+            }
             Err(what) => *problem = Some(what),
         }
     }
-    pods
+    (keys, pods)
+}
+
+/// Puts what a key says now in its place.
+fn put(keys: &mut Vec<Box<str>>, pods: &mut Vec<Pod>, key: &str, pod: Option<Pod>) {
+    match (keys.binary_search_by(|known| (**known).cmp(key)), pod) {
+        (Ok(at), Some(pod)) => {
+            if let Some(known) = pods.get_mut(at) {
+                *known = pod;
+            }
+        }
+        (Ok(at), None) => {
+            keys.remove(at);
+            pods.remove(at);
+        }
+        (Err(at), Some(pod)) => {
+            keys.insert(at, key.into());
+            pods.insert(at, pod);
+        }
+        (Err(_), None) => {}
+    }
 }
