@@ -65,11 +65,11 @@ fn ours_between(plugins: &Implementation, mode: &str) -> Pair {
     let agent = std::env::current_exe().expect("a path of one's own").with_file_name("cnikit");
     let lab = Lab::new(plugins.clone(), agent);
     let config = json!({
-        "cluster": [{"cluster": "10.244.0.0/16", "subnetLength": 24}], "mode": mode,
-        "store": {"kind": "gossip", "seeds": ["192.168.1.11"], "insecure": true, "bootstrap": true},
+        "mode": mode, "underlay": {"interface": "eth0"}, "health": {"enabled": false},
+        "gossip": {"seeds": ["192.168.1.11"], "insecure": true, "bootstrap": true},
     });
     let mut machines = lab.machines(2, &config);
-    machines[1].config()["store"]["bootstrap"] = json!(false);
+    machines[1].config()["gossip"]["bootstrap"] = json!(false);
     machines.iter_mut().for_each(Machine::start);
     for machine in &machines {
         machine.wait_ready();

@@ -15,7 +15,7 @@ const SECOND: &str = "0202020202020202020202020202020202020202020202020202020202
 
 fn with_key() -> Value {
     let mut config = usual();
-    config["store"] = json!({"kind": "gossip", "seeds": ["192.168.1.11"], "keyFile": "/var/lib/cnikit.key"});
+    config["gossip"] = json!({"seeds": ["192.168.1.11"], "keyFile": "/var/lib/cnikit.key"});
     config
 }
 
@@ -29,7 +29,7 @@ fn write_key(machine: &Machine, keys: &[&str]) {
 
 fn sealed(lab: &Lab, n: u8) -> Vec<Machine> {
     let mut machines = lab.machines(n, &with_key());
-    machines[0].config()["store"]["bootstrap"] = json!(true);
+    machines[0].config()["gossip"]["bootstrap"] = json!(true);
     for machine in &mut machines {
         write_key(machine, &[FIRST]);
         machine.start();
@@ -97,7 +97,7 @@ fn an_agent_without_a_key_starts_only_when_told_that_this_is_meant() {
     isolated(|| {
         let lab = lab();
         let mut config = usual();
-        config["store"] = json!({"kind": "gossip", "seeds": []});
+        config["gossip"] = json!({"seeds": []});
         let mut machine = lab.machine(1, &config);
         machine.start();
         machine.wait("it ends", |machine| machine.log().contains("insecure"));

@@ -58,7 +58,7 @@ fn cluster_beside(
     config: &serde_json::Value,
 ) -> Vec<cnikit_tests::lab::Machine> {
     let mut machines = lab.machines(3, config);
-    machines[0].config()["store"]["bootstrap"] = json!(true);
+    machines[0].config()["gossip"]["bootstrap"] = json!(true);
     for machine in &mut machines {
         machine.start();
     }

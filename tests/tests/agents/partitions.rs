@@ -36,7 +36,7 @@ fn halves_that_were_apart_join_again_with_all_that_came_meanwhile() {
         }
         // And a node joins the smaller half.
         let mut config = usual();
-        config["store"]["seeds"] = json!(["192.168.1.14"]);
+        config["gossip"]["seeds"] = json!(["192.168.1.14"]);
         let mut joiner = lab.machine(5, &config);
         split(&lab, &machines[..3], std::slice::from_ref(&joiner));
         joiner.start();
@@ -94,15 +94,15 @@ fn two_clusters_that_took_the_same_subnets_become_one_and_every_pod_stays_reacha
         let lab = lab();
         // So few subnets that they cannot but take the same.
         let mut config = usual();
-        config["cluster"] = json!([{"cluster": "10.244.0.0/22", "subnetLength": 24}]);
+        config["cluster"] = json!(["10.244.0.0/22"]);
         let mut one = lab.machines(2, &config);
         let mut other: Vec<_> = (3..=4).map(|n| lab.machine(n, &config)).collect();
         for machine in &mut other {
-            machine.config()["store"]["seeds"] = json!(["192.168.1.13"]);
+            machine.config()["gossip"]["seeds"] = json!(["192.168.1.13"]);
         }
         split(&lab, &one, &other);
         for half in [&mut one, &mut other] {
-            half[0].config()["store"]["bootstrap"] = json!(true);
+            half[0].config()["gossip"]["bootstrap"] = json!(true);
             half.iter_mut().for_each(Machine::start);
             half.iter().for_each(Machine::wait_ready);
         }
@@ -116,7 +116,7 @@ fn two_clusters_that_took_the_same_subnets_become_one_and_every_pod_stays_reacha
         let before: Vec<String> = one.iter().chain(&other).flat_map(Machine::subnets).collect();
         lab.heal();
         // Somebody tells the one of the other: one seed is enough.
-        other[1].config()["store"]["seeds"] = json!(["192.168.1.11"]);
+        other[1].config()["gossip"]["seeds"] = json!(["192.168.1.11"]);
         other[1].kill();
         other[1].start();
         let machines: Vec<_> = one.into_iter().chain(other).collect();

@@ -76,7 +76,7 @@ fn somebody_elses_routes_are_left_alone() {
              ip route add 10.98.0.0/16 via 192.168.1.12 proto static metric 50",
         );
         let before = foreign(&machines[0]);
-        machines[0].config()["store"]["bootstrap"] = true.into();
+        machines[0].config()["gossip"]["bootstrap"] = true.into();
         machines.iter_mut().for_each(Machine::start);
         machines.iter().for_each(Machine::wait_ready);
         let (_pods, voices) = pods(&machines);

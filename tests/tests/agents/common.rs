@@ -16,8 +16,7 @@ pub(crate) enum Families {
 
 /// An agent's configuration: gossip without a key, machine 1 as the seed.
 pub(crate) fn config(mode: &str, families: Families) -> Value {
-    let v4 = json!({"cluster": "10.244.0.0/16", "subnetLength": 24});
-    let v6 = json!({"cluster": "fd00:244::/48", "subnetLength": 64});
+    let (v4, v6) = ("10.244.0.0/16", "fd00:244::/48");
     let cluster = match families {
         Families::V4 => json!([v4]),
         Families::V6 => json!([v6]),
@@ -26,7 +25,10 @@ pub(crate) fn config(mode: &str, families: Families) -> Value {
     json!({
         "cluster": cluster,
         "mode": mode,
-        "store": {"kind": "gossip", "seeds": ["192.168.1.11"], "insecure": true},
+        "store": "gossip",
+        "gossip": {"seeds": ["192.168.1.11"], "insecure": true},
+        "underlay": {"interface": "eth0"},
+        "health": {"enabled": false},
     })
 }
 
@@ -45,7 +47,7 @@ pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
     let mut machines = lab.machines(n, config);
     // The first is the one that others look for.
     if let Some(first) = machines.first_mut() {
-        first.config()["store"]["bootstrap"] = json!(true);
+        first.config()["gossip"]["bootstrap"] = json!(true);
     }
     for machine in &mut machines {
         machine.start();

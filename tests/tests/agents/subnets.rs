@@ -10,7 +10,7 @@ fn a_pool_that_is_exhausted_is_said_to_be() {
     isolated(|| {
         let lab = lab();
         let mut config = usual();
-        config["cluster"] = json!([{"cluster": "10.244.0.0/23", "subnetLength": 24}]);
+        config["cluster"] = json!(["10.244.0.0/23"]);
         let machines = cluster(&lab, 2, &config);
         let mut third = lab.machine(3, &config);
         third.start();
@@ -31,7 +31,8 @@ fn a_full_subnet_is_said_to_be() {
     isolated(|| {
         let lab = lab();
         let mut config = usual();
-        config["cluster"] = json!([{"cluster": "10.244.0.0/24", "subnetLength": 29}]);
+        config["cluster"] = json!(["10.244.0.0/24"]);
+        config["subnetLengthV4"] = json!(29);
         let machines = cluster(&lab, 2, &config);
         // Eight addresses: the network's, the broadcast, the bridge's, five pods'.
         let pods: Vec<_> = (0..5).map(|n| machines[0].pod(&format!("p{n}"))).collect();
