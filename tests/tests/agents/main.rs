@@ -1,6 +1,8 @@
 //! Real agents on real kernels: nodes are namespaces on a segment, pods are namespaces of their own, and what counts is
 //! which packets arrive, from where, and how many do not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a panic is how a test speaks
+
 mod common;
 mod everybody;
 mod faults;
