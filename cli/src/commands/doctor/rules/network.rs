@@ -1,6 +1,7 @@
 //! Whether this node can reach others, and whether its pods' addresses lead where they should.
 
 use ipnet::IpNet;
+use overlay::fabric::PROTOCOL;
 
 use crate::commands::doctor::facts::{Facts, Link, Network, Route};
 use crate::commands::doctor::finding::Findings;
@@ -9,8 +10,6 @@ use crate::commands::doctor::finding::Findings;
 const TUNNEL: u32 = 50;
 /// No link of IPv6's is narrower (RFC 8200, section 5).
 const NARROWEST: u32 = 1280;
-/// What the agent's routes carry as their maker's number (`rtm_protocol`).
-const AGENT: u8 = 87;
 
 pub(super) fn check(facts: &Facts) -> Findings {
     let mut findings = Findings::of("network");
@@ -148,7 +147,7 @@ fn is_in_the_way(facts: &Facts, route: &Route, range: &IpNet) -> bool {
 
 /// Whether a route is the agent's own, to a peer on the same segment: by its number, or by what the agent knows of peers.
 fn is_agents(facts: &Facts, route: &Route) -> bool {
-    if route.protocol == Some(AGENT) {
+    if route.protocol == Some(PROTOCOL) {
         return true;
     }
     let nodes = facts.agent.map.iter().flat_map(|map| &map.nodes);
@@ -245,7 +244,7 @@ mod tests {
     fn a_route_that_says_that_it_is_the_agents_is_it() {
         let found = spoilt(check, |facts| {
             let ours =
-                Route { protocol: Some(AGENT), ..route("10.244.7.0/24", Some("192.168.1.12"), "eth0") };
+                Route { protocol: Some(PROTOCOL), ..route("10.244.7.0/24", Some("192.168.1.12"), "eth0") };
             network(facts).routes.push(ours);
         });
         assert!(found.iter().all(|finding| finding.severity == Fine), "{found:#?}");
