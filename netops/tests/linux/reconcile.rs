@@ -1,6 +1,7 @@
 //! The kernel is brought to a plan, whatever has become of it; and nothing of others' is touched.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netops::*;
@@ -336,4 +337,95 @@ fn bring_about_quickly(lab: &mut Lab, plan: &Plan) -> Reconciled {
     assert_eq!(done.failures, []);
     assert!(reconcile(lab, plan).is_unchanged());
     done
+}
+
+/// One of two machines on a cable: its number, and the other's.
+fn machine(own: u8, other: u8) -> Plan {
+    let underlay = |number: u8| Ipv4Addr::new(192, 0, 2, number);
+    let mac = |number: u8| MacAddr::new([2, 0, 0, 0, 1, number]);
+    let address = |link: &LinkName, text: String| Resource::Address(Address::new(link.clone(), net(&text)));
+    let (tunnel, lo, place) = (name(TUNNEL), LinkName::loopback(), Place::Host);
+    let vxlan =
+        Vxlan { vni: 7, port: 8472, local: Some(underlay(own).into()), dont_fragment: DontFragment::Inherit };
+    let link = Link {
+        mac: Some(mac(own)),
+        mtu: Some(1450),
+        up: true,
+        ..Link::new(tunnel.clone(), LinkKind::Vxlan(vxlan))
+    };
+    let gateway: IpAddr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, other.into()).into();
+    let via = Via::Gateway { address: gateway, link: tunnel.clone(), onlink: true };
+    let route = |destination: String| Route {
+        protocol: Some(PROTOCOL),
+        ..Route::to(net(&destination), RouteTarget::NextHop(1000))
+    };
+    let mut plan = Plan::new();
+    plan.share(place, Resource::LinkUp(lo.clone()))
+        .share(place, address(&name("cable"), format!("{}/24", underlay(own))))
+        .share(place, Resource::LinkUp(name("cable")))
+        .share(place, Resource::Link(link))
+        // As pods have them, and who answers for them is no matter to the tunnel.
+        .share(place, address(&lo, format!("10.244.{own}.5/32")))
+        .share(place, address(&lo, format!("fd00:{own}::5/128")))
+        .own(place, NextHop { id: 1000, via, protocol: PROTOCOL }.into())
+        .own(
+            place,
+            NeighbourEntry { link: tunnel.clone(), address: gateway, mac: mac(other), protocol: PROTOCOL }
+                .into(),
+        )
+        .own(place, FdbEntry { link: tunnel, mac: mac(other), remote: underlay(other).into() }.into())
+        .own(place, route(format!("10.244.{other}.0/24")).into())
+        .own(place, route(format!("fd00:{other}::/64")).into());
+    plan
+}
+
+#[test]
+fn pods_of_two_machines_reach_each_other_whatever_becomes_of_the_tunnel() {
+    in_lab!(|mut lab| {
+        let peer = VethPeer { place: Place::Container, name: name("cable"), mtu: None, mac: None };
+        let cable = Link::new(name("cable"), LinkKind::Veth { peer });
+        lab.create(Place::Host, &Resource::Link(cable)).unwrap();
+        let there = || {
+            let mut kernel = LinuxKernel::new(None);
+            machine(2, 1).reconcile(&mut kernel, &scope()).unwrap()
+        };
+        let here = machine(1, 2);
+        let bring_about_both = |lab: &mut Lab| {
+            let done = lab.container.enter(there).unwrap();
+            assert_eq!(done.failures, []);
+            assert_eq!(reconcile(lab, &here).failures, []);
+        };
+        // There and back, in IPv4 and in IPv6.
+        let reaches = |lab: &Lab| {
+            [("10.244.1.5", "10.244.2.5"), ("fd00:1::5", "fd00:2::5")].map(|(own, other)| {
+                let bind = |address: &str| {
+                    let socket = UdpSocket::bind((address, 7)).unwrap();
+                    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                    socket
+                };
+                let (ours, theirs) = (bind(own), lab.container.enter(|| bind(other)).unwrap());
+                let talk = || -> std::io::Result<()> {
+                    ours.send_to(b"who is there", theirs.local_addr()?)?;
+                    let (_, from) = theirs.recv_from(&mut [0; 100])?;
+                    theirs.send_to(b"I", from)?;
+                    ours.recv(&mut [0; 100])?;
+                    Ok(())
+                };
+                talk().is_ok()
+            })
+        };
+        bring_about_both(&mut lab);
+        // A link-local address that is being looked at for duplicates keeps IPv6 waiting.
+        let patience = Instant::now() + Duration::from_secs(30);
+        while reaches(&lab) != [true, true] {
+            assert!(Instant::now() < patience, "no way through");
+        }
+        lab.run(Place::Host, "ip link delete tun0");
+        assert_eq!(reaches(&lab), [false, false]);
+        bring_about_both(&mut lab);
+        while reaches(&lab) != [true, true] {
+            assert!(Instant::now() < patience, "no way through, once the tunnel was made again");
+        }
+        assert!(reconcile(&mut lab, &here).is_unchanged());
+    });
 }
