@@ -67,6 +67,11 @@ fn write(
     indices: &HashMap<&LinkName, Option<u32>>,
     datagram: &mut Datagram,
 ) -> Written {
+    if let Edit::Remove(Resource::NextHop(hop)) = edit {
+        // By its number, wherever it leads.
+        next_hop::delete(datagram, hop.id);
+        return Written::Message;
+    }
     let index = match link(edit.resource()).map(|link| (link, indices.get(link).copied().flatten())) {
         None => None,
         Some((_, Some(index))) => Some(index),
@@ -80,7 +85,6 @@ fn write(
     let flags = if matches!(edit, Edit::Replace(_)) { INSTEAD } else { NEW };
     match (edit, index) {
         (Edit::Remove(Resource::Route(route)), _) => route::delete(datagram, index, route),
-        (Edit::Remove(Resource::NextHop(hop)), _) => next_hop::delete(datagram, hop.id),
         (Edit::Remove(Resource::Neighbour(neighbour)), Some(index)) => {
             neighbour::delete(datagram, index, neighbour.address);
         }

@@ -11,7 +11,7 @@ use crate::error::{Errno, Error, Operation};
 use crate::kernel::Removed;
 use crate::name::LinkName;
 use crate::place::Place;
-use crate::resource::{MovedLink, Resource};
+use crate::resource::{MovedLink, Resource, Route, RouteTarget};
 
 pub(super) fn remove(
     kernel: &mut LinuxKernel,
@@ -208,6 +208,10 @@ fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Opti
 pub(super) fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
     match resource {
         Resource::Address(_) => matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
+        // What a next hop that is gone means for IPv4's routes by it, which are gone with it.
+        Resource::Route(Route { target: RouteTarget::NextHop(_), .. }) if refusal.errno == Errno::EINVAL => {
+            true
+        }
         // `ENOENT`: the IPv6 default route that stands for there being none, out of loopback (`fib6_null_entry`).
         Resource::Route(_) | Resource::NoRoute(_) => {
             matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT)

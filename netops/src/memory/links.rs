@@ -349,10 +349,7 @@ fn can_be_made(
             uppers::can_be_made(machine, view, wanted)?;
         }
         LinkKind::Tap(_) => has_sane_mtu(wanted.mtu)?,
-        LinkKind::Vxlan(vxlan) => {
-            has_sane_mtu(wanted.mtu)?;
-            overlay::can_be_vxlan(namespace, vxlan)?;
-        }
+        LinkKind::Vxlan(vxlan) => overlay::can_be_vxlan(namespace, vxlan)?,
         // Their MTU has no limits.
         LinkKind::Dummy | LinkKind::Ifb | LinkKind::Vrf { .. } | LinkKind::Any => {}
     }
@@ -374,7 +371,15 @@ fn is_valid(kind: &LinkKind, mtu: Option<u32>, mac: Option<MacAddr>) -> Result<(
     if mac.is_some_and(|mac| !mac.is_unicast()) {
         return Err(Problem::Refused(Errno::EADDRNOTAVAIL, None));
     }
-    if matches!(kind, LinkKind::Veth { .. }) { has_sane_mtu(mtu) } else { Ok(()) }
+    if matches!(kind, LinkKind::Veth { .. } | LinkKind::Vxlan(_)) {
+        has_sane_mtu(mtu)?;
+    }
+    match kind {
+        LinkKind::Vxlan(vxlan) if vxlan.vni >= 1 << 24 => {
+            Err(Problem::Refused(Errno::new(libc::ERANGE), None))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn has_sane_mtu(mtu: Option<u32>) -> Result<(), Problem> {

@@ -68,10 +68,10 @@ pub(super) fn put_hop(
     if hop.id == 0 {
         return Err(refused(Errno::EINVAL, "Can not replace a nexthop of id 0"));
     }
+    can_send(namespace, hop, index)?;
     if in_place == InPlace::Refuse && namespace.overlay.hops.contains_key(&hop.id) {
         return Err(Problem::Refused(Errno::EEXIST, None));
     }
-    can_send(namespace, hop, index)?;
     let takers =
         || namespace.routes.iter().filter(|entry| entry.route.target == RouteTarget::NextHop(hop.id));
     if hop.via.version() == IpVersion::V4
@@ -151,8 +151,11 @@ pub(super) fn put_fdb(
     in_place: InPlace,
 ) -> Result<Created, Problem> {
     let link = namespace.link(&entry.link).ok_or(Problem::Refused(Errno::ENODEV, None))?;
-    if link.kind.name() != "vxlan" {
+    let Kind::Tap(LinkKind::Vxlan(vxlan)) = &link.kind else {
         return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
+    };
+    if entry.remote.is_ipv6() != vxlan.local.is_some_and(|local| local.is_ipv6()) {
+        return Err(Problem::Refused(Errno::new(libc::EAFNOSUPPORT), None));
     }
     let key = (link.index, entry.mac);
     if in_place == InPlace::Refuse && namespace.overlay.fdb.contains_key(&key) {
@@ -258,9 +261,6 @@ pub(super) fn describe(namespace: &Namespace) -> Vec<String> {
 
 /// A tunnel has a socket, which no other may have.
 pub(super) fn can_be_vxlan(namespace: &Namespace, wanted: &Vxlan) -> Result<(), Problem> {
-    if wanted.vni >= 1 << 24 {
-        return Err(Problem::Refused(Errno::new(libc::ERANGE), None));
-    }
     let same = |link: &Interface| match &link.kind {
         Kind::Tap(LinkKind::Vxlan(other)) => {
             let family = |local: Option<IpAddr>| local.is_some_and(|local| local.is_ipv6());

@@ -58,6 +58,13 @@ pub(super) fn add(namespace: &mut Namespace, wanted: &Route) -> Result<Created, 
 pub(super) fn put(namespace: &mut Namespace, wanted: &Route, in_place: InPlace) -> Result<Created, Problem> {
     let entry = checked(namespace, wanted)?;
     let place = |route: &Route| (route.destination, route.table(), route.metric());
+    let same = |other: &&Entry| place(&other.route) == place(&entry.route);
+    let is_v4 = family_of(entry.route.destination) == Family::V4;
+    // The kernel replaces the first. That there is just this one behind it is as if nothing was to be replaced.
+    let behind = namespace.routes.iter().filter(same).skip(1).any(|other| other.route == entry.route);
+    if is_v4 && behind {
+        return Err(Problem::Refused(Errno::EEXIST, None));
+    }
     let there = namespace.routes.iter_mut().find(|other| place(&other.route) == place(&entry.route));
     match (there, in_place) {
         (Some(_), InPlace::Refuse) => return Err(Problem::Refused(Errno::EEXIST, None)),
@@ -110,9 +117,13 @@ pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
         Some(Err(_)) => return false,
         None => None,
     };
+    let is_v6 = family_of(unwanted.destination) == Family::V6;
     let leads_there = |entry: &Entry| match unwanted.target {
+        // IPv6 looks neither at where one by a next hop leads, unless it is told by which, nor at what kind of nowhere it is.
+        RouteTarget::NextHop(_) => entry.route.target == unwanted.target,
+        _ if is_v6 && matches!(entry.route.target, RouteTarget::NextHop(_)) => true,
         RouteTarget::Link { .. } => entry.link == link,
-        ref target => entry.route.target == *target,
+        RouteTarget::Blackhole | RouteTarget::Unreachable => is_v6 || entry.route.target == unwanted.target,
     };
     let matches = |entry: &Entry| {
         let Entry { route, .. } = entry;
@@ -169,7 +180,8 @@ pub(super) fn best(namespace: &Namespace, address: IpAddr) -> Option<&Route> {
     let rank = |route: &&Route| {
         (route.destination.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or_default()))
     };
-    namespace.routes.iter().map(|entry| &entry.route).filter(reaches).max_by_key(rank)
+    // Of equals the first.
+    namespace.routes.iter().rev().map(|entry| &entry.route).filter(reaches).max_by_key(rank)
 }
 
 /// Whether an address is the namespace's own.
@@ -418,7 +430,9 @@ fn normal(route: &Route) -> Route {
 
 /// What makes two IPv6 routes one (`rt6_duplicate_nexthop()`).
 fn same_hop(a: &Route, b: &Route) -> bool {
-    (a.destination, a.metric, a.table(), &a.target) == (b.destination, b.metric, b.table(), &b.target)
+    let nowhere = |route: &Route| matches!(route.target, RouteTarget::Blackhole | RouteTarget::Unreachable);
+    (a.destination, a.metric, a.table()) == (b.destination, b.metric, b.table())
+        && ((nowhere(a) && nowhere(b)) || a.target == b.target)
 }
 
 /// Whether an address is the namespace's own: any link's, and all of loopback's subnets while that is up.

@@ -11,6 +11,7 @@ mod memory;
 mod namespaces;
 mod nft;
 mod overlay;
+mod overlay_alike;
 mod packets;
 mod plans;
 mod port_mappings;

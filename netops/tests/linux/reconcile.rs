@@ -429,3 +429,23 @@ fn pods_of_two_machines_reach_each_other_whatever_becomes_of_the_tunnel() {
         assert!(reconcile(&mut lab, &here).is_unchanged());
     });
 }
+
+#[test]
+fn routes_by_one_next_hop_have_each_their_own_mtu() {
+    in_lab!(|mut lab| {
+        let with = |mtus: [Option<u32>; 3]| {
+            let mut plan = plan([Peer::new(1)]);
+            for (number, mtu) in mtus.into_iter().enumerate() {
+                let destination = net(&format!("10.9.{number}.0/24"));
+                let route = Route::to(destination, RouteTarget::NextHop(1001));
+                plan.own(Place::Host, Route { mtu, protocol: Some(PROTOCOL), ..route }.into());
+            }
+            plan
+        };
+        bring_about(&mut lab, &with([Some(1300), None, Some(1200)]));
+        let done = bring_about(&mut lab, &with([None, Some(1400), Some(1200)]));
+        assert_eq!(counts(&done), (0, 2, 0));
+        let line = "route 10.9.0.0/24 was by next hop 1001 mtu 1300, not by next hop 1001";
+        assert!(done.log.contains(&line.to_owned()), "{done:?}");
+    });
+}

@@ -167,19 +167,10 @@ fn lay_out(transaction: &mut Transaction, wanted: &RangeMasquerade) {
     rules().iter().for_each(|rule| transaction.rule(TABLE, POSTROUTING, rule));
 }
 
-/// Where ranges begin, and the first address behind them. Prefixes that touch are one range: the kernel takes no beginning
-/// where another range has just ended.
+/// Where ranges begin, and the first address behind them.
 fn bounds<'a>(prefixes: impl Iterator<Item = &'a IpNet>) -> Vec<(Key, Option<Key>)> {
-    let mut bounds: Vec<(IpAddr, Option<IpAddr>)> = Vec::new();
-    for prefix in prefixes {
-        let (first, end) = (prefix.network(), after(prefix.broadcast()));
-        match bounds.last_mut() {
-            Some((_, last)) if *last == Some(first) => *last = end,
-            _ => bounds.push((first, end)),
-        }
-    }
     let key = |address| Key::default().address(address);
-    bounds.into_iter().map(|(first, end)| (key(first), end.map(key))).collect()
+    prefixes.map(|prefix| (key(prefix.network()), after(prefix.broadcast()).map(key))).collect()
 }
 
 /// The next address, unless it is the last.

@@ -17,6 +17,8 @@ use crate::name::LinkName;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rule {
     expressions: Vec<Expression>,
+    /// Which packets get this far, if only those of one version of IP.
+    version: Option<Version>,
 }
 
 impl Rule {
@@ -169,7 +171,11 @@ impl Rule {
     /// Where both versions of IP pass, a look into one's header is preceded by one at the version.
     fn only_version_of(self, field: Field) -> Self {
         match field {
-            Field::Source(version) | Field::Destination(version) => self.of_version(version),
+            // As nft: once is enough.
+            Field::Source(version) | Field::Destination(version) if self.version == Some(version) => self,
+            Field::Source(version) | Field::Destination(version) => {
+                Self { version: Some(version), ..self.of_version(version) }
+            }
             Field::InputInterface
             | Field::OutputInterface
             | Field::EthernetSource

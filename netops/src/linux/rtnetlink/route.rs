@@ -44,7 +44,9 @@ pub(in crate::linux) fn put(datagram: &mut Datagram, flags: i32, index: Option<u
     let mut message = message(index, route, protocol, scope);
     let metrics = [route.mtu.map(RouteMetric::Mtu), route.advmss.map(RouteMetric::Advmss)];
     let metrics: Vec<_> = metrics.into_iter().flatten().collect();
-    if !metrics.is_empty() {
+    // Without any, IPv4 gives a route by a next hop those of another by the same one (`fib_find_info_nh()`): a route would get
+    // an MTU that it was not given, and keep one that is taken back. A list of none is one.
+    if !metrics.is_empty() || matches!(route.target, RouteTarget::NextHop(_)) {
         message.attributes.push(RouteAttribute::Metrics(metrics));
     }
     datagram.request(flags, &NewRoute(message));
@@ -243,9 +245,10 @@ pub(in crate::linux) fn parse_as_made(body: &[u8]) -> Vec<(Route, Option<Hop>)> 
         let made = |target| Some(vec![(Route { target, ..route.clone() }, None)]);
         let next_hop = attribute(body.get(HEADER..)?, RTA_NH_ID).and_then(|value| get_u32(value, 0));
         match (header.kind, next_hop) {
-            (RouteType::BlackHole, _) => made(RouteTarget::Blackhole),
+            // Also to nowhere it may go by a next hop.
+            (RouteType::Unicast | RouteType::BlackHole, Some(id)) => made(RouteTarget::NextHop(id)),
+            (RouteType::BlackHole, None) => made(RouteTarget::Blackhole),
             (RouteType::Unreachable, _) => made(RouteTarget::Unreachable),
-            (RouteType::Unicast, Some(id)) => made(RouteTarget::NextHop(id)),
             (RouteType::Unicast, None) => {
                 // What it leads to has a name yet to be found.
                 let unnamed = |hop| (route.clone(), Some(hop));
