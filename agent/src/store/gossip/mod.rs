@@ -13,6 +13,8 @@ mod disk;
 mod exchange;
 mod seeds;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,7 +112,7 @@ async fn run(store: Gossip, mut links: Links) -> Result<(), String> {
     let mut exchanges = JoinSet::new();
     exchanges.spawn(listeners.serve(core.clone()));
     let (resolved, mut resolutions) = mpsc::channel(1);
-    let mut seeds = Seeds::new(settings.seeds);
+    let mut seeds = Seeds::new(settings.clone());
 
     loop {
         let due = core.work(&links.view);

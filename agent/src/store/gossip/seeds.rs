@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::sockets::is_own;
 use crate::log;
-use crate::settings::Seed;
+use crate::settings::{GossipSettings, Seed};
 
 /// How long after a look names are looked at again, as long as nobody answers.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -24,13 +24,18 @@ pub(super) type Found = Vec<(Seed, Result<Vec<SocketAddr>, String>)>;
 #[derive(Debug)]
 pub(super) struct Seeds {
     seeds: Vec<Seed>,
+    /// Where this node listens: at all of its addresses, if none is here.
+    listen: Vec<IpAddr>,
+    port: u16,
     next: Option<Instant>,
     looking: bool,
 }
 
 impl Seeds {
-    pub(super) fn new(seeds: Vec<Seed>) -> Self {
-        Self { next: (!seeds.is_empty()).then(Instant::now), seeds, looking: false }
+    /// For a node that listens itself, and is nobody that it could ask.
+    pub(super) fn new(settings: GossipSettings) -> Self {
+        let GossipSettings { seeds, listen, port, .. } = settings;
+        Self { next: (!seeds.is_empty()).then(Instant::now), seeds, listen, port, looking: false }
     }
 
     /// When to look.
@@ -60,6 +65,14 @@ impl Seeds {
         });
     }
 
+    fn is_own(&self, address: &SocketAddr) -> bool {
+        let listens = match self.listen.is_empty() {
+            true => is_own(address.ip()),
+            false => self.listen.contains(&address.ip()),
+        };
+        address.port() == self.port && listens
+    }
+
     /// The addresses of others. A name that has none yet counts as somebody who does not answer: the node is not alone.
     pub(super) fn found(&mut self, found: Found) -> Vec<SocketAddr> {
         self.looking = false;
@@ -67,7 +80,7 @@ impl Seeds {
         for (seed, resolved) in found {
             match resolved {
                 Ok(resolved) => {
-                    addresses.extend(resolved.into_iter().filter(|address| !is_own(address.ip())))
+                    addresses.extend(resolved.into_iter().filter(|address| !self.is_own(address)))
                 }
                 Err(why) => {
                     log::warning(format_args!("seed {seed}: {why}"));
