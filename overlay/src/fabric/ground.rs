@@ -162,12 +162,12 @@ fn is_scattered(facts: &Facts<'_>, owners: &Owners) -> bool {
 /// Pods appear to the world as their node, and to one another as they are.
 fn plan_masquerade(plan: &mut Plan, facts: &Facts<'_>) {
     if let Some(exceptions) = &facts.settings.masquerade_except {
-        let ranges = facts.settings.pool.ranges().iter().map(|range| range.cluster);
+        let ranges = || facts.settings.pool.ranges().iter().map(|range| range.cluster);
         plan.own(
             HERE,
             Resource::RangeMasquerade(RangeMasquerade {
-                sources: ranges.collect(),
-                exceptions: exceptions.clone(),
+                sources: ranges().collect(),
+                exceptions: ranges().chain(exceptions.iter().copied()).collect(),
                 tunnel_port: facts.own.tunnel.map(|tunnel| tunnel.port),
             }),
         );

@@ -468,6 +468,19 @@ fn probes_have_routes_of_their_own_and_never_fall_back_to_others() {
 }
 
 #[test]
+fn pods_keep_their_addresses_among_themselves_and_where_somebody_said_so() {
+    let fabric = pair(|_, _, _, _| {});
+    let masquerade = resources(&fabric.plan).find_map(|resource| match resource {
+        Resource::RangeMasquerade(masquerade) => Some(masquerade),
+        _ => None,
+    });
+    let masquerade = masquerade.unwrap();
+    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+    assert_eq!(masquerade.sources, nets(&["10.244.0.0/20", "fd00:244::/60"]));
+    assert_eq!(masquerade.exceptions, nets(&["10.244.0.0/20", "fd00:244::/60", "192.168.0.0/16"]));
+}
+
+#[test]
 fn a_router_has_no_bridge_and_no_masquerade() {
     let fabric = pair(|nodes, _, _, _| {
         nodes[0].role = Role::Router;
