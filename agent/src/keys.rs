@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path, network: &NetworkName) -> Result<Keyring, String
     let content = files::read_own(path, Secrecy::Secret, LARGEST).map_err(|error| {
         let advice = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                ": every node needs the same, made once by `openssl rand -hex 32`; or --gossip-insecure does without"
+                ": every node needs the same, made once by `openssl rand -hex 32`; or `--gossip-insecure` does without"
             }
             _ => "",
         };

@@ -1,10 +1,11 @@
 //! What the plugin is told, and the runtime: two small files.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netops::LinkName;
-use overlay::{Conflict, NodeId, Pool, SubnetState, View};
+use overlay::{NodeId, Pool, SubnetState, View};
 use plugin_overlay::{Assigned, Duplicate, NodeFile};
 
 /// What follows for new pods from what is known.
@@ -69,25 +70,24 @@ fn address(subnet: IpNet, offset: u64) -> IpAddr {
     }
 }
 
-/// Addresses of pods here that pods elsewhere have too.
+/// Addresses of pods here that pods elsewhere have too. All pods of all nodes are gone through, at each change of any: what
+/// is looked up is the few of this node.
 fn duplicates(id: NodeId, view: &View) -> Vec<Duplicate> {
-    let name = |of: &NodeId| match view.topology.get(of) {
-        Some(member) => member.node.name.to_string(),
-        None => of.to_string(),
-    };
-    let conflicts = view.topology.conflicts().into_iter();
-    let mut found: Vec<Duplicate> = conflicts
-        .filter_map(|conflict| {
-            let Conflict::Address { address, first, second } = conflict else { return None };
-            let (elsewhere, pod) = match (first.0 == id, second.0 == id) {
-                (true, _) => second,
-                (_, true) => first,
-                _ => return None,
-            };
-            Some(Duplicate { address, other: format!("pod {pod} on node {}", name(&elsewhere)) })
-        })
-        .collect();
-    found.sort_by_key(|duplicate| duplicate.address);
+    let own = view.topology.get(&id).map(|member| &member.node.pods).into_iter().flatten();
+    let own: BTreeSet<IpAddr> = own.flat_map(|pod| &pod.addresses).copied().collect();
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for peer in view.topology.peers(&id) {
+        for pod in &peer.node.pods {
+            for address in pod.addresses.iter().filter(|address| own.contains(address)) {
+                let other = format!("pod {pod} on node {}", peer.node.name);
+                found.push(Duplicate { address: *address, other });
+            }
+        }
+    }
+    found.sort_by(|one, other| (one.address, &one.other).cmp(&(other.address, &other.other)));
     found
 }
 

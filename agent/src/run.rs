@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gossip::seal::Keyring;
-use overlay::{Pod, View};
+use overlay::{Local, Pod, Role, View};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -67,7 +67,14 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
     let (reload, reloaded) = watch::channel(());
     let traffic = Arc::<Traffic>::default();
     let Chosen { store, id, keys } = Chosen::new(&settings, &addresses, reloaded, &traffic)?;
-    let (local, local_receiver) = watch::channel(Arc::new(local::first(&settings, id)));
+    let mut parts = Parts::default();
+    let (pods, pods_receiver) = watch::channel(Vec::new());
+    parts.start("what looks for pods", watch_pods(PodsConfig::new(settings.network.clone()), pods));
+    // It has looked when it waits for the first time. Others must not be told that this node's pods are gone: some of them
+    // have routes of their own.
+    tokio::task::yield_now().await;
+    let first = Local { pods: pods_receiver.borrow().clone(), ..local::first(&settings, id) };
+    let (local, local_receiver) = watch::channel(Arc::new(first));
     let (view, view_receiver) = watch::channel(Arc::<View>::default());
     let (ways, ways_receiver) = watch::channel(Arc::<Ways>::default());
     let (requests, requests_receiver) = mpsc::channel(4);
@@ -91,7 +98,6 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
         known.store.endpoints.join(", ")
     ));
 
-    let mut parts = Parts::default();
     let links = Links { local: local_receiver, view, requests: requests_receiver };
     parts.start("the store", store.run(links));
     let listener = api::listen(&known.settings.run_dir)
@@ -102,14 +108,12 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
         parts.start("the health API", api::serve_watchers(listener, Arc::clone(&known)));
     }
     parts.start("what tells the plugin", told::tell_plugin(Arc::clone(&known)));
-    if known.settings.conf_dir.is_some() {
+    if known.settings.role == Role::Worker && known.settings.conf_dir.is_some() {
         parts.start("what tells the runtime", conf_list::write_when_ready(Arc::clone(&known)));
     }
     if let Some(manager) = manager.clone() {
         parts.start("what tells the service manager", told::tell_manager(Arc::clone(&known), manager));
     }
-    let (pods, pods_receiver) = watch::channel(Vec::new());
-    parts.start("what looks for pods", watch_pods(PodsConfig::new(known.settings.network.clone()), pods));
     parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
     // Until there is a data plane: what fits into a tunnel.
     ways.send_modify(|ways| {

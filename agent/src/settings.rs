@@ -327,6 +327,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_makes_sense() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agent.json");
+        let given = Options { node_name: Some("n1".to_owned()), ..Options::default() };
+        let options = InForce::of(&given, Some(&path), &Options::defaults()).unwrap().options;
+        assert_eq!(Settings::new(&options).unwrap().pool.ranges().len(), 2);
+    }
+
+    #[test]
     fn the_host_has_a_name() {
         assert!(settings(|options| options.node_name = None).is_ok());
     }

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plugin_overlay::NodeFile;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::files::{self, Durability};
 use crate::known::{Known, counts};
@@ -13,11 +14,17 @@ use crate::log;
 use crate::plugin_file;
 use crate::systemd::ServiceManager;
 
+/// How long a store may take to say something.
+const FIRST_VIEW: Duration = Duration::from_secs(3);
+
 /// Keeps the plugin's file as it must be.
 pub(crate) async fn tell_plugin(known: Arc<Known>) -> String {
     let path = known.settings.run_dir.join(format!("{}.json", known.settings.network));
     let mut told: Option<NodeFile> = None;
     let mut known_parts = Watched::new(&known);
+    // What an agent that ran before has told goes on until the store has said something.
+    let mut view = known.view.clone();
+    let _ = timeout(FIRST_VIEW, view.changed()).await;
     loop {
         let file = what_plugin_must_know(&known);
         if told.as_ref() != Some(&file) {

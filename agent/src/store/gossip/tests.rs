@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use overlay::report::Forgotten;
-use overlay::{Liveness, Mode, NodeName, Range, Role, SubnetState, View};
+use overlay::{Liveness, Mode, NodeName, Pod, Range, Role, SubnetState, View};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,13 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The nodes of a test.
 struct Cluster {
+    /// What all addresses begin with.
+    network: [u8; 2],
     port: u16,
     key: [u8; 32],
+    /// How many pods each node has.
+    pods: u16,
 }
 
 /// A node: its disk stays when its agent ends.
 struct Node {
-    number: u8,
+    number: u16,
     disk: TempDir,
     keys: watch::Sender<Arc<Keyring>>,
     traffic: Arc<Traffic>,
@@ -48,14 +52,16 @@ impl Cluster {
         // Below what the kernel gives out itself.
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let base = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 64;
-        Self { port: base + NEXT.fetch_add(1, Ordering::Relaxed), key: [7; 32] }
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { network: [127, 77], port, key: [7; 32], pods: 0 }
     }
 
-    fn address(&self, number: u8) -> SocketAddr {
-        SocketAddr::from(([127, 0, 77, number], self.port))
+    fn address(&self, number: u16) -> SocketAddr {
+        let ([a, b], [c, d]) = (self.network, number.to_be_bytes());
+        SocketAddr::from(([a, b, c, d], self.port))
     }
 
-    fn node(&self, number: u8) -> Node {
+    fn node(&self, number: u16) -> Node {
         Node {
             number,
             disk: tempfile::tempdir().unwrap(),
@@ -65,10 +71,11 @@ impl Cluster {
         }
     }
 
-    fn start(&self, node: &mut Node, seeds: &[u8]) {
+    fn start(&self, node: &mut Node, seeds: &[u16]) {
         let number = node.number;
-        let id = NodeId::from_bytes([number; 16]);
-        let seeds = seeds.iter().map(|seed| Seed { host: format!("127.0.77.{seed}"), port: self.port });
+        let id = crate::identity::of_name(&format!("n{number}"));
+        let seed = |seed: &u16| Seed { host: self.address(*seed).ip().to_string(), port: self.port };
+        let seeds = seeds.iter().map(seed);
         let settings = GossipSettings {
             seeds: seeds.collect(),
             listen: vec![self.address(number).ip()],
@@ -95,7 +102,7 @@ impl Cluster {
             mode: Mode::Auto,
             tunnel: None,
             mtu: 1500,
-            pods: Vec::new(),
+            pods: (0..self.pods).map(|pod| self.pod(number, pod)).collect(),
         };
         let (local, local_receiver) = watch::channel(Arc::new(local));
         let (view_sender, view) = watch::channel(Arc::default());
@@ -105,8 +112,20 @@ impl Cluster {
         node.running = Some(Running { task, view, requests, _local: local });
     }
 
+    /// A pod as they are; its address is of no subnet.
+    fn pod(&self, node: u16, pod: u16) -> Pod {
+        let [a, b] = node.to_be_bytes();
+        Pod {
+            container: format!("{node:032x}{pod:032x}"),
+            interface: "eth0".to_owned(),
+            addresses: vec![std::net::IpAddr::from([100 + b % 27, a, b, u8::try_from(pod % 250).unwrap()])],
+            namespace: Some("default".to_owned()),
+            name: Some(format!("web-{pod}")),
+        }
+    }
+
     async fn start_all<const N: usize>(&self) -> [Node; N] {
-        let mut nodes: [Node; N] = std::array::from_fn(|at| self.node(u8::try_from(at + 1).unwrap()));
+        let mut nodes: [Node; N] = std::array::from_fn(|at| self.node(u16::try_from(at + 1).unwrap()));
         for node in &mut nodes {
             self.start(node, &[1, 2]);
         }
@@ -290,4 +309,28 @@ async fn what_strangers_send_by_stream_is_not_answered() {
         let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.is_empty(), "{answer:?}");
     }
+}
+
+/// Others, for whoever measures what an agent costs: `CNIKIT_OTHERS` of them at 10.7.0.1 and so on, with `CNIKIT_PODS` pods
+/// each, for `CNIKIT_SECONDS`. See `tests/e2e/agent-at-rest`.
+#[tokio::test]
+#[ignore = "runs for minutes, and wants a namespace in which 10.7.0.0/17 is its own"]
+async fn others_for_a_measurement() {
+    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
+    let pods = u16::try_from(number("CNIKIT_PODS", 0)).unwrap();
+    let cluster = Cluster { network: [10, 7], port: 4793, key: [7; 32], pods };
+    let others = u16::try_from(number("CNIKIT_OTHERS", 999)).unwrap();
+    let mut nodes: Vec<Node> = (1..=others).map(|number| cluster.node(number)).collect();
+    for node in &mut nodes {
+        cluster.start(node, &[1, 2]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(number("CNIKIT_SECONDS", 300))).await;
+    let view = nodes[0].wait("itself", |view| alive(view) > 0).await;
+    println!(
+        "{} nodes are known, {} answer, {} subnets",
+        view.topology.members().len(),
+        alive(&view),
+        subnets(&view)
+    );
 }
