@@ -1,5 +1,7 @@
 //! Facts: what was read, remembered by question; and how a resource compares with them.
 
+mod questions;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -15,6 +17,8 @@ use crate::resource::{
     Address, Discipline, Master, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, RouteTarget,
     TokenBucket,
 };
+
+use questions::{queries, routes_beside};
 
 /// Answers, by place and question.
 #[derive(Debug, Clone, Default)]
@@ -380,14 +384,6 @@ fn compare_qdiscs(wanted: &Qdisc, actual: &Qdisc) -> Option<Vec<(&'static str, S
     }
 }
 
-/// The question whose answer has a route, if it is there: what leaves by its interface, or what was made by its maker.
-fn routes_beside(route: &Route) -> Query {
-    match route.link() {
-        Some(link) => Query::Routes(link.clone()),
-        None => Query::RoutesOf { protocol: Some(route.protocol()), table: Some(route.table()) },
-    }
-}
-
 /// Wanted and actual ways of routes to the same destination.
 fn compare_routes(wanted: &Route, actual: &Route) -> Vec<(&'static str, String, String)> {
     let show =
@@ -409,43 +405,6 @@ fn is_instead(route: &Route, wanted: &Route) -> bool {
 
 fn up_or_down(up: bool) -> String {
     if up { "up" } else { "down" }.to_owned()
-}
-
-/// What must be asked, and where, to compare a step's resource with the kernel.
-fn queries(step: &Step) -> Vec<(Place, Query)> {
-    let here = |query| vec![(step.place, query)];
-    match &step.resource {
-        Resource::Link(link) => {
-            let parent = link.kind.parent().map(|parent| (parent.place, Query::Link(parent.name.clone())));
-            let names = link.master.iter().chain([&link.name]);
-            names.map(|name| (step.place, Query::Link(name.clone()))).chain(parent).collect()
-        }
-        Resource::LinkUp(link)
-        | Resource::LinkDown(link)
-        | Resource::Promiscuous(link)
-        | Resource::FixedMac(link) => here(Query::Link(link.clone())),
-        Resource::MovedLink(moved) => here(Query::Link(moved.name.clone())),
-        Resource::Settings(settings) => here(Query::Link(settings.link.clone())),
-        Resource::Port(port) => here(Query::Port(port.link.clone())),
-        Resource::Master(Master { link, master }) => {
-            [master, link].map(|name| (step.place, Query::Link(name.clone()))).into()
-        }
-        Resource::Address(address) => here(Query::Addresses(address.link.clone())),
-        Resource::Settled(_) => Vec::new(),
-        Resource::Route(route) | Resource::NoRoute(route) => here(routes_beside(route)),
-        Resource::NextHop(hop) => here(Query::NextHop(hop.id)),
-        Resource::Neighbour(wanted) => here(Query::NeighbourOf(wanted.link.clone(), wanted.address)),
-        Resource::Fdb(wanted) => here(Query::FdbOf(wanted.link.clone(), wanted.mac)),
-        Resource::Rule(_) => here(Query::Rules),
-        Resource::Sysctl(sysctl) => here(Query::Sysctl(sysctl.key.clone())),
-        Resource::Qdisc(qdisc) => here(Query::Qdiscs(qdisc.link.clone())),
-        Resource::Redirect(redirect) => here(Query::Redirects(redirect.from.clone())),
-        Resource::Entry(entry) => here(Query::Entry(entry.key())),
-        Resource::Foreign(rules) => here(Query::Foreign(rules.clone())),
-        Resource::Isolation(isolation) => here(Query::Isolation(isolation.clone())),
-        Resource::ForwardJump(jump) => here(Query::ForwardJump(jump.clone())),
-        Resource::RangeMasquerade(_) => here(Query::RangeMasquerade),
-    }
 }
 
 /// One way in which the kernel is not as a plan has it.

@@ -245,3 +245,57 @@ ip -n blue route add default via 10.50.0.1 dev eth0
 "#
     );
 }
+
+#[test]
+fn the_way_to_another_machine_is_typed_step_by_step() {
+    let tunnel = link("tun0");
+    let vxlan = Vxlan {
+        vni: 7,
+        port: 8472,
+        local: Some("192.0.2.1".parse().unwrap()),
+        dont_fragment: DontFragment::Set,
+    };
+    let via = Via::Gateway { address: "fe80::2".parse().unwrap(), link: tunnel.clone(), onlink: true };
+    let mac = MacAddr::new([2, 0, 0, 0, 0, 2]);
+    let address = "fe80::2".parse().unwrap();
+    let route = Route::to(net("10.244.2.0/24"), RouteTarget::NextHop(1002));
+    let blackhole = Route { metric: Some(4000), ..Route::to(net("10.244.0.0/16"), RouteTarget::Blackhole) };
+    let mark = Selector::Mark { mark: 1, mask: 0xff, version: IpVersion::V4 };
+    let resources: [(Resource, &str); 7] = [
+        (
+            Resource::Link(Link::new(tunnel.clone(), LinkKind::Vxlan(vxlan))),
+            "ip link add name tun0 type vxlan id 7 dstport 8472 local 192.0.2.1 nolearning noudpcsum df set",
+        ),
+        (
+            NextHop { id: 1002, via, protocol: 87 }.into(),
+            "ip -6 nexthop add id 1002 via fe80::2 dev tun0 onlink protocol 87",
+        ),
+        (
+            NeighbourEntry { link: tunnel.clone(), address, mac, protocol: 87 }.into(),
+            "ip neighbour add fe80::2 lladdr 02:00:00:00:00:02 dev tun0 nud permanent protocol 87",
+        ),
+        (
+            FdbEntry { link: tunnel, mac, remote: "192.0.2.2".parse().unwrap() }.into(),
+            "bridge fdb add 02:00:00:00:00:02 dev tun0 dst 192.0.2.2 self permanent",
+        ),
+        (
+            Route { protocol: Some(87), mtu: Some(1350), ..route }.into(),
+            "ip route add 10.244.2.0/24 nhid 1002 protocol 87 mtu 1350",
+        ),
+        (blackhole.into(), "ip route add blackhole 10.244.0.0/16 metric 4000"),
+        (
+            Resource::Rule(Rule { selector: mark, table: 100, priority: Some(9) }),
+            "ip rule add fwmark 0x1/0xff table 100 priority 9",
+        ),
+    ];
+    for (resource, command) in &resources {
+        assert_eq!(commands("blue", Place::Host, resource), [*command]);
+    }
+    // One of many replaces what is in its place.
+    let mut script = Script::new("blue");
+    assert_eq!(script.edit(Place::Container, &[Edit::Replace(&resources[1].0)]), [Ok(())]);
+    assert_eq!(
+        script.commands()[0].to_string(),
+        "ip -n blue -6 nexthop replace id 1002 via fe80::2 dev tun0 onlink protocol 87"
+    );
+}

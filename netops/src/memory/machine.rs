@@ -12,7 +12,7 @@ use crate::resource::Resource;
 use super::namespace::Namespace;
 use super::overlay::{self, InPlace};
 use super::rules::{self, LOCAL_TABLE};
-use super::{addresses, routes, shaping, sysctls};
+use super::{addresses, routes, shaping, sysctls, ways};
 use super::{links, masters};
 
 /// A machine with its network namespaces.
@@ -340,16 +340,16 @@ impl Machine {
                 let addresses = |(_, peer)| addresses::list(peer);
                 Answer::Addresses(links::peer(self, id, name).map_or_else(Vec::new, addresses))
             }
-            Query::Routes(name) => Answer::Routes(routes::list(namespace, name)),
+            Query::Routes(name) => Answer::Routes(ways::list(namespace, name)),
             Query::LinkTo(address) => {
-                let link = routes::link_to(namespace, *address).and_then(|index| namespace.links.get(&index));
+                let link = ways::link_to(namespace, *address).and_then(|index| namespace.links.get(&index));
                 Answer::Links(link.map(state).into_iter().collect())
             }
             Query::Rules => Answer::Rules(namespace.rules.clone()),
             Query::Tables => Answer::Tables(tables(namespace)),
-            Query::DefaultRoutes => Answer::Routes(routes::defaults(namespace)),
+            Query::DefaultRoutes => Answer::Routes(ways::defaults(namespace)),
             Query::RoutesOf { protocol, table } => {
-                Answer::Routes(routes::list_of(namespace, *protocol, *table))
+                Answer::Routes(ways::list_of(namespace, *protocol, *table))
             }
             Query::RouteTo(lookup) => Answer::Way(overlay::way(namespace, lookup)),
             Query::NextHop(id) => Answer::NextHops(overlay::hops(namespace, |hop| hop.id == *id)),

@@ -47,6 +47,7 @@ mod shaping;
 mod snapshot;
 mod sysctls;
 mod uppers;
+mod ways;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

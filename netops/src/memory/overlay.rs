@@ -14,7 +14,7 @@ use crate::resource::{
 use super::machine::Problem;
 use super::namespace::{Interface, Kind, Namespace};
 use super::routes::{self, Family};
-use super::{refused, sysctls};
+use super::{refused, sysctls, ways};
 
 /// Next hops, neighbours and FDB entries of a namespace.
 #[derive(Default)]
@@ -213,13 +213,13 @@ pub(super) fn fdb(namespace: &Namespace, name: &LinkName, which: impl Fn(MacAddr
 
 /// The way of a packet, of which only the destination is looked at.
 pub(super) fn way(namespace: &Namespace, lookup: &RouteLookup) -> Option<FoundRoute> {
-    if routes::is_local(namespace, lookup.to) {
+    if ways::is_local(namespace, lookup.to) {
         let mut way = FoundRoute::new(RouteKind::Local);
         way.link = Some(LinkName::loopback());
         way.table = super::rules::LOCAL_TABLE;
         return Some(way);
     }
-    let route = routes::best(namespace, lookup.to)?;
+    let route = ways::best(namespace, lookup.to)?;
     let hop = match route.target {
         RouteTarget::NextHop(id) => namespace.overlay.hops.get(&id).map(|(hop, _)| &hop.via),
         _ => None,

@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use crate::error::Errno;
 use crate::kernel::Created;
-use crate::name::LinkName;
-use crate::resource::{BOOT, MAIN_TABLE, Route, RouteTarget, V6_METRIC, Via};
+use crate::resource::{BOOT, MAIN_TABLE, Route, RouteTarget, V6_METRIC};
 
 use super::addresses::Held;
 use super::machine::Problem;
@@ -143,66 +142,6 @@ pub(super) fn remove(namespace: &mut Namespace, unwanted: &Route) -> bool {
         }
         None => false,
     }
-}
-
-/// The routes out of a link.
-pub(super) fn list(namespace: &Namespace, name: &LinkName) -> Vec<Route> {
-    let Ok(link) = namespace.index(name) else { return Vec::new() };
-    let leaves = namespace.routes.iter().filter(|entry| entry.link == Some(link));
-    leaves
-        .map(|entry| Route { target: shown(namespace, &entry.route, name), ..entry.route.clone() })
-        .collect()
-}
-
-/// Where a route leads, as it is shown to who asks for those of an interface.
-fn shown(namespace: &Namespace, route: &Route, link: &LinkName) -> RouteTarget {
-    let RouteTarget::NextHop(id) = route.target else { return route.target.clone() };
-    let hop = overlay::hops(namespace, |hop| hop.id == id).pop();
-    let (gateway, onlink) = match hop.map(|hop| hop.via) {
-        Some(Via::Gateway { address, onlink, .. }) => (Some(address), onlink),
-        _ => (None, false),
-    };
-    RouteTarget::Link { link: link.clone(), gateway, onlink }
-}
-
-/// The routes that carry a protocol's number, and are in a table.
-pub(super) fn list_of(namespace: &Namespace, protocol: Option<u8>, table: Option<u32>) -> Vec<Route> {
-    let wanted = |route: &&Route| {
-        protocol.is_none_or(|protocol| route.protocol() == protocol)
-            && table.is_none_or(|table| route.table() == table)
-    };
-    namespace.routes.iter().map(|entry| &entry.route).filter(wanted).cloned().collect()
-}
-
-/// The best route of the main table to an address.
-pub(super) fn best(namespace: &Namespace, address: IpAddr) -> Option<&Route> {
-    let reaches = |route: &&Route| route.table() == MAIN_TABLE && route.destination.contains(&address);
-    let rank = |route: &&Route| {
-        (route.destination.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or_default()))
-    };
-    // Of equals the first.
-    namespace.routes.iter().rev().map(|entry| &entry.route).filter(reaches).max_by_key(rank)
-}
-
-/// Whether an address is the namespace's own.
-pub(super) fn is_local(namespace: &Namespace, address: IpAddr) -> bool {
-    namespace
-        .links
-        .values()
-        .any(|link| link.up && link.addresses.iter().any(|held| is_reached_locally(held.net, address)))
-}
-
-/// The default routes of the main table, the one that is taken first.
-pub(super) fn defaults(namespace: &Namespace) -> Vec<Route> {
-    let routes = namespace.routes.iter().map(|entry| &entry.route);
-    let mut found: Vec<_> = routes
-        .filter(|route| {
-            route.destination.prefix_len() == 0 && route.table.is_none_or(|table| table == MAIN_TABLE)
-        })
-        .cloned()
-        .collect();
-    found.sort_by_key(|route| (route.destination.addr().is_ipv6(), route.metric.unwrap_or(0)));
-    found
 }
 
 /// Adds the route to an address's own prefix, if it has one.
@@ -399,13 +338,6 @@ fn is_elsewhere_v6(namespace: &Namespace, index: u32, address: IpAddr) -> bool {
     best.peek().is_some() && best.all(|entry| entry.link != Some(index))
 }
 
-/// The link that an address is on: that of the best route, if it needs no gateway, and the address is nobody's here.
-pub(super) fn link_to(namespace: &Namespace, address: IpAddr) -> Option<u32> {
-    let best = best(namespace, address).filter(|_| !is_local(namespace, address))?;
-    let link = best.link().filter(|_| best.gateway().is_none())?;
-    namespace.index(link).ok()
-}
-
 /// A route with what the kernel fills in.
 fn normal(route: &Route) -> Route {
     let (metric, scope) = match (route.destination, &route.target) {
@@ -446,7 +378,7 @@ fn is_local_v4(namespace: &Namespace, address: IpAddr) -> bool {
 }
 
 /// Whether the `local` table has a route to an address for one of a link's own.
-fn is_reached_locally(held: IpNet, address: IpAddr) -> bool {
+pub(super) fn is_reached_locally(held: IpNet, address: IpAddr) -> bool {
     held.addr() == address || (held.addr().is_loopback() && held.contains(&address))
 }
 

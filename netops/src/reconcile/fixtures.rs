@@ -3,10 +3,10 @@
 use super::{Reconciled, Scope};
 use crate::error::{Error, Operation};
 use crate::facts::{Deviation, Difference, Facts};
-use crate::kernel::{Created, Kernel, LinkState};
+use crate::kernel::{Created, Edit, Kernel, LinkState};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
-use crate::resource::{Link, LinkSettings, Resource};
+use crate::resource::{Link, LinkSettings, Master, Resource};
 
 /// Brings about what the steps say. Whether a link was made, with which much else comes and goes.
 pub(super) fn reconcile(
@@ -79,7 +79,7 @@ fn correct(
     match resource {
         Resource::Link(link) if !missing => {
             let Some(actual) = facts.link(*place, &link.name) else { return Ok(Correction::None) };
-            correct_link(kernel, scope, step, link, actual)
+            correct_link(kernel, scope, step, link, actual, differences)
         }
         // In its place there is something else, and which of the two is to be is not ours to say.
         Resource::Route(_) | Resource::NextHop(_) | Resource::Rule(_) if !missing => {
@@ -92,7 +92,7 @@ fn correct(
             Ok(Correction::Changed)
         }
         Resource::Neighbour(_) | Resource::Fdb(_) => {
-            let edit = [crate::kernel::Edit::Replace(resource)];
+            let edit = [Edit::Replace(resource)];
             kernel.edit(*place, &edit).into_iter().collect::<Result<Vec<()>, _>>()?;
             Ok(if missing { Correction::Made } else { Correction::Changed })
         }
@@ -108,6 +108,7 @@ fn correct_link(
     step: &Step,
     link: &Link,
     actual: &LinkState,
+    differences: &[Difference],
 ) -> Result<Correction, Error> {
     let place = step.place;
     if actual.kind != link.kind.name() {
@@ -133,17 +134,20 @@ fn correct_link(
     let mut settings = LinkSettings::none(link.name.clone());
     settings.mac = link.mac.filter(|mac| actual.mac != Some(*mac));
     settings.mtu = link.mtu.filter(|mtu| step.ownership == Ownership::Own && actual.mtu != *mtu);
-    if !settings.is_none() {
-        create(kernel, place, &Resource::Settings(settings))?;
+    let master = link.master.clone().map(|master| Master { link: link.name.clone(), master });
+    let lacks = [
+        (!settings.is_none()).then_some(Resource::Settings(settings)),
+        master.map(Resource::Master),
+        (link.up && !actual.up).then(|| Resource::LinkUp(link.name.clone())),
+    ];
+    let mut done = Correction::None;
+    for resource in lacks.into_iter().flatten() {
+        if create(kernel, place, &resource)? != Correction::None {
+            done = Correction::Changed;
+        }
     }
-    if let Some(master) = &link.master {
-        let master = crate::resource::Master { link: link.name.clone(), master: master.clone() };
-        create(kernel, place, &Resource::Master(master))?;
-    }
-    if link.up && !actual.up {
-        create(kernel, place, &Resource::LinkUp(link.name.clone()))?;
-    }
-    Ok(Correction::Changed)
+    // What is left, as what it is on, cannot be given to a link that is there.
+    if done == Correction::None { Err(conflict(step, differences)) } else { Ok(done) }
 }
 
 fn create(kernel: &mut dyn Kernel, place: Place, resource: &Resource) -> Result<Correction, Error> {

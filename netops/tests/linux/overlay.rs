@@ -1,7 +1,8 @@
 //! What leads to other machines, one thing at a time: tunnels, next hops, neighbours, FDB entries, and the routes by them,
 //! as `ip` and `bridge` see them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use netops::*;
@@ -321,5 +322,43 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
         assert_eq!(lab.create(Place::Host, &resource), Ok(Created::New));
         assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Now));
         assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Before));
+    });
+}
+
+#[test]
+fn what_leaves_a_range_has_the_nodes_address_unless_it_goes_to_an_exception_or_is_the_tunnels() {
+    in_lab!(|mut lab| {
+        make(&mut lab, Resource::LinkUp(LinkName::loopback()));
+        let peer = VethPeer { place: Place::Container, name: name("eth0"), mtu: None, mac: None };
+        make(&mut lab, Resource::Link(Link::new(name("eth0"), LinkKind::Veth { peer })));
+        for (place, addresses) in [
+            (Place::Host, ["192.0.2.1/24", "198.51.100.1/24"]),
+            (Place::Container, ["192.0.2.2/24", "198.51.100.2/24"]),
+        ] {
+            for address in addresses {
+                lab.create(place, &Resource::Address(Address::new(name("eth0"), net(address)))).unwrap();
+            }
+            lab.create(place, &Resource::LinkUp(name("eth0"))).unwrap();
+        }
+        // A pod's, as far as the packet filter can tell.
+        make(&mut lab, Resource::Address(Address::new(LinkName::loopback(), net("10.244.1.5/32"))));
+        let back = Route::new(net("10.244.1.0/24"), Some(ip("192.0.2.1")), name("eth0"));
+        lab.create(Place::Container, &Resource::Route(back)).unwrap();
+        let masquerade = RangeMasquerade {
+            sources: vec![net("10.244.1.0/24")],
+            exceptions: vec![net("198.51.100.0/24")],
+            tunnel_port: Some(8472),
+        };
+        make(&mut lab, masquerade);
+        let seen_as = |to: &str, port: u16| {
+            let there = lab.container.enter(|| UdpSocket::bind((to, port))).unwrap().unwrap();
+            there.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let pod = UdpSocket::bind("10.244.1.5:7").unwrap();
+            pod.send_to(b"who am I", (to, port)).unwrap();
+            there.recv_from(&mut [0; 100]).unwrap().1.ip()
+        };
+        assert_eq!(seen_as("192.0.2.2", 53), ip("192.0.2.1"));
+        assert_eq!(seen_as("198.51.100.2", 53), ip("10.244.1.5"));
+        assert_eq!(seen_as("192.0.2.2", 8472), ip("10.244.1.5"));
     });
 }

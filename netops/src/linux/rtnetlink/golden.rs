@@ -3,13 +3,13 @@
 //! is nested (`NLA_F_NESTED`), which `tc` leaves out; the kernel takes either way.
 
 use super::link::{self, Creation, ParentIndex};
-use super::{port, rule, tc};
+use super::{neighbour, next_hop, port, rule, tc};
 use crate::linux::netlink::Datagram;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
 use crate::resource::{
-    Discipline, IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, Parent, Port, PortVlan, Rule,
-    TokenBucket,
+    Discipline, FdbEntry, IpvlanMode, Link, LinkKind, LinkSettings, MacvlanMode, NeighbourEntry, NextHop,
+    Parent, Port, PortVlan, Rule, TokenBucket, Via,
 };
 
 fn sent(write: impl FnOnce(&mut Datagram)) -> Vec<u8> {
@@ -280,5 +280,55 @@ fn settings_as_ip_link_set_does() {
         0, 0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, // IFF_PROMISC of PROMISC | ALLMULTI
         0x0a, 0, 1, 0, 2, 0, 0, 0, 0, 7, 0, 0, // IFLA_ADDRESS
         8, 0, 4, 0, 0x78, 5, 0, 0, 8, 0, 0x0d, 0, 0xf4, 1, 0, 0, // IFLA_MTU, IFLA_TXQLEN
+    ]);
+}
+
+/// `NLM_F_CREATE | NLM_F_EXCL`.
+const NEW: i32 = 0x600;
+
+#[test]
+#[rustfmt::skip]
+fn a_next_hop_as_ip_nexthop_add_does() {
+    let link = LinkName::new("tun0").unwrap();
+    let via = Via::Gateway { address: "fe80::2".parse().unwrap(), link, onlink: true };
+    let hop = NextHop { id: 3, via, protocol: 87 };
+    assert_eq!(sent(|d| next_hop::put(d, NEW, Some(2), &hop)), [
+        0x3c, 0, 0, 0, 0x68, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWNEXTHOP
+        10, 0, 87, 0, 4, 0, 0, 0, 8, 0, 1, 0, 3, 0, 0, 0, // AF_INET6, protocol, RTNH_F_ONLINK, NHA_ID
+        0x14, 0, 6, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // NHA_GATEWAY
+        0, 0, 0, 2, 8, 0, 5, 0, 2, 0, 0, 0, // NHA_OIF
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_neighbour_as_ip_neighbour_add_does() {
+    let neighbour = NeighbourEntry {
+        link: LinkName::new("tun0").unwrap(),
+        address: "fe80::2".parse().unwrap(),
+        mac: MacAddr::new([2, 0, 0, 0, 0, 2]),
+        protocol: 87,
+    };
+    assert_eq!(sent(|d| neighbour::put(d, NEW, 2, &neighbour)), [
+        0x44, 0, 0, 0, 0x1c, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWNEIGH
+        10, 0, 0, 0, 2, 0, 0, 0, 0x80, 0, 0, 0, 5, 0, 12, 0, // AF_INET6, index 2, NUD_PERMANENT, NDA_PROTOCOL
+        87, 0, 0, 0, 0x14, 0, 1, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, // NDA_DST
+        0, 0, 0, 0, 0, 0, 0, 2, 0x0a, 0, 2, 0, 2, 0, 0, 0, // NDA_LLADDR
+        0, 2, 0, 0,
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn an_fdb_entry_as_bridge_fdb_add_does() {
+    let entry = FdbEntry {
+        link: LinkName::new("tun0").unwrap(),
+        mac: MacAddr::new([2, 0, 0, 0, 0, 2]),
+        remote: "192.0.2.2".parse().unwrap(),
+    };
+    assert_eq!(sent(|d| neighbour::put_fdb(d, NEW, 2, &entry)), [
+        0x30, 0, 0, 0, 0x1c, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, // RTM_NEWNEIGH
+        7, 0, 0, 0, 2, 0, 0, 0, 0xc0, 0, 2, 0, 0x0a, 0, 2, 0, // AF_BRIDGE, NUD_PERMANENT | NUD_NOARP, NTF_SELF
+        2, 0, 0, 0, 0, 2, 0, 0, 8, 0, 1, 0, 192, 0, 2, 2, // NDA_LLADDR, NDA_DST
     ]);
 }

@@ -29,9 +29,9 @@ const SELF: u8 = 0x02;
 pub(in crate::linux) fn put(datagram: &mut Datagram, flags: i32, index: u32, neighbour: &NeighbourEntry) {
     let header = header(family(neighbour.address), index, PERMANENT, 0);
     datagram.push(RTM_NEWNEIGH, flags, &header, |attributes| {
+        attributes.bytes(NDA_PROTOCOL, &[neighbour.protocol]);
         attributes.ip(NDA_DST, neighbour.address);
         attributes.bytes(NDA_LLADDR, &neighbour.mac.bytes());
-        attributes.bytes(NDA_PROTOCOL, &[neighbour.protocol]);
     });
 }
 

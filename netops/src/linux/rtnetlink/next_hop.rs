@@ -32,13 +32,13 @@ pub(in crate::linux) fn put(datagram: &mut Datagram, flags: i32, index: Option<u
     let header = header(family(hop.via.version()), hop.protocol, flags_of_hop);
     datagram.push(RTM_NEWNEXTHOP, flags, &header, |attributes| {
         attributes.u32(NHA_ID, hop.id);
-        if let Some(index) = index {
-            attributes.u32(NHA_OIF, index);
-        }
         match hop.via {
             Via::Gateway { address, .. } => drop(attributes.ip(NHA_GATEWAY, address)),
             Via::Link { .. } => {}
             Via::Blackhole { .. } => drop(attributes.bytes(NHA_BLACKHOLE, &[])),
+        }
+        if let Some(index) = index {
+            attributes.u32(NHA_OIF, index);
         }
     });
 }
