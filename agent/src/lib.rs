@@ -5,6 +5,7 @@
 //! options         what a person wrote: flags, variables and a file are one list
 //! settings        what follows: parsed
 //! store           where the topology comes from: one trait
+//! dataplane       this node's kernel, kept as the topology wants it; probes
 //! known           what the agent knows, and says of it
 //! api             who asks for it: HTTP on a unix socket; health and metrics over TCP
 //! told            who is told of it: the plugin, by a file; the service manager
@@ -14,6 +15,7 @@
 mod api;
 mod choice;
 mod conf_list;
+mod dataplane;
 mod error;
 mod events;
 mod files;
@@ -34,6 +36,7 @@ mod told;
 mod traffic;
 
 pub use conf_list::remove_conf_list;
+pub use dataplane::remove_data_plane;
 pub use error::Error;
 pub use options::{
     CniOptions, DerivedOptions, EtcdOptions, Flags, GossipOptions, HealthOptions, InForce, KubernetesOptions,

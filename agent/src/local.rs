@@ -150,8 +150,7 @@ fn mtu_of(interface: &LinkName) -> Option<u32> {
     Some(link.mtu)
 }
 
-/// What fits through a tunnel of the worst kind: IPv6, UDP, VXLAN and Ethernet take 70 bytes, over IPv4 50.
-pub(crate) fn tunnel_mtu(local: &Local) -> u32 {
-    let over_ipv6 = local.addresses.first().is_some_and(IpAddr::is_ipv6);
-    local.mtu.saturating_sub(if over_ipv6 { 70 } else { 50 }).max(1280)
+/// The MTU of pods' interfaces, if nothing else was told.
+pub(crate) fn pods_mtu(local: &Local) -> u32 {
+    overlay::fabric::pods_mtu(local.mode, &local.addresses, local.mtu)
 }

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::choice::Chosen;
+use crate::dataplane::{self, ProbeSeal};
 use crate::error::Error;
 use crate::files;
 use crate::keys;
@@ -76,7 +77,8 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
     let first = Local { pods: pods_receiver.borrow().clone(), ..local::first(&settings, id) };
     let (local, local_receiver) = watch::channel(Arc::new(first));
     let (view, view_receiver) = watch::channel(Arc::<View>::default());
-    let (ways, ways_receiver) = watch::channel(Arc::<Ways>::default());
+    let mtu = settings.mtu.unwrap_or_else(|| local::pods_mtu(&local.borrow()));
+    let (ways, ways_receiver) = watch::channel(Arc::new(Ways { mtu, ..Ways::default() }));
     let (requests, requests_receiver) = mpsc::channel(4);
     let known = Arc::new(Known {
         id,
@@ -115,12 +117,9 @@ async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(),
         parts.start("what tells the service manager", told::tell_manager(Arc::clone(&known), manager));
     }
     parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
-    // Until there is a data plane: what fits into a tunnel.
-    ways.send_modify(|ways| {
-        let ways = Arc::make_mut(ways);
-        ways.reconciled = true;
-        ways.mtu = known.settings.mtu.unwrap_or_else(|| local::tunnel_mtu(&known.local.borrow()));
-    });
+    let plane = dataplane::Links { local: known.local.clone(), view: known.view.clone(), ways };
+    let seal = Box::new(ProbeSeal::new(keys.subscribe()));
+    parts.start("the data plane", dataplane::run(dataplane::Settings::of(&known.settings), plane, seal));
 
     loop {
         tokio::select! {

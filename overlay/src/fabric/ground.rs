@@ -12,7 +12,7 @@ use netops::{
 use super::owners::Owners;
 use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, TRIALS, gateway};
 use crate::id::NodeId;
-use crate::node::{Role, SubnetState};
+use crate::node::{Mode, Role, SubnetState};
 use crate::path::tunnel_overhead;
 use crate::report::Way;
 
@@ -34,11 +34,10 @@ const MAIN_TABLE: u32 = 254;
 
 /// What is ours: whatever of it a plan does not have goes.
 pub(super) fn scope(settings: &Settings) -> Scope {
-    let links = [false, true].into_iter().filter_map(|ipv6| tunnel_link(settings, ipv6));
     Scope {
         protocol: PROTOCOL,
         next_hops: NEXT_HOPS,
-        links: links.collect(),
+        links: tunnel_links(settings),
         tables: vec![MAIN_TABLE, TRIALS.table, OUTSIDE.table],
     }
 }
@@ -188,6 +187,34 @@ pub(super) fn tunnels(facts: &Facts<'_>) -> Vec<bool> {
         || facts.reaches.values().any(|reach| by_v6(&reach.way));
     let v6 = facts.underlay.ipv6 && facts.underlay.has(true) && wanted;
     [(false, v4), (true, v6)].into_iter().filter(|(_, is_there)| *is_there).map(|(ipv6, _)| ipv6).collect()
+}
+
+/// What is left of a data plane when nothing is routed any more, but for the bridge, which pods may be plugged into, and for
+/// settings, which others may rely on.
+pub fn left(settings: &Settings) -> Vec<Resource> {
+    let tunnels =
+        tunnel_links(settings).into_iter().map(|link| Resource::Link(Link::new(link, LinkKind::Any)));
+    let rules = [false, true]
+        .into_iter()
+        .flat_map(|ipv6| [TRIALS, OUTSIDE].map(|lane| Resource::Rule(super::routes::rule(lane, ipv6))));
+    tunnels.chain(rules).chain([Resource::RangeMasquerade(RangeMasquerade::default())]).collect()
+}
+
+/// The MTU in bytes of pods' interfaces that fits every way that may be taken. Only who was told to use plain routes has as
+/// much as the nodes' own.
+pub fn pods_mtu(mode: Mode, addresses: &[IpAddr], mtu: u32) -> u32 {
+    let any = if addresses.iter().any(IpAddr::is_ipv4) {
+        IpAddr::from([0_u8; 4])
+    } else {
+        IpAddr::from([0_u16; 8])
+    };
+    let overhead = if mode == Mode::Route { 0 } else { tunnel_overhead(any) };
+    mtu.saturating_sub(overhead).max(1280)
+}
+
+/// The names of the tunnels' interfaces, whether they are needed or not.
+pub fn tunnel_links(settings: &Settings) -> Vec<LinkName> {
+    [false, true].into_iter().filter_map(|ipv6| tunnel_link(settings, ipv6)).collect()
 }
 
 /// The tunnels' interface over a family.

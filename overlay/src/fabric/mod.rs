@@ -29,7 +29,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netops::{Address, LinkName, MacAddr, Place, Plan, Resource, Route, Scope};
 
-pub use numbers::{NEXT_HOPS, next_hop_of};
+pub use ground::{left as ground_left, pods_mtu, tunnel_links};
+pub use numbers::{NEXT_HOPS, next_hop_of, peers_next_hop};
 
 use crate::id::NodeId;
 use crate::node::Node;

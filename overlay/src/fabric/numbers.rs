@@ -74,6 +74,13 @@ pub fn next_hop_of(id: &NodeId) -> u32 {
     Slot(preferred(id)).next_hop(Purpose::V4)
 }
 
+/// Of the number of a next hop of packets to a peer's pods that [`next_hop_of`] the peer; `None` if it is one for probes.
+pub fn peers_next_hop(number: u32) -> Option<u32> {
+    let purpose = number & 3;
+    (NEXT_HOPS.contains(&number) && (purpose == Purpose::V4 as u32 || purpose == Purpose::V6 as u32))
+        .then_some(number & !3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

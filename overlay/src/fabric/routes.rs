@@ -94,10 +94,8 @@ fn to_nowhere(destination: IpNet, metric: u32, table: Option<u32>) -> Resource {
 
 /// Routes for probes alone. One that has none there must not be answered by another way.
 fn lane(plan: &mut Plan, lane: Lane, probed: &[(IpAddr, u32)], ipv6: bool) {
-    let version = if ipv6 { IpVersion::V6 } else { IpVersion::V4 };
-    let selector = Selector::Mark { mark: lane.mark, mask: u32::MAX, version };
     plan.own(HERE, to_nowhere(everything(ipv6), LAST_METRIC, Some(lane.table)));
-    plan.own(HERE, Resource::Rule(Rule { selector, table: lane.table, priority: Some(RULE_PRIORITY) }));
+    plan.own(HERE, Resource::Rule(rule(lane, ipv6)));
     for (address, next_hop) in probed.iter().filter(|(address, _)| address.is_ipv6() == ipv6) {
         plan.own(
             HERE,
@@ -109,6 +107,13 @@ fn lane(plan: &mut Plan, lane: Lane, probed: &[(IpAddr, u32)], ipv6: bool) {
             }),
         );
     }
+}
+
+/// What leads probes there.
+pub(super) fn rule(lane: Lane, ipv6: bool) -> Rule {
+    let version = if ipv6 { IpVersion::V6 } else { IpVersion::V4 };
+    let selector = Selector::Mark { mark: lane.mark, mask: u32::MAX, version };
+    Rule { selector, table: lane.table, priority: Some(RULE_PRIORITY) }
 }
 
 fn everything(ipv6: bool) -> IpNet {
