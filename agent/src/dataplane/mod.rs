@@ -122,6 +122,9 @@ struct DataPlane {
     waiting: VecDeque<Probe>,
     /// When the kernel is brought to what is known, if it is not.
     due: Option<Instant>,
+    /// When it is brought to that again, although nothing is known to have changed.
+    again: Option<Instant>,
+    quarrel: Quarrel,
     audit: Instant,
     telling: Instant,
     /// Everything must be looked at again.
@@ -163,6 +166,8 @@ impl DataPlane {
             heard,
             waiting: VecDeque::new(),
             due: Some(now),
+            again: None,
+            quarrel: Quarrel::default(),
             audit: now + AUDIT,
             telling: now + TELLING,
             look: true,
@@ -171,7 +176,7 @@ impl DataPlane {
 
     async fn work(&mut self) -> String {
         loop {
-            let next = [self.due, self.paths.timeout(), Some(self.audit), Some(self.telling)];
+            let next = [self.due, self.again, self.paths.timeout(), Some(self.audit), Some(self.telling)];
             let next = next.into_iter().flatten().min();
             let timeout = async {
                 match next {
@@ -218,6 +223,10 @@ impl DataPlane {
             self.look = true;
             self.hurry(Duration::ZERO);
         }
+        if self.again.is_some_and(|again| again <= now) {
+            self.again = None;
+            self.hurry(Duration::ZERO);
+        }
         if self.paths.changed() {
             self.hurry(GATHERING);
         }
@@ -237,6 +246,11 @@ impl DataPlane {
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
+    fn try_again(&mut self, within: Duration) {
+        let then = Instant::now() + within;
+        self.again = Some(self.again.map_or(then, |before| before.min(then)));
+    }
+
     /// Others have changed something.
     fn hear(&mut self, changes: &[Change]) {
         for change in changes {
@@ -246,7 +260,13 @@ impl DataPlane {
             } else if !self.weaver.notice(change) {
                 continue;
             }
-            self.hurry(GATHERING);
+            // Where nothing else is due, what somebody undoes again and again is not repaired without end.
+            let pause = self.quarrel.pause(Instant::now());
+            if pause.is_zero() {
+                self.hurry(GATHERING);
+            } else {
+                self.try_again(pause);
+            }
         }
     }
 
@@ -263,18 +283,19 @@ impl DataPlane {
         if let Err(error) = looked {
             log::error(format_args!("the kernel does not say what it holds: {error}"));
             self.look = true;
-            return self.hurry(AGAIN);
+            return self.try_again(AGAIN);
         }
         self.paths.update(now, &own, &view.topology, self.weaver.underlay());
         // What this has changed is part of what follows.
         self.paths.changed();
         let woven = self.weaver.weave(&own, &view, &self.paths.reaches(), now);
+        self.quarrel.note(now, woven.repaired);
         if woven.refused {
             self.look = true;
-            self.hurry(AGAIN);
+            self.try_again(AGAIN);
         }
         if let Some(again) = woven.again {
-            self.hurry(again.saturating_duration_since(now));
+            self.try_again(again.saturating_duration_since(now));
         }
         if let Some(port) = woven.port {
             self.watch.disregard(port);
@@ -322,6 +343,38 @@ impl DataPlane {
             if let Err(error) = self.sockets.send(&probe) {
                 log::debug(|| format!("probe of {} bytes to {}: {error}", probe.bytes.len(), probe.to));
             }
+        }
+    }
+}
+
+/// Somebody else who wants the kernel otherwise, and does not give in.
+#[derive(Debug, Default)]
+struct Quarrel {
+    /// Repairs in a row that came soon after one another.
+    rounds: u32,
+    last: Option<Instant>,
+}
+
+impl Quarrel {
+    /// Repairs that follow one another faster than this are more than one thing's going wrong.
+    const SOON: Duration = Duration::from_secs(10);
+    /// So many are made at once.
+    const PATIENCE: u32 = 5;
+
+    /// The kernel was brought to what is known, and it took changes or not.
+    fn note(&mut self, now: Instant, repaired: bool) {
+        if repaired {
+            let soon = self.last.is_some_and(|last| now < last + Self::SOON);
+            self.rounds = if soon { self.rounds.saturating_add(1) } else { 0 };
+            self.last = Some(now);
+        }
+    }
+
+    /// How long to leave it to the other.
+    fn pause(&self, now: Instant) -> Duration {
+        match self.last {
+            Some(last) if self.rounds > Self::PATIENCE => (last + AGAIN).saturating_duration_since(now),
+            _ => Duration::ZERO,
         }
     }
 }

@@ -30,10 +30,14 @@ pub(super) struct Weaver {
     kept_until: Option<Instant>,
     problems: Vec<Problem>,
     succeeded: bool,
+    /// The last plan.
+    plan: Plan,
 }
 
 /// What came of it.
 pub(super) struct Woven {
+    /// What was known before, the kernel did not hold.
+    pub(super) repaired: bool,
     /// Something was refused, and must be tried again.
     pub(super) refused: bool,
     /// When it is time for another look at what is known, whatever happens.
@@ -62,6 +66,7 @@ impl Weaver {
             kept_until: None,
             problems: Vec::new(),
             succeeded: false,
+            plan: Plan::new(),
         })
     }
 
@@ -137,8 +142,11 @@ impl Weaver {
             self.remove_stale(&fabric.stale);
         }
         self.problems = fabric.problems;
+        let known = fabric.plan == self.plan;
+        let mut repaired = false;
         let refused = match self.reconciler.reconcile(&fabric.plan, &mut self.kernel) {
             Ok(done) => {
+                repaired = known && done.done() > 0;
                 say(&done);
                 self.problems.extend(done.failures.iter().take(TOLD).map(of_refusal));
                 // What is in the way of one peer's routes is told, and no reason to be without all others.
@@ -155,7 +163,8 @@ impl Weaver {
         // While the store is cut off, it is not over at its end.
         let again =
             self.kept.as_ref().and(self.kept_until).map(|until| until.max(now + Duration::from_secs(1)));
-        Woven { refused, again, port }
+        self.plan = fabric.plan;
+        Woven { repaired, refused, again, port }
     }
 
     /// Until everybody can be known again, nobody is cut off.

@@ -152,7 +152,12 @@ pub(crate) mod property {
         vec![
             (VNI, vni.to_string()),
             ("port", port.to_string()),
-            ("local address", local.map_or_else(|| "any".to_owned(), |local| local.to_string())),
+            (
+                "local address",
+                local
+                    .filter(|local| !local.is_unspecified())
+                    .map_or_else(|| "any".to_owned(), |local| local.to_string()),
+            ),
             ("don't fragment", dont_fragment.to_string()),
             ("learning", learns.to_string()),
         ]
