@@ -68,6 +68,10 @@ impl Lab {
 
     fn unplugged(&self, number: u8, config: &Value) -> Machine {
         let node = Node::new(&self.plugins);
+        node.shell(&format!(
+            "echo {number:032x} > /run/machine-id
+             if [ -e /etc/machine-id ]; then mount --bind /run/machine-id /etc/machine-id; fi"
+        ));
         let mut config = config.clone();
         config["nodeName"] = json!(format!("n{number}"));
         Machine {
