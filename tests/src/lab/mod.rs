@@ -89,7 +89,8 @@ impl Lab {
         let number = machine.number;
         let there = format!("/proc/{}/fd/{}", std::process::id(), machine.node.network().as_raw_fd());
         self.switch.shell(&format!(
-            "ip link add port{number} type veth peer name eth0 netns {there}
+            "ip link del port{number} 2>/dev/null || true
+             ip link add port{number} type veth peer name eth0 netns {there}
              ip link set port{number} master segment up"
         ));
         let host = 10 + u16::from(number);

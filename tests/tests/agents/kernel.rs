@@ -57,7 +57,10 @@ fn routes_that_somebody_flushes_are_made_again() {
         let machines = cluster(&lab, 3, &config("route", Families::V4));
         let (_pods, voices) = pods(&machines);
         assert_everybody_talks(&machines, &voices);
-        machines[0].node.shell("ip route flush proto 87; ip nexthop flush");
+        machines[0].node.shell(
+            "ip route show proto 87 | while read -r route; do ip route del $route; done
+             ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id; done",
+        );
         assert_everybody_talks(&machines, &voices);
     });
 }
@@ -66,14 +69,13 @@ fn routes_that_somebody_flushes_are_made_again() {
 fn somebody_elses_routes_are_left_alone() {
     isolated(|| {
         let lab = lab();
-        let foreign = |machine: &Machine| {
-            machine.node.shell("ip route show proto static; ip nexthop show proto static")
-        };
+        let foreign =
+            |machine: &Machine| machine.node.shell("ip route show proto 4; ip nexthop show proto 4");
         let mut machines = lab.machines(2, &config("vxlan", Families::V4));
         machines[0].node.shell(
-            "ip nexthop add id 7 via 192.168.1.12 dev eth0 proto static
-             ip route add 10.99.0.0/16 nhid 7 proto static
-             ip route add 10.98.0.0/16 via 192.168.1.12 proto static metric 50",
+            "ip nexthop add id 7 via 192.168.1.12 dev eth0 proto 4
+             ip route add 10.99.0.0/16 nhid 7 proto 4
+             ip route add 10.98.0.0/16 via 192.168.1.12 proto 4 metric 50",
         );
         let before = foreign(&machines[0]);
         machines[0].config()["gossip"]["bootstrap"] = true.into();
@@ -129,6 +131,11 @@ fn nobody_elsewhere_sees_a_masqueraded_pod_but_the_outside_does() {
         lab.switch.shell("ip addr add 192.168.1.1/24 dev segment");
         let pod = machines[0].node.pod("talkative");
         machines[0].add(&pod);
-        machines[0].node.pod_shell(&pod, "ping -c 1 -W 5 192.168.1.1");
+        let listener = lab.switch.inside(|| std::net::TcpListener::bind("192.168.1.1:7001").unwrap());
+        machines[0]
+            .node
+            .inside_pod(&pod, || std::net::TcpStream::connect("192.168.1.1:7001").map(drop))
+            .unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip().to_string(), "192.168.1.11");
     });
 }
