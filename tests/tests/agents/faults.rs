@@ -100,7 +100,10 @@ fn a_node_with_a_new_address_is_found_there() {
         let machines = cluster(&lab, 3, &config("vxlan", Families::Both));
         let (_pods, voices) = pods(&machines);
         assert_everybody_talks(&machines, &voices);
-        machines[2].node.shell("ip addr add 192.168.1.77/24 dev eth0; ip addr del 192.168.1.13/24 dev eth0");
+        machines[2].node.shell("ip addr del 192.168.1.13/24 dev eth0; ip addr add 192.168.1.77/24 dev eth0");
+        machines[2].wait("it knows its new address", |machine| {
+            machine.ask("/v1/status").is_some_and(|status| status["addresses"].to_string().contains("192.168.1.77"))
+        });
         machines[0].wait("the new address is known", |machine| {
             machine.ask("/v1/peers").is_some_and(|peers| peers.to_string().contains("192.168.1.77"))
         });

@@ -58,8 +58,8 @@ fn routes_that_somebody_flushes_are_made_again() {
         let (_pods, voices) = pods(&machines);
         assert_everybody_talks(&machines, &voices);
         machines[0].node.shell(
-            "ip route show proto 87 | while read -r route; do ip route del $route; done
-             ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id; done",
+            "ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id; done
+             ip route show proto 87 | while read -r kind route rest; do ip route del $kind $route proto 87; done",
         );
         assert_everybody_talks(&machines, &voices);
     });
@@ -111,8 +111,9 @@ fn a_path_that_swallows_large_packets_is_found_out() {
         });
         let route = machines[0].node.shell("ip route show proto 87 type unicast");
         assert!(route.contains("mtu 13") || route.contains("mtu 12"), "{route}\n{}", logs(&machines));
-        let status = machines[0].ask("/v1/status").unwrap();
-        assert!(status["problems"].to_string().contains("n2"), "{status}");
+        machines[0].wait("somebody is told", |machine| {
+            machine.ask("/v1/status").is_some_and(|status| status["problems"].to_string().contains("n2"))
+        });
         drop(pods);
     });
 }

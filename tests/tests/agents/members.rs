@@ -18,9 +18,13 @@ fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
             .wait("routes to all", |machine| routes(machine).contains(gone[0].trim_end_matches("/24")));
         machines[0].kill();
         drop(machines.pop());
-        machines[1].post("/v1/forget", &json!({"node": "n3"})).unwrap();
+        machines[1].wait("both are missed", |machine| {
+            machine.ask("/v1/status").is_some_and(|status| status["peers"]["down"] == 2)
+        });
+        let forgotten = machines[1].post("/v1/forget", &json!({"node": "n3"})).unwrap();
+        assert_eq!(forgotten["name"], "n3", "{forgotten}");
         machines[0].start();
-        machines[0].wait("the route goes", |machine| !routes(machine).contains(&gone[0]));
+        machines[0].wait_long("the route goes", |machine| !routes(machine).contains(&gone[0]));
         machines[0].wait("nothing else is left of it", |machine| {
             !machine.node.shell("bridge fdb show dev cnikit-vxlan").contains("192.168.1.13")
         });
