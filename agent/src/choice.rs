@@ -7,6 +7,7 @@ use gossip::seal::Keyring;
 use overlay::NodeId;
 use tokio::sync::watch;
 
+use crate::counters::Traffic;
 use crate::error::Error;
 use crate::identity;
 use crate::keys;
@@ -16,7 +17,6 @@ use crate::settings::{Settings, StoreSettings};
 #[cfg(any(feature = "etcd", feature = "kubernetes"))]
 use crate::store;
 use crate::store::{Gossip, Listed, Store};
-use crate::traffic::Traffic;
 
 #[cfg(not(all(feature = "etcd", feature = "kubernetes")))]
 const NOT_BUILT: &str = "this program was built without it";

@@ -8,9 +8,9 @@ use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, S
 use overlay::{Conflict, Liveness, Local, Member, NodeId, Role, SubnetState, Topology, View};
 use tokio::sync::{mpsc, watch};
 
+use crate::counters::{KernelWork, Traffic};
 use crate::settings::Settings;
 use crate::store::Request;
-use crate::traffic::Traffic;
 
 /// What the agent knows. Each part is told by the one task that knows it.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Known {
     pub(crate) ways: watch::Receiver<Arc<Ways>>,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) kernel: Arc<KernelWork>,
 }
 
 /// What a store says of itself.

@@ -15,6 +15,7 @@
 mod api;
 mod choice;
 mod conf_list;
+mod counters;
 mod dataplane;
 mod error;
 mod events;
@@ -33,7 +34,6 @@ mod settings;
 pub mod store;
 mod systemd;
 mod told;
-mod traffic;
 
 pub use conf_list::remove_conf_list;
 pub use dataplane::remove_data_plane;

@@ -33,7 +33,6 @@ use crate::pods::{self, PodsConfig};
 use crate::settings::{GossipSettings, Settings, StoreSettings};
 use crate::store::Links;
 use crate::systemd::ServiceManager;
-use crate::traffic::Traffic;
 use crate::{api, conf_list, log, told};
 
 /// Runs the agent until a signal ends it (`SIGTERM`, `SIGINT`). What it has made in the kernel stays.
@@ -64,78 +63,127 @@ fn take_directories(settings: &Settings) -> Result<File, Error> {
 
 async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let addresses = Underlay::look(&settings).addresses;
-    let (reload, reloaded) = watch::channel(());
-    let traffic = Arc::<Traffic>::default();
-    let Chosen { store, id, keys } = Chosen::new(&settings, &addresses, reloaded, &traffic)?;
-    let mut parts = Parts::default();
-    let (pods, pods_receiver) = watch::channel(Vec::new());
-    parts.start("what looks for pods", watch_pods(PodsConfig::new(settings.network.clone()), pods));
-    // It has looked when it waits for the first time. Others must not be told that this node's pods are gone: some of them
-    // have routes of their own.
-    tokio::task::yield_now().await;
-    let first = Local { pods: pods_receiver.borrow().clone(), ..local::first(&settings, id) };
-    let (local, local_receiver) = watch::channel(Arc::new(first));
-    let (view, view_receiver) = watch::channel(Arc::<View>::default());
-    let mtu = settings.mtu.unwrap_or_else(|| local::pods_mtu(&local.borrow()));
-    let (ways, ways_receiver) = watch::channel(Arc::new(Ways { mtu, ..Ways::default() }));
-    let (requests, requests_receiver) = mpsc::channel(4);
-    let known = Arc::new(Known {
-        id,
-        started: Instant::now(),
-        store: StoreFacts { kind: store.kind(), endpoints: store.endpoints() },
-        local: local_receiver.clone(),
-        view: view_receiver.clone(),
-        ways: ways_receiver,
-        requests,
-        traffic,
-        settings,
-    });
-    log::info(format_args!(
-        "node \"{}\" ({}) of network \"{}\", store {}: {}",
-        known.settings.name,
-        known.id,
-        known.settings.network,
-        known.store.kind,
-        known.store.endpoints.join(", ")
-    ));
-
-    let links = Links { local: local_receiver, view, requests: requests_receiver };
-    parts.start("the store", store.run(links));
-    let listener = api::listen(&known.settings.run_dir)
-        .map_err(Error::io(format!("listen at {}", known.settings.run_dir.join(api::SOCKET).display())))?;
-    parts.start("the API", api::serve_people(listener, Arc::clone(&known)));
-    if let Some(address) = known.settings.health {
-        let listener = TcpListener::bind(address).await.map_err(Error::io(format!("listen at {address}")))?;
-        parts.start("the health API", api::serve_watchers(listener, Arc::clone(&known)));
-    }
-    parts.start("what tells the plugin", told::tell_plugin(Arc::clone(&known)));
-    if known.settings.role == Role::Worker && known.settings.conf_dir.is_some() {
-        parts.start("what tells the runtime", conf_list::write_when_ready(Arc::clone(&known)));
-    }
-    if let Some(manager) = manager.clone() {
-        parts.start("what tells the service manager", told::tell_manager(Arc::clone(&known), manager));
-    }
-    parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
-    let plane = dataplane::Links { local: known.local.clone(), view: known.view.clone(), ways };
-    let seal = Box::new(ProbeSeal::new(keys.subscribe()));
-    parts.start("the data plane", dataplane::run(dataplane::Settings::of(&known.settings), plane, seal));
-
+    let mut agent = Agent::start(settings, manager).await?;
     loop {
         tokio::select! {
-            ended = parts.ended() => return Err(ended),
+            ended = agent.parts.ended() => return Err(ended),
             asked = signals.next() => match asked {
                 Asked::End => break,
-                Asked::Reload => read_files_again(&reload, &keys, manager.as_ref(), &known),
+                Asked::Reload => agent.read_files_again(),
             }
         }
     }
-    log::info("asked to end; the kernel keeps what was made");
-    if let Some(manager) = &manager {
-        manager.stopping();
-    }
-    parts.stop().await;
+    agent.stop().await;
     Ok(())
+}
+
+/// An agent at work.
+struct Agent {
+    known: Arc<Known>,
+    parts: Parts,
+    manager: Option<ServiceManager>,
+    /// Who is told that files are to be read again.
+    reload: watch::Sender<()>,
+    keys: watch::Sender<Arc<Keyring>>,
+}
+
+impl Agent {
+    async fn start(settings: Settings, manager: Option<ServiceManager>) -> Result<Self, Error> {
+        let (reload, reloaded) = watch::channel(());
+        let traffic = Arc::default();
+        let addresses = Underlay::look(&settings).addresses;
+        let Chosen { store, id, keys } = Chosen::new(&settings, &addresses, reloaded, &traffic)?;
+
+        let mut parts = Parts::default();
+        let (pods, pods_receiver) = watch::channel(Vec::new());
+        parts.start("what looks for pods", watch_pods(PodsConfig::new(settings.network.clone()), pods));
+        // It has looked when it waits for the first time. Others must not be told that this node's pods are gone: some of
+        // them have routes of their own.
+        tokio::task::yield_now().await;
+        let first = Local { pods: pods_receiver.borrow().clone(), ..local::first(&settings, id) };
+        let mtu = settings.mtu.unwrap_or_else(|| local::pods_mtu(&first));
+
+        let local = watch::Sender::new(Arc::new(first));
+        let view = watch::Sender::new(Arc::<View>::default());
+        let ways = watch::Sender::new(Arc::new(Ways { mtu, ..Ways::default() }));
+        let (requests, requests_receiver) = mpsc::channel(4);
+        let known = Arc::new(Known {
+            id,
+            started: Instant::now(),
+            store: StoreFacts { kind: store.kind(), endpoints: store.endpoints() },
+            local: local.subscribe(),
+            view: view.subscribe(),
+            ways: ways.subscribe(),
+            requests,
+            traffic,
+            kernel: Arc::default(),
+            settings,
+        });
+        say_who(&known);
+
+        let links = Links { local: local.subscribe(), view, requests: requests_receiver };
+        parts.start("the store", store.run(links));
+        parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
+        parts.start("the data plane", data_plane(&known, ways, &keys));
+        let mut agent = Self { known, parts, manager, reload, keys };
+        agent.start_telling().await?;
+        Ok(agent)
+    }
+
+    /// Starts what tells others, asked and unasked.
+    async fn start_telling(&mut self) -> Result<(), Error> {
+        let Self { known, parts, manager, .. } = self;
+        let socket = known.settings.run_dir.join(api::SOCKET);
+        let listener = api::listen(&known.settings.run_dir)
+            .map_err(Error::io(format!("listen at {}", socket.display())))?;
+        parts.start("the API", api::serve_people(listener, Arc::clone(known)));
+        if let Some(address) = known.settings.health {
+            let listener =
+                TcpListener::bind(address).await.map_err(Error::io(format!("listen at {address}")))?;
+            parts.start("the health API", api::serve_watchers(listener, Arc::clone(known)));
+        }
+        parts.start("what tells the plugin", told::tell_plugin(Arc::clone(known)));
+        if known.settings.role == Role::Worker && known.settings.conf_dir.is_some() {
+            parts.start("what tells the runtime", conf_list::write_when_ready(Arc::clone(known)));
+        }
+        if let Some(manager) = manager {
+            parts.start(
+                "what tells the service manager",
+                told::tell_manager(Arc::clone(known), manager.clone()),
+            );
+        }
+        Ok(())
+    }
+
+    fn read_files_again(&self) {
+        log::info("asked to read files again");
+        if let Some(manager) = &self.manager {
+            manager.reloading();
+        }
+        self.reload.send_replace(());
+        let settings = &self.known.settings;
+        if let StoreSettings::Gossip(GossipSettings { key_file: Some(path), .. }) = &settings.store {
+            keys::read_again(path, &settings.network, &self.keys);
+        }
+        if let Some(manager) = &self.manager {
+            manager.ready(&told::status_line(&self.known));
+        }
+    }
+
+    async fn stop(&mut self) {
+        log::info("asked to end; the kernel keeps what was made");
+        if let Some(manager) = &self.manager {
+            manager.stopping();
+        }
+        self.parts.stop().await;
+    }
+}
+
+fn say_who(known: &Known) {
+    let Known { settings, store, id, .. } = known;
+    let from = store.endpoints.join(", ");
+    let (name, network, kind) = (&settings.name, &settings.network, store.kind);
+    log::info(format_args!("node \"{name}\" ({id}) of network \"{network}\", store {kind}: {from}"));
 }
 
 async fn watch_pods(config: PodsConfig, told: watch::Sender<Vec<Pod>>) -> String {
@@ -145,23 +193,15 @@ async fn watch_pods(config: PodsConfig, told: watch::Sender<Vec<Pod>>) -> String
     }
 }
 
-fn read_files_again(
-    reload: &watch::Sender<()>,
-    keys: &watch::Sender<Arc<Keyring>>,
-    manager: Option<&ServiceManager>,
+fn data_plane(
     known: &Known,
-) {
-    log::info("asked to read files again");
-    if let Some(manager) = manager {
-        manager.reloading();
-    }
-    reload.send_replace(());
-    if let StoreSettings::Gossip(GossipSettings { key_file: Some(path), .. }) = &known.settings.store {
-        keys::read_again(path, &known.settings.network, keys);
-    }
-    if let Some(manager) = manager {
-        manager.ready(&told::status_line(known));
-    }
+    ways: watch::Sender<Arc<Ways>>,
+    keys: &watch::Sender<Arc<Keyring>>,
+) -> impl Future<Output = String> + Send + use<> {
+    let (local, view, work) = (known.local.clone(), known.view.clone(), Arc::clone(&known.kernel));
+    let links = dataplane::Links { local, view, ways, work };
+    let seal = Box::new(ProbeSeal::new(keys.subscribe()));
+    dataplane::run(dataplane::Settings::of(&known.settings), links, seal)
 }
 
 /// The agent's parts at work.

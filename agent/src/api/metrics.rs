@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs;
+use std::time::Duration;
 
 use overlay::SubnetState;
 use overlay::report::Way;
@@ -85,6 +86,17 @@ pub(super) fn render(known: &Known) -> String {
     page.value("cnikit_gossip_refused_total", &[], traffic.refused.get());
     page.counter("cnikit_gossip_exchanges_total", "Streams that this agent began.");
     page.value("cnikit_gossip_exchanges_total", &[], traffic.exchanges.get());
+
+    let kernel = &known.kernel;
+    page.counter("cnikit_reconciles_total", "How often the kernel was brought to what is known.");
+    page.value("cnikit_reconciles_total", &[], kernel.rounds.get());
+    page.counter("cnikit_reconcile_seconds_total", "How long that took.");
+    let microseconds = Duration::from_micros(kernel.microseconds.get());
+    page.value("cnikit_reconcile_seconds_total", &[], microseconds.as_secs_f64());
+    page.counter("cnikit_repairs_total", "How often others had changed what the kernel must hold.");
+    page.value("cnikit_repairs_total", &[], kernel.repairs.get());
+    page.counter("cnikit_reconcile_refusals_total", "How often the kernel did not take something.");
+    page.value("cnikit_reconcile_refusals_total", &[], kernel.refusals.get());
 
     page.gauge("cnikit_ready", "Whether pods can be attached.");
     page.value("cnikit_ready", &[], u8::from(known.unready().is_none()));

@@ -47,6 +47,7 @@ impl Agent {
             ways: ways_receiver,
             requests: requests_sender,
             traffic: Arc::default(),
+            kernel: Arc::default(),
         });
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

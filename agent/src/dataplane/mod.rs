@@ -37,6 +37,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use crate::counters::KernelWork;
 use crate::known::Ways;
 use crate::log;
 use probes::Sockets;
@@ -89,6 +90,8 @@ pub(crate) struct Links {
     pub(crate) view: watch::Receiver<Arc<View>>,
     /// What has become of that.
     pub(crate) ways: watch::Sender<Arc<Ways>>,
+    /// What is counted.
+    pub(crate) work: Arc<KernelWork>,
 }
 
 /// Keeps this node's kernel as the topology wants it, in the namespace of the calling thread. Ends only with the reason why
@@ -289,6 +292,7 @@ impl DataPlane {
         // What this has changed is part of what follows.
         self.paths.changed();
         let woven = self.weaver.weave(&own, &view, &self.paths.reaches(), now);
+        self.links.work.add(now.elapsed(), woven.repaired, woven.refused);
         self.quarrel.note(now, woven.repaired);
         if woven.refused {
             self.look = true;

@@ -39,7 +39,8 @@ pub(crate) struct Args {
     #[arg(long)]
     print_config: bool,
 
-    /// Take the network's configuration out of the runtime's directory, and end: no more pods are attached to it
+    /// Take the network off this node, and end: the runtime's configuration, so that no more pods are attached, and what the
+    /// agent has made in the kernel, but for the bridge that pods are plugged into. The agent must not be running
     #[arg(long)]
     uninstall: bool,
 
@@ -79,6 +80,9 @@ fn uninstall(settings: &Settings, conf_dir: Option<&Path>) -> Result<Exit, Failu
     })?;
     let was = if removed { "is removed" } else { "was not there" };
     note(format_args!("the configuration of {} in {} {was}", settings.network, directory.display()));
+    let gone = agent::remove_data_plane(settings)
+        .map_err(|error| Failure::new(Exit::Failed, format!("remove what the agent has made: {error}")))?;
+    note(format_args!("{gone} things of {} are removed from the kernel", settings.network));
     Ok(Exit::Done)
 }
 

@@ -344,7 +344,8 @@ impl Machine {
         let (ways_sender, ways) = watch::channel(Arc::<Ways>::default());
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = mpsc::channel();
-        let links = Links { local: local_receiver, view: view_receiver, ways: ways_sender };
+        let links =
+            Links { local: local_receiver, view: view_receiver, ways: ways_sender, work: Arc::default() };
         // In a thread of its own, in the namespace of the one that begins it.
         self.place.run(move || {
             thread::spawn(move || {

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::disk::Disk;
 use super::gossip_addresses;
 use super::sockets::Sockets;
+use crate::counters::Traffic;
 use crate::log;
-use crate::traffic::Traffic;
 
 /// How long others may take to answer before it is said that none does.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);

@@ -34,9 +34,9 @@ use self::exchange::Listeners;
 use self::seeds::Seeds;
 use self::sockets::Sockets;
 use super::{Links, Request, Running, Store};
+use crate::counters::Traffic;
 use crate::log;
 use crate::settings::GossipSettings;
-use crate::traffic::Traffic;
 
 /// The topology by gossip.
 #[derive(Debug)]
