@@ -112,7 +112,12 @@ impl Gossip {
     /// It is none. What could be read of it counts.
     pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<(), Garbled> {
         self.wake(now);
-        let mut parts = Reader(answer);
+        let read = self.read_answer(Reader(answer));
+        self.rise();
+        read
+    }
+
+    fn read_answer(&mut self, mut parts: Reader<'_>) -> Result<(), Garbled> {
         let head = Head::read(&mut parts)?;
         let mut count = 0;
         let mut rest = parts;

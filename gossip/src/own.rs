@@ -10,6 +10,8 @@ use crate::replica::{Epoch, Replica};
 /// When it had to take a higher incarnation lately. Once is a disk that was set back; again and again is another process.
 #[derive(Debug, Default)]
 pub(crate) struct Risen {
+    /// It is to rise above this one, when what has arrived is answered.
+    above: Option<u64>,
     times: Vec<Time>,
     told: Option<Time>,
 }
@@ -63,7 +65,16 @@ impl Gossip {
     }
 
     /// Others know of a life of this node that it never had, or have been told to forget the one that it has.
+    ///
+    /// It rises when what has arrived is answered: whatever the caller changes because of it is told with the new life, never
+    /// after it.
     pub(crate) fn rise_above(&mut self, incarnation: u64) {
+        self.risen.above = self.risen.above.max(Some(incarnation));
+    }
+
+    /// Rises, if it has to.
+    pub(crate) fn rise(&mut self) {
+        let Some(incarnation) = self.risen.above.take() else { return };
         let pause = self.risen.times.last().is_some_and(|last| self.now < *last + self.config.round);
         if pause || self.has_left {
             return;

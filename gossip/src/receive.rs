@@ -21,7 +21,8 @@ impl Gossip {
         let mut parts = Reader(payload);
         let Ok(head) = Head::read(&mut parts) else { return };
         if head.id == self.id {
-            return self.meet_self(&head, from);
+            self.meet_self(&head, from);
+            return self.rise();
         }
         self.heard = self.now;
         let mut reply = self.letters(LETTERS);
@@ -33,6 +34,7 @@ impl Gossip {
             }
         }
         self.post(from, reply);
+        self.rise();
     }
 
     fn on_part(
