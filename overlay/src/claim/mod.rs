@@ -9,10 +9,16 @@
 //!      └─────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! There is no vote: a node decides by what it has heard. So two may hold one prefix, if they could not hear one another for
-//! longer than they waited. They find out as soon as they can, and both know who yields: of two that hold a prefix the one
-//! with the higher id (ids are random, and no clock can be trusted to say who was first), but one that was away yields to
-//! one that was not. Who yields claims another prefix for new pods; those it has keep their addresses, and are announced one
+//! There is no vote: a node decides by what it has heard. Nobody acknowledges a claim, which would cost a message from each
+//! node to each other, or stop new nodes while a part of the cluster is away. It counts as seen when two things have happened
+//! since it was published: time has passed in which news go to everybody several times over ([`Settings::wait`]), and all was
+//! exchanged with some member, so that the node knows what had been claimed before. Where that cannot be had (streams are
+//! blocked, datagrams are not), more time will do. Time in which the node was suspended does not count: it heard nobody.
+//!
+//! So two may hold one prefix, if they could not hear one another for longer than they waited. They find out as soon as they
+//! can, and both know who yields: of two that hold a prefix the one with the higher id (ids are random, and no clock can be
+//! trusted to say who was first; who has more pods changes while it is decided), but one that was away yields to one that was
+//! not. Who yields claims another prefix for new pods; those it has keep their addresses, and are announced one
 //! by one ([`Node::stray_addresses`](crate::Node::stray_addresses)).
 
 mod taken;
@@ -62,6 +68,8 @@ impl Settings {
     }
 }
 
+/// So many times longer waits who cannot exchange all with a member.
+const WITHOUT_EXCHANGE: u32 = 4;
 /// How often a pool without a free prefix is looked at.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A pool with less than this part left is short: subnets of nodes that are down for long are taken.
@@ -75,14 +83,25 @@ const SCAN: u64 = 1 << 17;
 pub(crate) struct Around<'a> {
     /// What others say of prefixes.
     pub(crate) taken: &'a Taken,
+    /// Whom it knows and hears.
+    pub(crate) standing: Standing,
+    /// Its pods have addresses of a prefix.
+    pub(crate) in_use: &'a dyn Fn(&IpNet) -> bool,
+}
+
+/// Whom a node knows and hears.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
     /// It knows others, or may be the first.
     pub(crate) admitted: bool,
     /// How many others are alive.
     pub(crate) others: usize,
+    /// How many exchanges of everything it has begun.
+    pub(crate) exchanges: u64,
+    /// Which of them ended last, counted from 1. None where nobody is heard.
+    pub(crate) exchanged: Option<u64>,
     /// It is to have subnets.
     pub(crate) wanted: bool,
-    /// Its pods have addresses of a prefix.
-    pub(crate) in_use: &'a dyn Fn(&IpNet) -> bool,
 }
 
 /// A node's subnets, one of each range.
@@ -93,6 +112,8 @@ pub(crate) struct Claims {
     random: Random,
     claims: Vec<Claim>,
     lost: Vec<IpNet>,
+    /// When it looked around last.
+    looked: Time,
 }
 
 #[derive(Debug)]
@@ -105,9 +126,19 @@ struct Claim {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Nothing { again: Time },
-    Tentative { prefix: IpNet, until: Time },
-    Held { prefix: IpNet, returning: Option<Time> },
+    Nothing {
+        again: Time,
+    },
+    /// `exchanges`: how many had been begun when it was published.
+    Tentative {
+        prefix: IpNet,
+        until: Time,
+        exchanges: u64,
+    },
+    Held {
+        prefix: IpNet,
+        returning: Option<Time>,
+    },
 }
 
 impl Claims {
@@ -142,12 +173,13 @@ impl Claims {
         let lost =
             saved.iter().filter(|subnet| subnet.state != SubnetState::Tentative).map(|subnet| subnet.prefix);
         let lost = lost.filter(|prefix| !is_kept(prefix)).collect();
-        Self { own, settings, random: Random::new(seed), claims, lost }
+        Self { own, settings, random: Random::new(seed), claims, lost, looked: now }
     }
 
     /// Looks around. Whether what it says of prefixes has changed.
     pub(crate) fn step(&mut self, now: Time, around: &Around<'_>) -> bool {
         let before = self.stakes();
+        self.looked = now;
         for n in 0..self.claims.len() {
             // A stage may end at once, and the next one with it: a held prefix is lost, another one is chosen.
             for _ in 0..3 {
@@ -170,7 +202,7 @@ impl Claims {
             return Stage::Nothing { again: now };
         };
         match stage {
-            Stage::Held { .. } if !around.wanted => Stage::Nothing { again: now },
+            Stage::Held { .. } if !around.standing.wanted => Stage::Nothing { again: now },
             Stage::Held { prefix, returning } => {
                 let kind = if returning.is_some() { StakeKind::Returning } else { StakeKind::Held };
                 if around.taken.overlapping(&prefix).any(|(id, stake)| self.yields(kind, id, stake.kind)) {
@@ -178,32 +210,39 @@ impl Claims {
                     return Stage::Nothing { again: now };
                 }
                 // Who hears of nobody has not heard who else holds it.
-                let is_over = |until: &Time| around.admitted && now >= *until;
+                let is_over = |until: &Time| around.standing.admitted && now >= *until;
                 Stage::Held { prefix, returning: returning.filter(|until| !is_over(until)) }
             }
-            Stage::Tentative { prefix, until } => {
+            Stage::Tentative { prefix, until, exchanges } => {
                 let objects =
                     |(id, stake): (NodeId, Stake)| self.yields(StakeKind::Tentative, id, stake.kind);
-                if !around.wanted || around.taken.overlapping(&prefix).any(objects) {
+                let wait = self.settings.wait(around.standing.others);
+                let is_informed = around.standing.exchanged.is_none_or(|last| last > exchanges);
+                let due = if is_informed { until } else { until + wait * (WITHOUT_EXCHANGE - 1) };
+                if !around.standing.wanted || around.taken.overlapping(&prefix).any(objects) {
                     Stage::Nothing { again: now }
-                } else if !around.admitted {
-                    // Nobody could have objected.
-                    Stage::Tentative { prefix, until: now + self.settings.wait(around.others) }
-                } else if now >= until {
+                } else if !around.standing.admitted || now > due + wait {
+                    // Nobody could have objected, or nobody could have been heard: it was suspended.
+                    Stage::Tentative { prefix, until: now + wait, exchanges }
+                } else if now >= due {
                     Stage::Held { prefix, returning: None }
                 } else {
                     stage
                 }
             }
-            Stage::Nothing { again } if around.wanted && around.admitted && now >= again => {
+            Stage::Nothing { again }
+                if around.standing.wanted && around.standing.admitted && now >= again =>
+            {
                 let found = self.find(&range, around.taken);
                 if let Some(claim) = self.claims.get_mut(n) {
                     claim.exhausted = found.is_none();
                 }
                 match found {
-                    Some(prefix) => {
-                        Stage::Tentative { prefix, until: now + self.settings.wait(around.others) }
-                    }
+                    Some(prefix) => Stage::Tentative {
+                        prefix,
+                        until: now + self.settings.wait(around.standing.others),
+                        exchanges: around.standing.exchanges,
+                    },
                     None => Stage::Nothing { again: now + AGAIN },
                 }
             }
@@ -218,9 +257,25 @@ impl Claims {
             StakeKind::Returning => 2,
             StakeKind::Held => 3,
             // Its pods are announced one by one: in a held prefix they come first by their length. A new one is found elsewhere.
-            StakeKind::Lost => 1,
+            StakeKind::Lost | StakeKind::Freed => 1,
         };
         rank(others) > rank(own) || rank(others) == rank(own) && other < self.own
+    }
+
+    /// Others were told to forget this node: it was away for long, and what it holds may have been given to another.
+    pub(crate) fn was_away(&mut self, now: Time) {
+        for claim in &mut self.claims {
+            if let Stage::Held { returning, .. } = &mut claim.stage {
+                *returning = Some(now + self.settings.settle * 4);
+            }
+        }
+    }
+
+    /// All that is known to a member is to be asked for: a claim waits for it.
+    pub(crate) fn wants_exchange(&self, last: u64) -> bool {
+        let waits =
+            |claim: &Claim| matches!(claim.stage, Stage::Tentative { exchanges, .. } if last <= exchanges);
+        self.claims.iter().any(waits)
     }
 
     /// A free prefix, at random.
@@ -254,11 +309,11 @@ impl Claims {
     }
 
     /// Why it has no subnet of some range, if it has none.
-    pub(crate) fn waiting(&self, around: &Around<'_>) -> Option<String> {
+    pub(crate) fn waiting(&self, standing: &Standing) -> Option<String> {
         let of = |claim: &Claim| match claim.stage {
             Stage::Held { .. } => None,
-            _ if !around.wanted => None,
-            _ if !around.admitted => Some(
+            _ if !standing.wanted => None,
+            _ if !standing.admitted => Some(
                 "no other node has answered yet: is the agent of a seed running, and with the same key?"
                     .to_owned(),
             ),
@@ -288,6 +343,7 @@ impl Claims {
     pub(crate) fn timeout(&self) -> Time {
         let due = |claim: &Claim| match claim.stage {
             Stage::Nothing { again } => again,
+            Stage::Tentative { until, .. } if until <= self.looked => self.looked + self.settings.settle,
             Stage::Tentative { until, .. } => until,
             Stage::Held { returning, .. } => returning.unwrap_or(Time::MAX),
         };

@@ -30,6 +30,9 @@ pub(crate) enum StakeKind {
     Held,
     /// It was its own; pods still have addresses of it.
     Lost,
+    /// It was another node's, which this one has had forgotten a moment ago: packets for it may still be under way. Told for
+    /// those who come later, and have not heard of that node.
+    Freed,
 }
 
 impl StakeKind {
@@ -140,8 +143,11 @@ impl Taken {
     /// How many of a range's subnets somebody says something of, quarantine not included: an upper bound where prefixes of
     /// several lengths are.
     pub(crate) fn used(&self, range: &Range) -> u64 {
-        let inside = self.within(range).map(|(id, prefix)| (prefix, id));
-        inside.map(|(prefix, _)| parts(range, &prefix)).fold(0, u64::saturating_add).min(range.len())
+        let is_someones = |(id, prefix): &(NodeId, IpNet)| {
+            self.of(id).iter().any(|stake| stake.prefix == *prefix && stake.kind != StakeKind::Freed)
+        };
+        let inside = self.within(range).filter(is_someones);
+        inside.map(|(_, prefix)| parts(range, &prefix)).fold(0, u64::saturating_add).min(range.len())
     }
 
     fn within(&self, range: &Range) -> impl Iterator<Item = (NodeId, IpNet)> + '_ {

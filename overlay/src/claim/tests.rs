@@ -18,32 +18,31 @@ struct Lone {
     taken: Taken,
     admitted: bool,
     in_use: bool,
+    exchanges: u64,
+    exchanged: u64,
 }
 
 impl Lone {
     fn new(n: u8, cluster: &str, saved: &[Subnet]) -> Self {
         let claims =
             Claims::new(id(n), &pool(cluster, 24), Settings::default(), saved, u64::from(n), Time::ZERO);
-        Self { claims, taken: Taken::new(), admitted: true, in_use: true }
+        Self { claims, taken: Taken::new(), admitted: true, in_use: true, exchanges: 0, exchanged: 1 }
     }
 
     fn step(&mut self, now: Time) -> Vec<Stake> {
         let in_use = self.in_use;
-        let around = Around {
-            taken: &self.taken,
-            admitted: self.admitted,
-            others: 9,
-            wanted: true,
-            in_use: &|_| in_use,
-        };
+        let around = Around { taken: &self.taken, standing: self.standing(), in_use: &|_| in_use };
         self.claims.step(now, &around);
         self.claims.stakes()
     }
 
     fn waiting(&self) -> Option<String> {
-        let in_use = &|_: &IpNet| true;
-        let around = Around { taken: &self.taken, admitted: self.admitted, others: 9, wanted: true, in_use };
-        self.claims.waiting(&around)
+        self.claims.waiting(&self.standing())
+    }
+
+    fn standing(&self) -> Standing {
+        let Self { admitted, exchanges, exchanged, .. } = *self;
+        Standing { admitted, others: 9, exchanges, exchanged: Some(exchanged), wanted: true }
     }
 }
 
@@ -76,6 +75,40 @@ fn who_is_cut_off_takes_nothing() {
     node.admitted = false;
     let wanted = node.step(SOON * 2);
     assert_eq!(wanted[0].kind, StakeKind::Tentative);
+}
+
+#[test]
+fn a_claim_waits_until_all_was_exchanged_after_it_or_for_longer() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    (node.exchanges, node.exchanged) = (3, 3);
+    let until = |node: &Lone| node.claims.timeout();
+    assert_eq!(node.step(Time::ZERO)[0].kind, StakeKind::Tentative);
+    let due = until(&node);
+    // The last exchange was before the claim.
+    assert_eq!(node.step(due)[0].kind, StakeKind::Tentative);
+    assert!(until(&node) > due && node.claims.wants_exchange(3) && !node.claims.wants_exchange(4));
+    node.exchanged = 4;
+    assert_eq!(node.step(due + Time::from_millis(1))[0].kind, StakeKind::Held);
+
+    let mut without = Lone::new(5, "10.0.0.0/16", &[]);
+    without.exchanged = 0;
+    let (mut now, mut waited) = (Time::ZERO, 0);
+    while without.step(now)[0].kind == StakeKind::Tentative {
+        now = until(&without);
+        waited += 1;
+    }
+    assert!(waited > 1 && now >= due * WITHOUT_EXCHANGE && now < due * (WITHOUT_EXCHANGE + 1), "{now:?}");
+}
+
+#[test]
+fn time_in_which_a_node_was_suspended_does_not_count() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    node.step(Time::ZERO);
+    let due = node.claims.timeout();
+    let late = Time::from_secs(3600);
+    assert_eq!(node.step(late)[0].kind, StakeKind::Tentative);
+    assert_eq!(node.claims.timeout(), late + due);
+    assert_eq!(node.step(late + due)[0].kind, StakeKind::Held);
 }
 
 #[test]
@@ -115,6 +148,16 @@ fn who_was_away_yields_to_whom_its_prefix_was_given() {
     assert_eq!(node.step(Time::ZERO), [stake("10.0.1.0/24", StakeKind::Returning)]);
     node.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
     assert_eq!(node.step(Time::from_secs(1))[1].kind, StakeKind::Lost);
+}
+
+#[test]
+fn who_others_were_told_to_forget_yields_also_with_the_lower_id() {
+    let mut node = Lone::new(3, "10.0.0.0/16", &[held("10.0.1.0/24")]);
+    node.step(SOON);
+    assert_eq!(node.step(SOON), [stake("10.0.1.0/24", StakeKind::Held)]);
+    node.claims.was_away(SOON);
+    node.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
+    assert_eq!(node.step(SOON)[1].kind, StakeKind::Lost);
 }
 
 #[test]

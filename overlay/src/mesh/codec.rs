@@ -104,6 +104,7 @@ pub(super) fn encode_stakes(stakes: &[Stake]) -> Vec<u8> {
             StakeKind::Returning => 1,
             StakeKind::Held => 2,
             StakeKind::Lost => 3,
+            StakeKind::Freed => 4,
         };
         (stake.prefix, kind)
     };
@@ -121,6 +122,7 @@ pub(super) fn decode_stakes(bytes: &[u8]) -> Result<Vec<Stake>, String> {
             0 => StakeKind::Tentative,
             1 => StakeKind::Returning,
             2 => StakeKind::Held,
+            4 => StakeKind::Freed,
             _ => StakeKind::Lost,
         };
         match prefix == prefix.trunc() {

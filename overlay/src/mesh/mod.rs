@@ -11,19 +11,21 @@
 //! [`Mesh::saved`] was called.
 
 mod codec;
+mod forget;
 mod nodes;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gossip::{Event, Garbled, Gossip, Liveness, Transmit};
+use gossip::{Event, Garbled, Gossip, Transmit};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::{self, Around, Claims, StakeKind, Taken};
+use crate::claim::{self, Around, Claims, Stake, StakeKind, Standing, Taken};
 use crate::id::NodeId;
 use crate::node::{Pod, Role, Subnet, SubnetState};
 use crate::pool::Pool;
-use crate::report::{Forgotten, Problem, Severity};
+use crate::report::{Problem, Severity};
 use crate::topology::Topology;
 use crate::view::{Local, View};
 use codec::About;
@@ -38,6 +40,9 @@ const POD: &str = "pod/";
 
 /// How long one hears that two machines have this node's id after it was seen.
 const CLONE_SHOWN: Duration = Duration::from_secs(600);
+
+/// How long after an exchange one begins another for a claim.
+const EXCHANGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often one looks who has been down for too long.
 const LOOK: Duration = Duration::from_secs(60);
@@ -84,9 +89,17 @@ pub struct Mesh {
     look_around: bool,
     /// When to look in any case: a node may have been down for too long.
     look_again: Time,
+    /// What nodes held that this one has had forgotten, and until when it tells that.
+    freed: Vec<(IpNet, Time)>,
+    /// Exchanges that it has begun, and which of them ended last.
+    exchanges: u64,
+    exchanged: u64,
+    next_exchange: Time,
     /// What it told last could not be told whole.
     untold: Option<String>,
     now: Time,
+    /// Since when it has heard others without a break.
+    heard_since: Option<Time>,
     revision: u64,
 }
 
@@ -125,8 +138,13 @@ impl Mesh {
             cloned: None,
             look_around: true,
             look_again: now + LOOK,
+            freed: Vec::new(),
+            exchanges: 0,
+            exchanged: 0,
+            next_exchange: now,
             untold: None,
             now,
+            heard_since: None,
             revision: 0,
             local,
         };
@@ -143,7 +161,7 @@ impl Mesh {
 
     /// Where others may be; this node's own addresses among them do no harm.
     pub fn join(&mut self, now: Time, seeds: &[SocketAddr]) {
-        self.now = now;
+        self.wake(now);
         self.seeds = seeds.iter().filter(|seed| !self.own_addresses.contains(seed)).copied().collect();
         self.gossip.join(now, &self.seeds);
         self.look_around = true;
@@ -152,7 +170,7 @@ impl Mesh {
 
     /// What this node knows of itself has changed.
     pub fn set_local(&mut self, now: Time, local: Local) {
-        self.now = now;
+        self.wake(now);
         let before = std::mem::replace(&mut self.local, local);
         if before == self.local {
             return;
@@ -166,7 +184,7 @@ impl Mesh {
 
     /// Where others reach its gossip has changed.
     pub fn set_gossip_addresses(&mut self, now: Time, addresses: Vec<SocketAddr>) {
-        self.now = now;
+        self.wake(now);
         self.own_addresses.clone_from(&addresses);
         self.gossip.set_addresses(now, addresses);
         self.settle();
@@ -174,7 +192,7 @@ impl Mesh {
 
     /// An opened datagram has come.
     pub fn receive(&mut self, now: Time, from: SocketAddr, payload: &[u8]) {
-        self.now = now;
+        self.wake(now);
         self.gossip.receive(now, from, payload);
         self.settle();
     }
@@ -184,13 +202,29 @@ impl Mesh {
         if self.unsaved().is_some() { None } else { self.gossip.transmit() }
     }
 
-    /// Where to open a stream to: [`gossip::Gossip::wants_exchange`]. Nowhere while something is unsaved.
+    /// Where to open a stream to: [`gossip::Gossip::wants_exchange`], and for a claim. Nowhere while something is unsaved.
     pub fn wants_exchange(&mut self) -> Option<SocketAddr> {
-        if self.unsaved().is_some() { None } else { self.gossip.wants_exchange() }
+        if self.unsaved().is_some() {
+            return None;
+        }
+        let wanted = self.gossip.wants_exchange().or_else(|| self.exchange_for_claim())?;
+        self.next_exchange = self.now + EXCHANGE_PAUSE;
+        Some(wanted)
+    }
+
+    /// A claim waits until all is known that some member knows.
+    fn exchange_for_claim(&self) -> Option<SocketAddr> {
+        if self.now < self.next_exchange || !self.claims.wants_exchange(self.exchanged) {
+            return None;
+        }
+        let some = self.nodes.some_alive(self.local.id.spread().wrapping_add(self.exchanges))?;
+        let member = self.gossip.member(some.as_bytes())?;
+        member.heard.or_else(|| member.addresses.first().copied())
     }
 
     /// What to send on that stream.
     pub fn exchange_request(&mut self, now: Time) -> Vec<u8> {
+        self.exchanges += 1;
         self.gossip.exchange_request(now)
     }
 
@@ -199,7 +233,7 @@ impl Mesh {
     /// # Errors
     /// When it is no request.
     pub fn exchange_answer(&mut self, now: Time, request: &[u8]) -> Result<Vec<u8>, Garbled> {
-        self.now = now;
+        self.wake(now);
         let answer = self.gossip.exchange_answer(now, request);
         self.settle();
         answer
@@ -210,8 +244,12 @@ impl Mesh {
     /// # Errors
     /// When it is no answer.
     pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<(), Garbled> {
-        self.now = now;
+        self.wake(now);
         let finished = self.gossip.exchange_finish(now, answer);
+        if finished.is_ok() {
+            self.exchanged = self.exchanges;
+            self.look_around = true;
+        }
         self.settle();
         finished
     }
@@ -223,9 +261,10 @@ impl Mesh {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Time) {
-        self.now = now;
+        self.wake(now);
         self.gossip.advance(now);
         self.taken.advance(now);
+        self.end_quarantine();
         if now >= self.claims.timeout().min(self.look_again) {
             self.look_around = true;
             self.look_again = now + LOOK;
@@ -241,33 +280,14 @@ impl Mesh {
 
     /// What [`unsaved`](Self::unsaved) said is on disk.
     pub fn saved(&mut self, now: Time, saved: Saved) {
-        self.now = now;
+        self.wake(now);
         self.on_disk = Some(saved);
         self.tell_stakes();
     }
 
-    /// Has all nodes forget one, by id or name: its subnets become free after a while.
-    ///
-    /// # Errors
-    /// Why not, for people.
-    pub fn forget(&mut self, now: Time, node: &str) -> Result<Forgotten, String> {
-        self.now = now;
-        self.nodes.insert_own(self.local.with_subnets(self.subnets()));
-        let id = self.nodes.find(node, self.local.id)?;
-        if self.gossip.member(id.as_bytes()).is_some_and(|member| member.liveness == Liveness::Alive) {
-            return Err(format!("node {node} is alive: stop its agent first, or it will be back at once"));
-        }
-        let told =
-            self.nodes.get(&id).ok_or_else(|| format!("node {node} has said nothing of itself yet"))?;
-        let forgotten = Forgotten { node: id, name: told.name.clone(), subnets: told.subnets.clone() };
-        self.gossip.forget(now, id.as_bytes());
-        self.settle();
-        Ok(forgotten)
-    }
-
     /// Says goodbye: others count it as down at once. What it said stays.
     pub fn leave(&mut self, now: Time) {
-        self.now = now;
+        self.wake(now);
         self.gossip.leave(now);
     }
 
@@ -290,7 +310,6 @@ impl Mesh {
     pub fn view(&mut self) -> View {
         let subnets = self.subnets();
         self.nodes.insert_own(self.local.with_subnets(subnets.clone()));
-        let in_use = in_use(&self.local.pods);
         let mut problems = self.nodes.problems();
         if self.cloned.is_some_and(|seen| self.now < seen + CLONE_SHOWN) {
             problems.push(Problem {
@@ -307,7 +326,7 @@ impl Mesh {
         }));
         View {
             topology: self.nodes.topology(),
-            waiting: self.claims.waiting(&self.around(&in_use)),
+            waiting: self.claims.waiting(&self.standing()),
             subnets,
             cut_off: self.cut_off(),
             problems,
@@ -324,11 +343,20 @@ impl Mesh {
         false
     }
 
+    /// Gossip has something to do each second. Who was not woken for long was suspended, and heard nobody in that time.
+    fn wake(&mut self, now: Time) {
+        if now > self.now + LOOK {
+            self.heard_since = None;
+        }
+        self.now = now;
+    }
+
     /// Takes in what has happened, and looks what follows for its subnets.
     fn settle(&mut self) {
         while let Some(event) = self.gossip.event() {
             self.take(event);
         }
+        self.heard_since = if self.gossip.is_isolated() { None } else { self.heard_since.or(Some(self.now)) };
         let changed = self.nodes.refresh(&self.gossip, &mut self.taken);
         if changed {
             self.revision += 1;
@@ -356,7 +384,14 @@ impl Mesh {
                 self.revision += 1;
                 return;
             }
-            // The incarnation is looked at when it is saved, addresses are in what a node says.
+            // Others know a life of this node that it has not had, or were told to forget it.
+            Event::Incarnation { .. } => {
+                self.claims.was_away(self.now);
+                self.tell_stakes();
+                self.look_around = true;
+                return;
+            }
+            // Addresses are in what a node says.
             _ => return,
         };
         let id = NodeId::from_bytes(id);
@@ -368,13 +403,7 @@ impl Mesh {
 
     fn step(&mut self) {
         let in_use = in_use(&self.local.pods);
-        let around = Around {
-            taken: &self.taken,
-            admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
-            others: self.others(),
-            wanted: self.local.role == Role::Worker,
-            in_use: &in_use,
-        };
+        let around = Around { taken: &self.taken, standing: self.standing(), in_use: &in_use };
         let changed = self.claims.step(self.now, &around);
         if changed {
             self.revision += 1;
@@ -383,40 +412,22 @@ impl Mesh {
         self.reclaim();
     }
 
-    fn around<'a>(&'a self, in_use: &'a dyn Fn(&ipnet::IpNet) -> bool) -> Around<'a> {
-        Around {
-            taken: &self.taken,
-            admitted: is_admitted(&self.gossip, &self.seeds, self.settings.bootstrap),
+    fn standing(&self) -> Standing {
+        let is_isolated = self.gossip.is_isolated();
+        Standing {
+            // It has heard from another, or may be the first.
+            admitted: self.settings.bootstrap || self.seeds.is_empty() || !is_isolated,
             others: self.others(),
+            exchanges: self.exchanges,
+            exchanged: (!is_isolated).then_some(self.exchanged),
             wanted: self.local.role == Role::Worker,
-            in_use,
         }
     }
 
-    /// How many others may object. Who came to join others has some, even before it has heard of them.
+    /// How many others may object. Who came to join others has some, even before it has heard of them: also one that may be
+    /// the first, as that is said of it for ever, and true once.
     fn others(&self) -> usize {
-        let joins = !self.settings.bootstrap && !self.seeds.is_empty();
-        self.nodes.alive().max(usize::from(joins))
-    }
-
-    /// Where a range is short of subnets, the node that has been down for longest is forgotten, if that is very long. One
-    /// node does it: the one with the lowest id.
-    fn reclaim(&mut self) {
-        let is_first = !self.gossip.is_isolated()
-            && self.nodes.lowest_alive().is_none_or(|lowest| self.local.id < lowest);
-        if !is_first {
-            return;
-        }
-        let Some(before) = self.now.checked_sub(self.settings.claims.reclaim_after) else { return };
-        let down = |id: &NodeId| {
-            let member = self.gossip.member(id.as_bytes())?;
-            (member.liveness == Liveness::Down && member.since <= before).then_some(member.since)
-        };
-        let oldest = |range| self.nodes.holders(&range).filter_map(|id| Some((down(&id)?, id))).min();
-        let gone: Vec<_> = self.claims.short(&self.taken).filter_map(oldest).collect();
-        for (_, id) in gone {
-            self.gossip.forget(self.now, id.as_bytes());
-        }
+        self.nodes.alive().max(usize::from(!self.seeds.is_empty()))
     }
 
     fn cut_off(&self) -> Option<String> {
@@ -433,17 +444,17 @@ impl Mesh {
     /// Its subnets: what is held counts when it is durable.
     pub fn subnets(&self) -> Vec<Subnet> {
         let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
-        let subnet = |stake: &claim::Stake| {
-            let state = state_of(stake.kind);
+        let subnet = |stake: &Stake| {
+            let state = state_of(stake.kind)?;
             let subnet = Subnet { prefix: stake.prefix, state };
-            match state {
+            Some(match state {
                 SubnetState::Held if !durable.contains(&subnet) => {
                     Subnet { state: SubnetState::Tentative, ..subnet }
                 }
                 _ => subnet,
-            }
+            })
         };
-        self.claims.stakes().iter().map(subnet).collect()
+        self.claims.stakes().iter().filter_map(subnet).collect()
     }
 
     fn to_save(&self) -> Saved {
@@ -451,7 +462,7 @@ impl Mesh {
             .claims
             .stakes()
             .into_iter()
-            .map(|stake| Subnet { prefix: stake.prefix, state: state_of(stake.kind) });
+            .filter_map(|stake| Some(Subnet { prefix: stake.prefix, state: state_of(stake.kind)? }));
         let subnets = subnets.filter(|subnet| subnet.state != SubnetState::Tentative).collect();
         Saved { incarnation: self.gossip.incarnation(), subnets }
     }
@@ -461,12 +472,19 @@ impl Mesh {
         let _ = self.gossip.set(self.now, ABOUT, &About::of(&self.local).encode());
     }
 
-    /// What is not durable yet is told when it is.
+    /// What it holds is told as that when it is durable; what it does not hold any more, at once.
     fn tell_stakes(&mut self) {
-        if self.unsaved().is_none() {
-            let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&self.claims.stakes()));
-            self.revision += 1;
-        }
+        let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
+        let is_durable = |prefix: &IpNet| durable.iter().any(|subnet| subnet.prefix == *prefix);
+        let told = |stake: Stake| match stake.kind {
+            StakeKind::Held if !is_durable(&stake.prefix) => Stake { kind: StakeKind::Tentative, ..stake },
+            _ => stake,
+        };
+        let freed = self.freed.iter().map(|(prefix, _)| Stake { prefix: *prefix, kind: StakeKind::Freed });
+        let stakes: Vec<Stake> = self.claims.stakes().into_iter().map(told).chain(freed).collect();
+        // Of bounded size: it always fits.
+        let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&stakes));
+        self.revision += 1;
     }
 
     fn tell_pods(&mut self, before: &[Pod]) {
@@ -482,21 +500,18 @@ impl Mesh {
     }
 }
 
-/// Whether a node may take a subnet: it has heard from another, or is told that it may be the first.
-fn is_admitted(gossip: &Gossip, seeds: &[SocketAddr], bootstrap: bool) -> bool {
-    bootstrap || seeds.is_empty() || !gossip.is_isolated()
-}
-
-fn in_use(pods: &[Pod]) -> impl Fn(&ipnet::IpNet) -> bool + use<> {
+fn in_use(pods: &[Pod]) -> impl Fn(&IpNet) -> bool + use<> {
     let addresses: Vec<_> = pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect();
     move |prefix| addresses.iter().any(|address| prefix.contains(address))
 }
 
-fn state_of(kind: StakeKind) -> SubnetState {
+/// What a stake is in the topology. Nothing, if it is only for those who claim.
+fn state_of(kind: StakeKind) -> Option<SubnetState> {
     match kind {
-        StakeKind::Tentative => SubnetState::Tentative,
-        StakeKind::Returning | StakeKind::Held => SubnetState::Held,
-        StakeKind::Lost => SubnetState::Lost,
+        StakeKind::Tentative => Some(SubnetState::Tentative),
+        StakeKind::Returning | StakeKind::Held => Some(SubnetState::Held),
+        StakeKind::Lost => Some(SubnetState::Lost),
+        StakeKind::Freed => None,
     }
 }
 

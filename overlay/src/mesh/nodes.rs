@@ -121,7 +121,7 @@ impl Nodes {
         let Some(member) = topology.get_mut(&id) else { return };
         member.liveness = liveness;
         if marks.stakes || is_new {
-            Arc::make_mut(&mut member.node).subnets = taken.of(&id).iter().map(subnet).collect();
+            Arc::make_mut(&mut member.node).subnets = taken.of(&id).iter().filter_map(subnet).collect();
         }
         if marks.all_pods || is_new {
             let node = Arc::make_mut(&mut member.node);
@@ -195,6 +195,12 @@ impl Nodes {
         self.alive.len()
     }
 
+    /// One of those that are alive: another one each time that `turn` is another.
+    pub(super) fn some_alive(&self, turn: u64) -> Option<NodeId> {
+        let count = u64::try_from(self.alive.len()).ok().filter(|count| *count > 0)?;
+        self.alive.iter().nth(usize::try_from(turn % count).ok()?).copied()
+    }
+
     pub(super) fn lowest_alive(&self) -> Option<NodeId> {
         self.alive.first().copied()
     }
@@ -248,8 +254,8 @@ impl Nodes {
     }
 }
 
-fn subnet(stake: &Stake) -> Subnet {
-    Subnet { prefix: stake.prefix, state: state_of(stake.kind) }
+fn subnet(stake: &Stake) -> Option<Subnet> {
+    Some(Subnet { prefix: stake.prefix, state: state_of(stake.kind)? })
 }
 
 /// All pods of a node, in the order of their keys.

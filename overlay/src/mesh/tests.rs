@@ -250,6 +250,31 @@ fn a_forgotten_node_is_gone_and_its_subnet_free_after_a_while() {
 }
 
 #[test]
+fn who_comes_later_keeps_away_from_what_a_forgotten_node_held() {
+    let mut net = Net::new();
+    // Four subnets.
+    for _ in 0..4 {
+        net.start(18);
+        net.run(SECOND * 4);
+    }
+    net.cut = (0..4).flat_map(|n| [(n, 3), (3, n)]).collect();
+    net.run(SECOND * 30);
+    let gone = net.held(3);
+    let now = net.now;
+    net.nodes[0].forget(now, "n3").unwrap();
+    net.run(SECOND);
+    let late = net.start(18);
+    net.cut.extend([(3, late), (late, 3)]);
+    net.run(SECOND * 20);
+    assert!(net.view(late).waiting.unwrap().contains("no free prefix"));
+    // What rests is nobody's, for the topology.
+    assert!(net.view(late).topology.members().all(|member| member.node.subnets.len() <= 1));
+    net.run(claim::Settings::default().quarantine);
+    net.run(SECOND * 20);
+    assert_eq!(net.held(late), gone);
+}
+
+#[test]
 fn clusters_that_took_the_same_subnets_become_one_and_every_pod_is_found() {
     let mut net = Net::new();
     // Four subnets for two nodes in each half.
@@ -330,7 +355,22 @@ fn a_subnet_of_a_node_that_is_down_for_long_is_taken_when_there_are_hardly_any()
         net.now += Duration::from_secs(12 * 3600);
         net.run(SECOND * 90);
     }
+    net.run(SECOND * 700);
     net.now += Duration::from_secs(700);
     net.run(SECOND * 30);
-    assert_eq!(net.held(late).len(), 1);
+    let taken = net.held(late);
+    assert_eq!(taken.len(), 1);
+    // It was only cut off, and is back: the subnet is another's now, although its own id is the lower one.
+    assert_eq!(net.held(3), taken);
+    let now = net.now;
+    let pod = taken[0].hosts().nth(9).unwrap().to_string();
+    net.nodes[3].set_local(now, local(3, &[&pod]));
+    net.cut.clear();
+    net.run(SECOND * 40);
+    assert_eq!(net.held(late), taken);
+    let subnets = net.view(3).subnets;
+    assert_eq!(subnets, [Subnet { prefix: taken[0], state: SubnetState::Lost }]);
+    let topology = net.view(late).topology;
+    let (member, found) = topology.locate(pod.parse().unwrap()).unwrap();
+    assert!(found.is_some() && member.node.name.as_str() == "n3", "its pod goes on");
 }
