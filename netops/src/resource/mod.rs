@@ -21,8 +21,10 @@ pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
 pub use link::{Link, Master, MovedLink, Port, PortVlan};
 pub use overlay::{DontFragment, FdbEntry, NeighbourEntry, NextHop, RangeMasquerade, Via, Vxlan};
+pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, RouteTarget, Rule, Selector};
-pub(crate) use route::{BOOT, MAIN_TABLE, V6_METRIC};
+#[cfg(feature = "testing")]
+pub(crate) use route::{BOOT, V6_METRIC};
 pub use settings::LinkSettings;
 pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;

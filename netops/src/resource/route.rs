@@ -254,6 +254,7 @@ impl Selector {
     }
 
     /// As the kernel keeps it.
+    #[cfg(feature = "testing")]
     pub(crate) fn kept(self) -> Self {
         match self {
             Self::From(prefix) => Self::From(prefix.trunc()),

@@ -95,9 +95,27 @@ impl Lab {
         ));
         let host = 10 + u16::from(number);
         machine.node.shell(&format!(
-            "ip link set lo up; ip link set eth0 up
-             ip addr add 192.168.1.{host}/24 dev eth0; ip addr add fd01::{host:x}/64 dev eth0 nodad"
+            "ip link set lo up; ip link set eth0 address {} up
+             ip addr add 192.168.1.{host}/24 dev eth0; ip addr add fd01::{host:x}/64 dev eth0 nodad",
+            mac(number)
         ));
+    }
+
+    /// Tells many machines one another's MAC addresses. All namespaces of a kernel share its limit of neighbours that it
+    /// has found by asking, some thousand (`gc_thresh3`); those that it was told do not count.
+    pub fn introduce(&self, machines: &[Machine]) {
+        let told = |machine: &Machine| {
+            let (host, mac) = (10 + u16::from(machine.number), mac(machine.number));
+            format!(
+                "neigh replace 192.168.1.{host} lladdr {mac} dev eth0 nud permanent
+                 neigh replace fd01::{host:x} lladdr {mac} dev eth0 nud permanent\n"
+            )
+        };
+        for machine in machines {
+            let others = machines.iter().filter(|other| other.number != machine.number);
+            let batch: String = others.map(told).collect();
+            machine.node.shell(&format!("ip -batch - <<'END'\n{batch}END"));
+        }
     }
 
     /// Nothing passes between two machines any more, in the direction from one to the other.
@@ -246,6 +264,19 @@ impl Machine {
         });
     }
 
+    /// Waits until it knows so many nodes, itself included, and a subnet of each.
+    pub fn wait_known(&self, n: usize) {
+        self.wait_long(&format!("{n} nodes with subnets"), |machine| {
+            let Some(map) = machine.ask("/v1/topology") else { return false };
+            let nodes = map["nodes"].as_array().unwrap().iter();
+            let held = |node: &&Value| {
+                let subnets = node["subnets"].as_array().unwrap().iter();
+                node["role"] == "router" || subnets.clone().any(|subnet| subnet["state"] == "held")
+            };
+            nodes.filter(held).count() == n
+        });
+    }
+
     /// Its subnets, of both families.
     pub fn subnets(&self) -> Vec<String> {
         let status = self.ask("/v1/status").expect("the agent answers");
@@ -314,6 +345,11 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The MAC address of a machine's interface on the segment.
+fn mac(number: u8) -> String {
+    format!("02:00:5e:00:53:{number:02x}")
 }
 
 /// All files below a directory, with their modes.

@@ -1,6 +1,7 @@
 //! Labs as the tests want them.
 
 use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
 
 use cnikit_tests::lab::{Lab, Machine, PATIENCE, Voice, everybody_to_everybody};
 use cnikit_tests::{Pod, ours};
@@ -37,6 +38,21 @@ pub(crate) fn usual() -> Value {
     config("auto", Families::V4)
 }
 
+/// Held by each test, and by one that needs the machine for itself alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// A test that does with a part of the machine, as most do.
+pub(crate) fn together<T: FnOnce()>(test: T) {
+    let _beside_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    test();
+}
+
+/// A test with so many agents that nothing may run beside it.
+pub(crate) fn alone<T: FnOnce()>(test: T) {
+    let _nobody_else = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    test();
+}
+
 /// An empty segment.
 pub(crate) fn lab() -> Lab {
     Lab::new(ours!(), env!("CARGO_BIN_EXE_agent-under-test"))
@@ -49,12 +65,15 @@ pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
     if let Some(first) = machines.first_mut() {
         first.config()["gossip"]["bootstrap"] = json!(true);
     }
+    if n > 20 {
+        lab.introduce(&machines);
+    }
     for machine in &mut machines {
         machine.start();
     }
     for machine in &machines {
+        machine.wait_known(usize::from(n));
         machine.wait_ready();
-        machine.wait_peers(usize::from(n) - 1);
     }
     machines
 }
@@ -69,8 +88,18 @@ pub(crate) fn pods(machines: &[Machine]) -> (Vec<Pod>, Vec<Voice>) {
 /// # Panics
 /// If not, with what all agents said.
 pub(crate) fn assert_everybody_talks(machines: &[Machine], voices: &[Voice]) {
-    let missing = everybody_to_everybody(&voices.iter().collect::<Vec<_>>(), PATIENCE);
-    assert!(missing.is_empty(), "{missing:#?}\n{}", logs(machines));
+    let missing = everybody_to_everybody(&voices.iter().collect::<Vec<_>>(), PATIENCE * 2);
+    assert!(missing.is_empty(), "{missing:#?}\n{}\n{}", logs(machines), tables(machines));
+}
+
+/// What the kernels hold.
+fn tables(machines: &[Machine]) -> String {
+    let table = |machine: &Machine| {
+        let held =
+            machine.node.shell("ip -br addr; ip route show table all; ip nexthop; ip neigh; bridge fdb");
+        format!("--- n{}\n{held}\n", machine.number)
+    };
+    machines.iter().take(5).map(table).collect()
 }
 
 /// What all agents said.
