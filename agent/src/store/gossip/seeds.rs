@@ -12,8 +12,9 @@ use super::sockets::is_own;
 use crate::log;
 use crate::settings::{GossipSettings, Seed};
 
-/// How long after a look names are looked at again, as long as nobody answers.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long after a look seeds are looked at again, as long as nobody answers: at first, when a whole cluster may be about to
+/// start, and at the most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// How long a name server may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,6 +29,7 @@ pub(super) struct Seeds {
     listen: Vec<IpAddr>,
     port: u16,
     next: Option<Instant>,
+    pause: Duration,
     looking: bool,
 }
 
@@ -35,7 +37,14 @@ impl Seeds {
     /// For a node that listens itself, and is nobody that it could ask.
     pub(super) fn new(settings: GossipSettings) -> Self {
         let GossipSettings { seeds, listen, port, .. } = settings;
-        Self { next: (!seeds.is_empty()).then(Instant::now), seeds, listen, port, looking: false }
+        Self {
+            next: (!seeds.is_empty()).then(Instant::now),
+            seeds,
+            listen,
+            port,
+            pause: AGAIN.0,
+            looking: false,
+        }
     }
 
     /// When to look.
@@ -43,10 +52,13 @@ impl Seeds {
         self.next.filter(|_| !self.looking).unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
-    /// Looks, if it is time: where names may resolve to something else, only as long as nobody answers.
+    /// Looks, if it is time: as long as nobody answers, and names may resolve to something else.
     pub(super) fn look(&mut self, now: Instant, is_isolated: bool, found: &mpsc::Sender<Found>) {
-        if !self.looking && is_isolated && self.next.is_none() && !self.seeds.is_empty() {
-            self.next = Some(now + AGAIN);
+        if !is_isolated {
+            self.pause = AGAIN.0;
+        } else if !self.looking && self.next.is_none() && !self.seeds.is_empty() {
+            self.next = Some(now + self.pause);
+            self.pause = (self.pause * 2).min(AGAIN.1);
         }
         if self.looking || self.next.is_none_or(|next| now < next) {
             return;
@@ -85,7 +97,7 @@ impl Seeds {
                 Err(why) => {
                     log::warning(format_args!("seed {seed}: {why}"));
                     addresses.insert(nowhere());
-                    self.next = Some(Instant::now() + AGAIN);
+                    self.next = Some(Instant::now() + AGAIN.1);
                 }
             }
         }

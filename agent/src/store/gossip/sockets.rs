@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen,
+    sendto, setsockopt, socket, sockopt,
 };
 use tokio::net::UdpSocket;
 
@@ -61,8 +61,10 @@ impl Sockets {
         let of_family =
             |socket: &&UdpSocket| socket.local_addr().is_ok_and(|address| address.is_ipv6() == to.is_ipv6());
         let Some(socket) = self.0.iter().find(of_family) else { return };
-        if let Err(error) = socket.try_send_to(datagram, to) {
-            log::debug(|| format!("send to {to}: {error}"));
+        // By the system call itself: tokio's socket would refuse the first one, as it has not heard yet that it may write.
+        let (socket, to) = (socket.as_raw_fd(), SockaddrStorage::from(to));
+        if let Err(errno) = sendto(socket, datagram, &to, MsgFlags::MSG_DONTWAIT) {
+            log::debug(|| format!("send to {to}: {errno}"));
         }
     }
 }
@@ -103,7 +105,7 @@ pub(super) fn open(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
         // Connections of an agent that was there before do not keep it from listening.
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     }
-    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrStorage::from(address))?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     if kind == SockType::Stream {
         listen(&socket, Backlog::new(64)?)?;
     }
