@@ -346,8 +346,11 @@ fn calls_at_the_same_time_take_different_tables() {
         }
     });
     let Answer::Rules(rules) = read(node, Query::Rules) else { panic!() };
-    let mut tables: Vec<_> =
-        rules.iter().filter(|rule| rule.source().is_some_and(|from| from.prefix_len() > 0)).map(|rule| rule.table).collect();
+    let mut tables: Vec<_> = rules
+        .iter()
+        .filter(|rule| rule.source().is_some_and(|from| from.prefix_len() > 0))
+        .map(|rule| rule.table)
+        .collect();
     tables.sort_unstable();
     assert_eq!(tables, (100..108).collect::<Vec<_>>());
 }
