@@ -48,8 +48,9 @@ impl Kept {
                     resources.extend(ours.map(Resource::NextHop));
                 }
                 Answer::Routes(routes) => {
-                    let by_peers = routes.into_iter().filter(|r| matches!(r.target, RouteTarget::NextHop(_)));
-                    resources.extend(by_peers.map(Resource::Route));
+                    // The one to nowhere does not depend on anybody.
+                    let to_pods = routes.into_iter().filter(|route| route.target != RouteTarget::Blackhole);
+                    resources.extend(to_pods.map(Resource::Route));
                 }
                 Answer::Neighbours(neighbours) => {
                     let ours = neighbours.into_iter().filter(|neighbour| {

@@ -138,7 +138,7 @@ impl Weaver {
             host: &self.observed.host,
         });
         self.keep(&mut fabric.plan, view, now);
-        if self.kept.is_none() {
+        if !view.subnets.is_empty() {
             self.remove_stale(&fabric.stale);
         }
         self.problems = fabric.problems;
@@ -178,8 +178,12 @@ impl Weaver {
         }
     }
 
+    /// Addresses of the bridge. One without a prefix leads nothing away, and may be the gateway of pods that are not known
+    /// yet.
     fn remove_stale(&mut self, stale: &[Resource]) {
-        for resource in stale {
+        let leads_away = |resource: &&Resource| matches!(resource, Resource::Address(a) if a.net.prefix_len() < a.net.max_prefix_len());
+        let early = self.kept.is_some();
+        for resource in stale.iter().filter(|resource| !early || leads_away(resource)) {
             match self.kernel.remove(HERE, &[resource]).into_iter().next() {
                 Some(Err(error)) => log::error(error),
                 _ => log::info(format_args!("{resource} is of a subnet that is not held any more: removed")),

@@ -7,7 +7,6 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use netops::LinkName;
 use nix::sched::{CloneFlags, unshare};
 use overlay::path::Unsealed;
@@ -183,7 +182,7 @@ pub(super) fn link(name: &str) -> LinkName {
     LinkName::new(name).unwrap()
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let range = |cluster: &str, subnet_length| Range { cluster: cluster.parse().unwrap(), subnet_length };
     Settings {
         fabric: overlay::fabric::Settings {
@@ -248,6 +247,18 @@ impl Lab {
                 agent.view.send_replace(self.view(number));
             }
         }
+    }
+
+    /// Tells one of others that are not there.
+    pub(super) fn tell_of(&self, number: usize, others: &[Node]) {
+        let machine = &self.machines[number];
+        let mut topology = Topology::new();
+        for node in others.iter().chain([&machine.node]) {
+            topology.insert(Arc::new(node.clone()), Liveness::Alive);
+        }
+        let subnets = machine.node.subnets.clone();
+        let view = View { topology: Arc::new(topology), subnets, ..View::default() };
+        machine.agent.as_ref().unwrap().view.send_replace(Arc::new(view));
     }
 
     pub(super) fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) -> Duration {
@@ -375,10 +386,6 @@ impl Machine {
 
     pub(super) fn way_to(&self, other: &Self) -> Way {
         self.ways().paths.get(&other.node.id).map_or(Way::None, |path| path.way)
-    }
-
-    pub(super) fn held(&self) -> Vec<IpNet> {
-        self.node.held().collect()
     }
 
     pub(super) fn pod_addresses(&self) -> Vec<IpAddr> {
