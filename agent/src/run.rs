@@ -96,7 +96,7 @@ impl Agent {
 
         let mut parts = Parts::default();
         let (pods, pods_receiver) = watch::channel(Vec::new());
-        parts.start("what looks for pods", watch_pods(PodsConfig::new(settings.network.clone()), pods));
+        parts.start("what looks for pods", watch_pods(pods_config(&settings), pods));
         // It has looked when it waits for the first time. Others must not be told that this node's pods are gone: some of
         // them have routes of their own.
         tokio::task::yield_now().await;
@@ -184,6 +184,14 @@ fn say_who(known: &Known) {
     let from = store.endpoints.join(", ");
     let (name, network, kind) = (&settings.name, &settings.network, store.kind);
     log::info(format_args!("node \"{name}\" ({id}) of network \"{network}\", store {kind}: {from}"));
+}
+
+fn pods_config(settings: &Settings) -> PodsConfig {
+    PodsConfig {
+        network: settings.network.clone(),
+        data_dir: settings.data_dir.clone(),
+        cache_dir: settings.cache_dir.clone(),
+    }
 }
 
 async fn watch_pods(config: PodsConfig, told: watch::Sender<Vec<Pod>>) -> String {

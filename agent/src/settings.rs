@@ -50,6 +50,10 @@ pub struct Settings {
     pub conf_dir: Option<PathBuf>,
     /// Where runtimes look for plugins.
     pub bin_dir: PathBuf,
+    /// Where the plugin keeps leases.
+    pub data_dir: PathBuf,
+    /// Where the runtime remembers what it has attached.
+    pub cache_dir: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are answered, if they are.
     pub health: Option<SocketAddr>,
     /// What a line of the log looks like.
@@ -150,6 +154,8 @@ impl Settings {
             run_dir: absolute("runDir", options.run_dir.as_ref())?,
             conf_dir: conf_dir(options)?,
             bin_dir: absolute("cni.binDir", options.cni.bin_dir.as_ref())?,
+            data_dir: absolute("cni.dataDir", options.cni.data_dir.as_ref())?,
+            cache_dir: absolute("cni.cacheDir", options.cni.cache_dir.as_ref())?,
             health: options.health.listen.filter(|_| options.health.enabled.unwrap_or(true)),
             log_format: options.log.format.unwrap_or_default(),
             log_level: options.log.level.unwrap_or_default(),

@@ -295,6 +295,16 @@ pub struct CniOptions {
     /// [default: /opt/cni/bin]
     #[arg(id = "cni.bin_dir", value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+
+    /// Where the plugin keeps leases (its dataDir): a pod's addresses are those that it has a lease of
+    /// [default: /var/lib/cni/networks]
+    #[arg(id = "cni.data_dir", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where the runtime remembers what it has attached, in results/: what Kubernetes calls a pod stands there
+    /// [default: /var/lib/cni]
+    #[arg(id = "cni.cache_dir", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Who asks how the agent is.
@@ -361,6 +371,8 @@ impl Options {
             cni: CniOptions {
                 conf_dir: Some("/etc/cni/net.d".into()),
                 bin_dir: Some("/opt/cni/bin".into()),
+                data_dir: Some(ipam::DirStore::DEFAULT_DATA_DIR.into()),
+                cache_dir: Some(cni_spec::runtime::DEFAULT_CACHE_DIR.into()),
                 ..CniOptions::default()
             },
             health: HealthOptions {

@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cni_spec::NetworkName;
-use ipam::DirStore;
 use netops::{Kernel, LinuxKernel};
 use overlay::Pod;
 use tokio::sync::watch::Sender;
@@ -38,17 +37,6 @@ pub struct PodsConfig {
     pub data_dir: PathBuf,
     /// Where runtimes remember what they have attached.
     pub cache_dir: PathBuf,
-}
-
-impl PodsConfig {
-    /// A network whose leases and results are where everybody has them.
-    pub fn new(network: NetworkName) -> Self {
-        Self {
-            network,
-            data_dir: DirStore::DEFAULT_DATA_DIR.into(),
-            cache_dir: cni_spec::runtime::DEFAULT_CACHE_DIR.into(),
-        }
-    }
 }
 
 /// Tells which pods of a network this node has, at once and after each change, in the order of their containers and
