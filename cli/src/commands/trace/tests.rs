@@ -269,9 +269,12 @@ fn a_neighbour_on_a_plain_link_is_asked_for_and_one_that_failed_is_not_there() {
     assert!(verdict(&walk(&facts)).contains("192.168.1.13 does not answer on eth0"));
 }
 
+/// What is doubtful, and a word of it.
+type Doubtful = (fn(&mut Facts), &'static str);
+
 #[test]
 fn where_a_packet_may_be_lost_there_is_a_doubt() {
-    let cases: [(fn(&mut Facts), &str); 9] = [
+    let cases: [Doubtful; 9] = [
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Down, "n3 has not answered for long"),
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Suspect, "for a moment"),
         (
