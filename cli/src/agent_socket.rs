@@ -29,6 +29,11 @@ pub(crate) struct AgentSocket {
 }
 
 impl AgentSocket {
+    /// Where another one listens.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self { socket: Some(path.into()) }
+    }
+
     /// How the node and its view of the others are.
     pub(crate) fn status(&self) -> Result<Status, Failure> {
         self.ask("GET", "/v1/status", "")

@@ -1,5 +1,7 @@
 //! Tables that fit a terminal.
 
+use std::borrow::Cow;
+
 use super::style::{Style, Tone};
 
 /// Spaces between columns.
@@ -17,7 +19,7 @@ pub(crate) struct Table {
 /// A column's heading, and what happens to it when the table is too wide.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     fit: Fit,
 }
 
@@ -31,23 +33,23 @@ enum Fit {
 
 impl Column {
     /// A column that is shown whole, always.
-    pub(crate) const fn whole(title: &'static str) -> Self {
-        Self { title, fit: Fit::Whole }
+    pub(crate) fn whole(title: impl Into<Cow<'static, str>>) -> Self {
+        Self { title: title.into(), fit: Fit::Whole }
     }
 
     /// A column of numbers.
-    pub(crate) const fn number(title: &'static str) -> Self {
-        Self { title, fit: Fit::Right }
+    pub(crate) fn number(title: impl Into<Cow<'static, str>>) -> Self {
+        Self { title: title.into(), fit: Fit::Right }
     }
 
     /// A column of identifiers, which may be folded.
-    pub(crate) const fn folded(title: &'static str) -> Self {
-        Self { title, fit: Fit::Folded }
+    pub(crate) fn folded(title: impl Into<Cow<'static, str>>) -> Self {
+        Self { title: title.into(), fit: Fit::Folded }
     }
 
     /// A column of sentences, whose lines may be broken between words.
-    pub(crate) const fn wrapped(title: &'static str) -> Self {
-        Self { title, fit: Fit::Wrapped }
+    pub(crate) fn wrapped(title: impl Into<Cow<'static, str>>) -> Self {
+        Self { title: title.into(), fit: Fit::Wrapped }
     }
 
     /// How narrow it may be made; `None` if not at all.
@@ -124,7 +126,7 @@ impl Table {
     pub(crate) fn render(&self, width: usize, style: Style) -> String {
         let widths = self.widths(width);
         let mut text = String::new();
-        let titles: Vec<_> = self.columns.iter().map(|c| Cell::new(Tone::Heading, c.title)).collect();
+        let titles: Vec<_> = self.columns.iter().map(|c| Cell::new(Tone::Heading, &c.title)).collect();
         for row in std::iter::once(&titles).chain(&self.rows) {
             self.render_row(&mut text, row, &widths, style);
         }
@@ -134,14 +136,16 @@ impl Table {
     fn widths(&self, available: usize) -> Vec<usize> {
         let column = |(i, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.get(i)).map(Cell::width);
-            cells.chain([column.title.len()]).max().unwrap_or(0)
+            cells.chain([column.title.chars().count()]).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = self.columns.iter().enumerate().map(column).collect();
         let gaps = GAP * self.columns.len().saturating_sub(1);
         let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(available);
         for _ in 0..excess {
             let shrinkable = widths.iter_mut().zip(&self.columns).filter(|(width, column)| {
-                column.narrowest().is_some_and(|narrowest| **width > narrowest.max(column.title.len()))
+                column
+                    .narrowest()
+                    .is_some_and(|narrowest| **width > narrowest.max(column.title.chars().count()))
             });
             let Some((widest, _)) = shrinkable.max_by_key(|(width, _)| **width) else { break };
             *widest -= 1;

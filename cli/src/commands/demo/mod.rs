@@ -1,42 +1,68 @@
-//! `cnikit demo`: a few containers talk, in front of your eyes.
+//! `cnikit demo`: containers talk, in front of your eyes.
 //!
 //! ```text
-//! seclusion   leaves the host: nothing that follows can be seen outside of this process
-//! world       a node, an outside, pods without interfaces; the runtime
-//! act         ADD, pings (ping, echo), CHECK, DEL, through the runtime and the plugins that it always uses
-//! report      what happened, as values ── story, drawing (canvas) ──▶ text
+//! seclusion   leaves the host: nothing that follows can be seen outside of this process and its children
+//! cluster     nodes on a segment, with agents: one pod network
+//! single      one node: what a runtime and its plugins do
+//! ping, echo  who answers whom, and as whom they are seen
+//! canvas, prose   pictures and words
 //! ```
 
-mod act;
 mod canvas;
-mod drawing;
+mod cluster;
 mod echo;
+mod namespaces;
 mod ping;
-mod recorder;
-mod report;
+mod prose;
 mod seclusion;
-mod story;
-mod world;
+mod single;
+mod time;
 
 use std::io;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use self::report::Report;
-use self::story::Teller;
-use self::world::World;
+use clap::ValueEnum;
+use overlay::Mode;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Charset, Output};
+use crate::output::Output;
 
-/// Attach a few pods to a network, let them talk, show what happened, take it all away
+const DETAILS: &str = "\
+With several nodes, each is a network namespace on one segment (192.168.1.11 and on), in which a real agent runs: the \
+agents find one another by gossip and agree on who has which subnet. Pods are attached by the plugin `overlay`; every \
+pod asks every other, packets are caught on the wire, and a node is cut off and comes back.
+
+With --nodes 1 it is about one node: what a container runtime says to its plugins, what they answer, and what is left.
+
+Examples:
+  cnikit demo                            three nodes
+  cnikit demo --mode vxlan --svg net.svg every packet between nodes goes through a tunnel
+  cnikit demo --nodes 1 --json           every word between a runtime and its plugins";
+
+/// Let nodes join one network and their pods talk, show what happens, take it all away
 ///
-/// Everything happens in namespaces of this one process: no interface, address or file of this machine is touched,
-/// and nothing is left, whichever way it ends. No root needed: an ordinary user gets a user namespace.
+/// Everything happens in namespaces of this one process and its children: no interface, address or file of this machine
+/// is touched, and nothing is left, whichever way it ends. No root needed: an ordinary user gets a user namespace.
 #[derive(Debug, clap::Args)]
+#[command(after_help = DETAILS)]
 pub(crate) struct Args {
-    /// How many pods
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pods: u8,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
+    nodes: u8,
+
+    /// How nodes reach one another's pods
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    mode: Way,
+
+    /// How many pods on each node [default: 2; with one node 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pods: Option<u8>,
+
+    /// Draw the network into a file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     /// Let it run until Enter is pressed, and say how to enter the namespaces
     #[arg(long)]
@@ -46,50 +72,51 @@ pub(crate) struct Args {
     #[arg(long)]
     ascii: bool,
 
-    /// Print all that happened as JSON, every call of a plugin included
+    /// Print all that happened as JSON
     #[arg(long, conflicts_with_all = ["keep", "ascii"])]
     json: bool,
 }
 
+/// A [`Mode`], as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// A plain route where the peer is on the same segment and probes come back; else a tunnel
+    Auto,
+    /// A tunnel
+    Vxlan,
+    /// A plain route
+    Route,
+    /// By one more node, which has no pods
+    Router,
+}
+
+impl From<Way> for Mode {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Auto => Self::Auto,
+            Way::Vxlan => Self::Vxlan,
+            Way::Route => Self::Route,
+            Way::Router => Self::Router,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
-    let start = Instant::now();
-    let mut teller = Teller { output, charset: Charset::of_process(args.ascii), quiet: args.json };
-
-    let world = World::new(args.pods)?;
-    teller.scene(&world.setting, world.pods.len())?;
-
-    let attached = act::attach(&world)?;
-    let mut calls = world.calls.take();
-    teller.attached(&world.setting, &attached, &calls)?;
-
-    let asked = Instant::now();
-    let talks = act::talk(&world, &attached)?;
-    teller.talks(&world.setting, &talks, asked.elapsed())?;
-
-    let checked = act::check(&world)?;
-    teller.checked(&checked)?;
-
-    let mut kept = std::time::Duration::ZERO;
-    if args.keep {
-        let since = Instant::now();
-        teller.kept(&world.setting, &attached)?;
-        // At the end of the input nobody is there to press a key.
-        let _ = io::stdin().read_line(&mut String::new());
-        kept = since.elapsed();
+    if args.nodes > 1 {
+        return cluster::run(args, output);
     }
-
-    let deleted = act::delete(&world)?;
-    let left = world.remains()?;
-    let bridge = attached.first().map_or("", |pod| &pod.bridge);
-    teller.deleted(&deleted, &left, bridge)?;
-
-    calls.extend(world.calls.take());
-    let took = start.elapsed().saturating_sub(kept);
-    let report = Report { world: world.setting, attached, talks, checked, deleted, left, calls, took };
-    teller.verdict(&report)?;
-    if args.json {
-        output.json(&report)?;
+    if args.svg.is_some() || args.mode != Way::Auto {
+        return Err(Failure::new(Exit::Usage, "--svg and --mode are about several nodes")
+            .advise("leave --nodes away, or give more than one"));
     }
-    Ok(if report.is_good() { Exit::Done } else { Exit::Differs })
+    single::run(args, output)
+}
+
+/// Waits for Enter. Returns how long that took.
+fn wait_for_enter() -> Duration {
+    let since = Instant::now();
+    // At the end of the input nobody is there to press a key.
+    let _ = io::stdin().read_line(&mut String::new());
+    since.elapsed()
 }

@@ -35,6 +35,11 @@ impl Pinger {
     /// # Errors
     /// When the kernel does not let it out: there is no route, say.
     pub(super) fn ping(&mut self, target: IpAddr) -> io::Result<Option<Duration>> {
+        self.ping_within(PATIENCE, target)
+    }
+
+    /// The same, for those who do not wait that long.
+    pub(super) fn ping_within(&mut self, patience: Duration, target: IpAddr) -> io::Result<Option<Duration>> {
         let echo = self.next;
         self.next.sequence = echo.sequence.wrapping_add(1);
         let request = echo.request(self.family);
@@ -42,7 +47,7 @@ impl Pinger {
         self.socket.send_to(&request, SocketAddr::new(target, 0))?;
         let mut buffer = [0; 2048];
         loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
+            let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Ok(None);
             }

@@ -11,6 +11,8 @@ mod scene;
 mod svg;
 mod tree;
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub(super) use self::scene::Scene;
@@ -64,12 +66,11 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     } else if args.dot {
         output.bytes(dot::draw(&Scene::of(std::slice::from_ref(&map))).as_bytes())?;
     } else if let Some(file) = &args.svg {
-        let picture = picture(&Scene::of(std::slice::from_ref(&map)));
+        let scene = Scene::of(std::slice::from_ref(&map));
         if file.as_os_str() == "-" {
-            output.bytes(picture.as_bytes())?;
+            output.bytes(svg::draw(&scene).as_bytes())?;
         } else {
-            save(file, &picture)?;
-            note(format_args!("the picture is in {}", file.display()));
+            PictureFile::create(file)?.fill(&scene)?;
         }
     } else {
         let charset = Charset::of_process(args.ascii);
@@ -79,13 +80,30 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A scene as SVG.
-pub(super) fn picture(scene: &Scene) -> String {
-    svg::draw(scene)
+/// A file that a picture goes into.
+pub(super) struct PictureFile<'a> {
+    file: File,
+    path: &'a Path,
 }
 
-/// Writes a picture into a file.
-pub(super) fn save(file: &Path, picture: &str) -> Result<(), Failure> {
-    std::fs::write(file, picture)
-        .map_err(|error| Failure::new(exit_of_io(&error), format!("write {}: {error}", file.display())))
+impl<'a> PictureFile<'a> {
+    /// Makes it, or empties it.
+    pub(super) fn create(path: &'a Path) -> Result<Self, Failure> {
+        match File::create(path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(unwritten(path, &error)),
+        }
+    }
+
+    /// Draws into it.
+    pub(super) fn fill(mut self, scene: &Scene) -> Result<(), Failure> {
+        let written = self.file.write_all(svg::draw(scene).as_bytes());
+        written.map_err(|error| unwritten(self.path, &error))?;
+        note(format_args!("the picture is in {}", self.path.display()));
+        Ok(())
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(exit_of_io(error), format!("write {}: {error}", path.display()))
 }

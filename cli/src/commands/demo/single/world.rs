@@ -1,6 +1,5 @@
 //! The scene: a node, which is this process, what is outside of it, and pods that wait to be attached.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,9 +14,10 @@ use netops::{
 use plugin_kit::{DuplicateDetection, PrefixRoutes};
 use serde_json::Value;
 
+use super::super::namespaces::{link_name, path_of};
+use super::super::seclusion::seclude;
 use super::recorder::{Calls, Recorder};
 use super::report::{OUTSIDE, Remains, Setting};
-use super::seclusion::seclude;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::in_process::InProcess;
@@ -125,12 +125,6 @@ impl Pod {
     }
 }
 
-/// A path to a namespace that has none: by the descriptor that keeps it alive. It leads there from other processes
-/// too, `nsenter` for one.
-fn path_of(namespace: &Namespace) -> String {
-    format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
-}
-
 /// Wires the node to the outside, which knows the way to the node's own address and none to the pods'.
 fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> {
     let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
@@ -170,10 +164,6 @@ fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> 
         kernel.create(place, &[&settled]).into_iter().try_for_each(|created| created.map(drop))?;
     }
     Ok((far, near))
-}
-
-fn link_name(name: &str) -> Result<LinkName, Failure> {
-    LinkName::new(name).map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
 /// The built-in network, with its leases where nobody else's are.

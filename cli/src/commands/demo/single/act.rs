@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use cni_spec::AddResult;
 
-use super::echo::Family;
-use super::ping::{Pinger, Witness};
+use super::super::echo::Family;
+use super::super::namespaces::take_note;
+use super::super::ping::{Pinger, Witness};
 use super::report::{Attached, Done, OUTSIDE, Talk};
 use super::world::{Pod, World};
 use crate::exit::Exit;
@@ -29,6 +30,7 @@ fn attach_one(world: &World, pod: &Pod) -> Result<Attached, Failure> {
         let mut interfaces = result.interfaces.iter().filter(|interface| interface.sandbox.is_none());
         interfaces.nth(nth).map(|interface| interface.name.clone()).unwrap_or_default()
     };
+    take_note(&on_host(1))?;
     let plugins = world.calls.of(&pod.name);
     Ok(Attached {
         pod: pod.name.clone(),

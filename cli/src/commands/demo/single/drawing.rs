@@ -1,6 +1,6 @@
 //! The topology, as a picture.
 
-use super::canvas::{Canvas, Room};
+use super::super::canvas::{Canvas, Room};
 use super::report::{Attached, OUTSIDE, Setting};
 use crate::output::{Charset, Style, Tone};
 

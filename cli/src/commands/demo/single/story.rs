@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
+use super::super::prose::{Prose, count, milliseconds};
+use super::super::seclusion::Rights;
 use super::drawing;
 use super::report::{Attached, Call, Done, OUTSIDE, Remains, Report, Setting, Talk};
-use super::seclusion::Rights;
 use crate::failure::Failure;
-use crate::output::{Cell, Charset, Column, Output, Table, Tone};
+use crate::output::{Cell, Column, Table, Tone};
 
 /// Rows of a table that show all there is to learn.
 const ENOUGH: usize = 12;
-/// Longer lines are hard to read.
-const LONGEST_LINE: usize = 100;
 
-/// Tells the story as it happens; or says nothing, if somebody wants it as JSON.
-pub(super) struct Teller<'a> {
-    pub(super) output: &'a mut Output,
-    pub(super) charset: Charset,
-    pub(super) quiet: bool,
-}
+/// Tells the story as it happens.
+pub(super) struct Teller<'a>(pub(super) Prose<'a>);
 
 impl Teller<'_> {
     /// Chapter 1.
@@ -29,13 +24,13 @@ impl Teller<'_> {
                 " You are not root: it happens in a user namespace, in which this process is."
             }
         };
-        self.heading(&format!("cnikit demo: {} on one node", count(pods, "pod")), None)?;
-        self.words(&format!(
+        self.0.heading(&format!("cnikit demo: {} on one node", count(pods, "pod")), None)?;
+        self.0.words(&format!(
             "Everything below happens in namespaces of this one process. Nothing else on this machine is touched, and \
              nothing is left when it ends.{whose}"
         ))?;
-        self.heading(&format!("1. A node and {}", count(pods, "pod")), Some(world.took))?;
-        self.words(
+        self.0.heading(&format!("1. A node and {}", count(pods, "pod")), Some(world.took))?;
+        self.0.words(
             "A pod begins as an empty network namespace: all that is in it is a loopback interface, and that is down. \
              This process is the node. The node's uplink leads to a namespace that stands for everything outside; it \
              knows the way to the node, and no way to the pods.",
@@ -49,22 +44,22 @@ impl Teller<'_> {
         pods: &[Attached],
         calls: &[Call],
     ) -> Result<(), Failure> {
-        self.heading("2. ADD: interfaces and addresses", Some(pods.iter().map(|pod| pod.took).sum()))?;
+        self.0.heading("2. ADD: interfaces and addresses", Some(pods.iter().map(|pod| pod.took).sum()))?;
         let plugins = calls_of_first(calls);
-        self.words(&format!(
+        self.0.words(&format!(
             "A network is a name and a list of plugins: here {}. For every pod the container runtime executes them \
              in this order (cnikit calls its own as functions). What is to be done with whom stands in the \
              environment, the network's configuration comes on standard input:",
             plugins.join(", then ")
         ))?;
         if let Some(call) = calls.first() {
-            self.line("")?;
+            self.0.line("")?;
             let call = command_line(call);
-            self.line(format_args!("    {call}"))?;
-            self.line("")?;
+            self.0.line(format_args!("    {call}"))?;
+            self.0.line("")?;
         }
-        self.words("The answer, on standard output, is JSON that names what was made:")?;
-        self.line("")?;
+        self.0.words("The answer, on standard output, is JSON that names what was made:")?;
+        self.0.line("")?;
         let mut table = Table::new([
             Column::whole("POD"),
             Column::whole("ADDRESSES"),
@@ -83,25 +78,25 @@ impl Teller<'_> {
                 Cell::from(milliseconds(pod.took)),
             ]);
         }
-        self.table(&table)?;
-        self.more(pods.len().saturating_sub(ENOUGH), "pod")?;
-        self.line("")?;
-        if !self.quiet {
-            let width = self.width();
-            let picture = drawing::draw(world, pods, width, self.charset, self.output.style());
-            self.output.line(picture)?;
+        self.0.table(&table)?;
+        self.0.more(pods.len().saturating_sub(ENOUGH), "pod")?;
+        self.0.line("")?;
+        if !self.0.quiet {
+            let width = self.0.width();
+            let picture = drawing::draw(world, pods, width, self.0.charset, self.0.output.style());
+            self.0.output.line(picture)?;
         }
         Ok(())
     }
 
     /// Chapter 3.
     pub(super) fn talks(&mut self, world: &Setting, talks: &[Talk], took: Duration) -> Result<(), Failure> {
-        self.heading("3. Do they talk?", Some(took))?;
-        self.words(
+        self.0.heading("3. Do they talk?", Some(took))?;
+        self.0.words(
             "Each asks its neighbour, the gateway and the outside for an echo (ICMP), a few times. The first answer \
              takes longer: before it, nobody knows the other's hardware address (ARP, neighbour discovery).",
         )?;
-        self.line("")?;
+        self.0.line("")?;
         let mut table = Table::new([
             Column::whole("FROM"),
             Column::whole("TO"),
@@ -130,27 +125,27 @@ impl Teller<'_> {
                 Cell::lines(tone, seen),
             ]);
         }
-        self.table(&table)?;
-        self.more(pairs.len() - rows, "pair")?;
+        self.0.table(&table)?;
+        self.0.more(pairs.len() - rows, "pair")?;
         for error in talks.iter().filter_map(|talk| talk.error.as_ref()) {
-            self.words(error)?;
+            self.0.words(error)?;
         }
-        self.line("")?;
+        self.0.line("")?;
         let outside = || talks.iter().filter(|talk| talk.to == OUTSIDE);
         if outside().all(|talk| talk.is_good(world)) {
-            self.words(
+            self.0.words(
                 "The outside saw the node's addresses and no pod's: that is masquerading. It has no route to the \
                  pods, so without it no answer would have come back.",
             )
         } else {
-            self.words("Masquerading does not work: the outside has not seen the node's address alone.")
+            self.0.words("Masquerading does not work: the outside has not seen the node's address alone.")
         }
     }
 
     /// Chapter 4.
     pub(super) fn checked(&mut self, checked: &[Done]) -> Result<(), Failure> {
-        self.heading("4. CHECK: is all as ADD left it?", Some(total(checked)))?;
-        self.words(&format!(
+        self.0.heading("4. CHECK: is all as ADD left it?", Some(total(checked)))?;
+        self.0.words(&format!(
             "Every plugin compares its part with the kernel, and would name each difference. There is none: {}.",
             listed(checked)
         ))
@@ -158,30 +153,30 @@ impl Teller<'_> {
 
     /// Between the chapters, for those who want to look around.
     pub(super) fn kept(&mut self, world: &Setting, pods: &[Attached]) -> Result<(), Failure> {
-        self.heading("All of this is yours until you press Enter", None)?;
-        self.words("To look around, in another terminal:")?;
-        self.line("")?;
+        self.0.heading("All of this is yours until you press Enter", None)?;
+        self.0.words("To look around, in another terminal:")?;
+        self.0.line("")?;
         let pid = world.pid;
         let enter = match world.rights {
             Rights::Root => "sudo nsenter".to_owned(),
             Rights::UserNamespace => format!("nsenter --target {pid} --user --preserve-credentials"),
         };
-        self.line(format_args!("    {enter} --net=/proc/{pid}/ns/net    # node"))?;
+        self.0.line(format_args!("    {enter} --net=/proc/{pid}/ns/net    # node"))?;
         for pod in pods {
-            self.line(format_args!("    {enter} --net={}    # {}", pod.netns, pod.pod))?;
+            self.0.line(format_args!("    {enter} --net={}    # {}", pod.netns, pod.pod))?;
         }
-        self.line(format_args!("    {enter} --net={}    # {OUTSIDE}", world.outside_netns))?;
-        self.output.flush()
+        self.0.line(format_args!("    {enter} --net={}    # {OUTSIDE}", world.outside_netns))?;
+        self.0.output.flush()
     }
 
     /// Chapter 5.
     pub(super) fn deleted(&mut self, deleted: &[Done], left: &Remains, bridge: &str) -> Result<(), Failure> {
-        self.heading("5. DEL: nothing is left", Some(total(deleted)))?;
-        self.words(&format!(
+        self.0.heading("5. DEL: nothing is left", Some(total(deleted)))?;
+        self.0.words(&format!(
             "The plugins again, in reverse, and each takes away what it made: {}. Then a look at everything:",
             listed(deleted)
         ))?;
-        self.line("")?;
+        self.0.line("")?;
         let mut table = Table::new([Column::whole("LOOKED FOR"), Column::whole("FOUND")]);
         for (what, found) in [
             ("interfaces in the pods", &left.pod_interfaces),
@@ -194,75 +189,37 @@ impl Teller<'_> {
                 if found.is_empty() { Cell::new(Tone::Good, "none") } else { Cell::lines(Tone::Bad, found) };
             table.row([Cell::from(what), answer]);
         }
-        self.table(&table)?;
-        self.line("")?;
-        self.words(&format!("The bridge {bridge} stays, and waits for the next pod."))
+        self.0.table(&table)?;
+        self.0.line("")?;
+        self.0.words(&format!("The bridge {bridge} stays, and waits for the next pod."))
     }
 
     /// The end.
     pub(super) fn verdict(&mut self, report: &Report) -> Result<(), Failure> {
-        self.line("")?;
-        if self.quiet {
+        self.0.line("")?;
+        if self.0.quiet {
             return Ok(());
         }
         let took = milliseconds(report.took);
-        let style = self.output.style();
+        let style = self.0.output.style();
         if report.is_good() {
-            self.output.line(style.paint(Tone::Good, &format!("Everything worked, in {took}.")))?;
-            self.words(
+            self.0.output.line(style.paint(Tone::Good, &format!("Everything worked, in {took}.")))?;
+            self.0.words(
                 "Next: `cnikit explain default` shows the commands that an ADD stands for; `cnikit demo --keep` lets \
                  you look around in here; `cnikit demo --json` has every word between runtime and plugins.",
             )
         } else {
-            self.output.line(style.paint(Tone::Bad, &format!("Not everything worked ({took}): see above.")))
+            self.0.output.line(style.paint(Tone::Bad, &format!("Not everything worked ({took}): see above.")))
         }
     }
 
     fn answer(&self, talk: &Talk, time: Option<Duration>) -> String {
         match time {
             // u64 holds half a million years of them.
-            Some(time) => self.charset.time(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            Some(time) => self.0.charset.time(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             None if talk.error.is_some() => "not sent".to_owned(),
             None => "no answer".to_owned(),
         }
-    }
-
-    fn heading(&mut self, text: &str, took: Option<Duration>) -> Result<(), Failure> {
-        if self.quiet {
-            return Ok(());
-        }
-        let style = self.output.style();
-        let mut line = style.paint(Tone::Heading, text);
-        if let Some(took) = took {
-            let took = milliseconds(took);
-            let used = text.chars().count() + took.chars().count();
-            line.push_str(&" ".repeat(self.width().saturating_sub(used).max(2)));
-            line.push_str(&style.paint(Tone::Faint, &took));
-        }
-        self.output.line("")?;
-        self.output.line(line)
-    }
-
-    /// A paragraph.
-    fn words(&mut self, text: &str) -> Result<(), Failure> {
-        let lines = wrap(text, self.width());
-        self.line(lines.join("\n"))
-    }
-
-    fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { self.output.line(text) }
-    }
-
-    fn table(&mut self, table: &Table) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { self.output.table(table) }
-    }
-
-    fn more(&mut self, hidden: usize, what: &str) -> Result<(), Failure> {
-        if hidden == 0 { Ok(()) } else { self.line(format_args!("and {} more", count(hidden, what))) }
-    }
-
-    fn width(&self) -> usize {
-        self.output.width().min(LONGEST_LINE)
     }
 }
 
@@ -282,12 +239,6 @@ fn command_line(call: &Call) -> String {
     words.join(" ")
 }
 
-fn count(number: usize, what: &str) -> String {
-    let words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
-    let number = words.get(number).map_or_else(|| number.to_string(), |word| (*word).to_owned());
-    format!("{number} {what}{}", if number == "one" { "" } else { "s" })
-}
-
 fn total(done: &[Done]) -> Duration {
     done.iter().map(|done| done.took).sum()
 }
@@ -302,42 +253,9 @@ fn listed(done: &[Done]) -> String {
     texts.join(", ")
 }
 
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-/// Lines of words that are no wider than `width`, unless a word is.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_wrapped_between_them() {
-        assert_eq!(wrap("a pod is a namespace", 8), ["a pod is", "a", "namespace"]);
-        assert_eq!(wrap("", 8), [""]);
-        assert_eq!(wrap("one two", 0), ["one", "two"]);
-    }
-
-    #[test]
-    fn small_numbers_are_words() {
-        assert_eq!(count(1, "pod"), "one pod");
-        assert_eq!(count(3, "pod"), "three pods");
-        assert_eq!(count(12, "pod"), "12 pods");
-    }
 
     #[test]
     fn long_lists_say_how_long_they_are() {

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
-use super::seclusion::Rights;
+use super::super::seclusion::Rights;
+use super::super::time::{microseconds, some_microseconds};
 
 /// All of it.
 #[derive(Debug, Serialize)]
@@ -138,18 +139,6 @@ impl Remains {
     pub(super) fn all(&self) -> impl Iterator<Item = &String> {
         let Self { pod_interfaces, node_interfaces, entries, leases, cached_results } = self;
         [pod_interfaces, node_interfaces, entries, leases, cached_results].into_iter().flatten()
-    }
-}
-
-fn microseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    // u64 holds half a million years of them.
-    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn some_microseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => microseconds(time, serializer),
-        None => serializer.serialize_none(),
     }
 }
 
