@@ -93,6 +93,9 @@ fn a_node_replaced_under_its_name_is_another_node() {
             let (_pods, voices) = pods(&machines);
             assert_everybody_talks(&machines, &voices);
             // Somebody has to say that the old one will not come back.
+            machines[0].wait("the old one is missed", |machine| {
+                machine.ask("/v1/status").is_some_and(|status| status["peers"]["down"] == 1)
+            });
             let forgotten = machines[0].post("/v1/forget", &json!({ "node": before })).unwrap();
             assert_eq!(forgotten["name"], "n3", "{forgotten}");
             machines[1].wait("the old node is forgotten", |machine| {
