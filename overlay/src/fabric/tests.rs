@@ -513,3 +513,15 @@ fn a_bridge_that_is_there_keeps_its_mac_address() {
     };
     assert_eq!(resources(&fabric.plan).find_map(of_bridge), Some(Some(mac)));
 }
+
+#[test]
+fn of_two_pods_with_one_address_the_one_in_its_own_nodes_prefix_is_reached() {
+    let address: IpAddr = "10.244.5.9".parse().unwrap();
+    let mut nodes: Vec<Node> = (0..3).map(node).collect();
+    nodes[0].pods.push(pod(address));
+    nodes[1].pods.push(pod(address));
+    nodes[1].subnets.push(subnet(5, false, SubnetState::Held));
+    let cluster = Cluster::new(nodes, |_, _| Kind::Direct);
+    assert_eq!(cluster.travel(2, address), Ok(1), "although the other has the lower id");
+    assert_eq!((cluster.travel(0, address), cluster.travel(1, address)), (Ok(0), Ok(1)));
+}
