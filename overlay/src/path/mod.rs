@@ -14,7 +14,7 @@
 //!
 //! A probe goes through the very routes that pods' packets take, from the bridge's address here to the bridge's address
 //! there. What answers it goes to the node's own address: only one direction is tested, and each node tests its own. Where
-//! large probes are lost and small ones are not, the largest that passes is searched for ([`size`]) and becomes the route's
+//! large probes are lost and small ones are not, the largest that passes is searched for (`size`) and becomes the route's
 //! MTU, so that pods are told (ICMP) instead of waiting for ever.
 //!
 //! At rest a path is probed once in 10 to 60 s: the more peers, the less often, so that it costs the same.
