@@ -209,11 +209,11 @@ impl Gossip {
         now: Time,
     ) -> Self {
         let mut random = Random::new(seed);
-        let epoch = Epoch { incarnation, instance: random.next() as u32 };
+        let epoch = Epoch { incarnation, instance: random.number() as u32 };
         let life = Life { incarnation, beat: 0, state: State::Alive };
         let mut own = Node::new(id, Held::of(Replica::new(epoch)), life, now);
         own.is_shown = true;
-        let nodes = Nodes::new(own, random.next());
+        let nodes = Nodes::new(own, random.number());
         let prober = Prober::new(&config, &mut random, now);
         let mut gossip = Self {
             config,

@@ -66,6 +66,7 @@ mod wire;
 
 pub use config::Config;
 pub use gossip::{Event, Gossip, Liveness, Member, TooLarge, Transmit};
+pub use random::Random;
 pub use replica::{MAX_ENTRY, MAX_KEY};
 pub use wire::Garbled;
 

@@ -71,13 +71,12 @@ const HOPEFUL_ROUNDS: u32 = 10;
 impl Prober {
     pub(crate) fn new(config: &Config, random: &mut Random, now: Time) -> Self {
         // Nodes that are started at once do not go on in step.
-        let spread = config.round.as_micros() as usize;
-        let jitter = Time::from_micros(random.below(spread) as u64);
+        let jitter = Time::from_micros(random.below(config.round.as_micros() as u64));
         Self {
             next_round: now + jitter,
             next_retry: now + config.retry,
             retries: 0,
-            sequence: random.next() as u32,
+            sequence: random.number() as u32,
             probe: None,
             relays: VecDeque::new(),
             suspicions: BinaryHeap::new(),
@@ -215,7 +214,7 @@ impl Gossip {
         if self.seeds.is_empty() {
             return;
         }
-        let first = self.random.below(self.seeds.len());
+        let first = self.random.index(self.seeds.len());
         let seeds = self.seeds.iter().cycle().skip(first).take(count.min(self.seeds.len()));
         for seed in seeds.copied().collect::<Vec<_>>() {
             let sequence = self.prober.number();

@@ -1,23 +1,36 @@
 //! Numbers that look random and follow from a seed, so that a run can be had again.
 
-/// A sequence of numbers (SplitMix64, Steele et al. 2014). Peers are chosen by it; no secret depends on it.
+/// A sequence of numbers that follows from a seed (SplitMix64, Steele et al. 2014): for choices that only have to be even,
+/// of peers, prefixes and times. No secret may depend on it.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The sequence of a seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number below another; 0 below 0.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        // The high half of a product is as even as the number, for any end that counts nodes.
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
+    pub fn below(&mut self, end: u64) -> u64 {
+        // The high half of a product is as even as the number, for any end that is small beside 2^64.
+        ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
+    }
+
+    /// A place in a list of some length; 0 in an empty one.
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
+    /// A number from 0 to, and without, 1.
+    pub fn fraction(&mut self) -> f64 {
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -62,7 +62,7 @@ impl Gossip {
             *differs = body.u32()? != self.nodes.bucket(bucket);
         }
         // Where not all fits, another part of it does next time.
-        let first = self.random.below(nodes::BUCKETS);
+        let first = self.random.index(nodes::BUCKETS);
         let mut digests = self.letters(DIGESTS);
         let mut range: Option<(u64, u64)> = None;
         for bucket in (first..nodes::BUCKETS).chain(0..first) {

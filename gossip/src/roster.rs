@@ -18,7 +18,7 @@ impl Roster {
 
     /// Any.
     pub(crate) fn pick(&self, random: &mut Random) -> Option<PeerId> {
-        self.ids.get(random.below(self.ids.len())).copied()
+        self.ids.get(random.index(self.ids.len())).copied()
     }
 
     /// Up to so many different ones, without an excluded one.
@@ -32,7 +32,7 @@ impl Roster {
         // One run through the roster from anywhere would do, but would have neighbours go together for ever.
         let mut draws = 4 * count;
         if self.ids.len() <= 2 * count {
-            let from = random.below(self.ids.len());
+            let from = random.index(self.ids.len());
             let ids = self.ids.iter().cycle().skip(from).take(self.ids.len());
             some.extend(ids.filter(|id| Some(*id) != except).take(count));
             return some;
@@ -51,7 +51,7 @@ impl Roster {
         if self.cursor >= self.ids.len() {
             self.cursor = 0;
         }
-        let drawn = self.cursor + random.below(self.ids.len() - self.cursor);
+        let drawn = self.cursor + random.index(self.ids.len() - self.cursor);
         let id = *self.ids.get(drawn)?;
         self.ids.swap(self.cursor, drawn);
         let other = *self.ids.get(drawn)?;

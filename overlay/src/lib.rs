@@ -20,7 +20,6 @@ pub mod mesh;
 mod node;
 pub mod path;
 mod pool;
-mod random;
 pub mod report;
 mod topology;
 mod underlay;

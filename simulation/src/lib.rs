@@ -17,7 +17,6 @@ mod check;
 mod machine;
 pub mod measure;
 mod network;
-mod random;
 pub mod svg;
 mod world;
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::random::Random;
+use gossip::Random;
 
 /// How datagrams are lost, delayed, doubled and overtaken, and who cannot reach whom.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use gossip::seal;
+use gossip::{Random, seal};
 use ipnet::IpNet;
 use overlay::mesh::{Mesh, Saved, Settings};
 use overlay::{ClaimSettings, Pod, Pool, Range};
@@ -12,7 +12,6 @@ use overlay::{ClaimSettings, Pod, Pool, Range};
 use crate::check::Check;
 use crate::machine::{HEADERS, Machine, address, number};
 use crate::network::Network;
-use crate::random::Random;
 
 /// What a world is like.
 #[derive(Debug, Clone)]
@@ -78,7 +77,7 @@ impl World {
             network: Network::default(),
             machines: Vec::new(),
             check: Check::default(),
-            random: Random(settings.seed),
+            random: Random::new(settings.seed),
             settings,
             queue: BinaryHeap::new(),
             waiting: Vec::new(),
@@ -98,7 +97,7 @@ impl World {
             claims: self.settings.claims.clone(),
             bootstrap: seeds.is_empty() || seeds == [n],
         };
-        let id = self.random.next();
+        let id = self.random.number();
         self.machines.push(Machine::new(n, id, settings, seeds.to_vec()));
         n
     }
@@ -116,7 +115,7 @@ impl World {
 
     /// Starts a node's agent.
     pub fn start(&mut self, n: usize) {
-        let seed = self.random.next();
+        let seed = self.random.number();
         let now = self.now;
         let machine = &mut self.machines[n];
         machine.lives += 1;
@@ -149,7 +148,7 @@ impl World {
     /// A node is gone, with its disk: what has its place is another node.
     pub fn replace(&mut self, n: usize) {
         self.crash(n, false);
-        let id = self.random.next();
+        let id = self.random.number();
         let old = &self.machines[n];
         let (settings, seeds, lives) = (old.settings.clone(), old.seeds.clone(), old.lives);
         self.machines[n] = Machine::new(n, id, settings, seeds);
@@ -342,8 +341,9 @@ impl World {
             if let Some(to) =
                 number(letter.to).filter(|to| self.network.passes(n, *to) && *to < self.machines.len())
             {
-                for _ in 0..1 + u32::from(self.random.happens(self.network.doubled)) {
-                    if !self.random.happens(self.network.loss) {
+                let twice = self.random.below(1000) < u64::from(self.network.doubled);
+                for _ in 0..1 + u32::from(twice) {
+                    if self.random.below(1000) >= u64::from(self.network.loss) {
                         let time = self.network.time(&mut self.random);
                         let payload = letter.payload.clone();
                         self.later(time, Happening::Arrives { from: n, to, payload });

@@ -30,7 +30,7 @@ use ipnet::IpNet;
 use crate::id::NodeId;
 use crate::node::{Subnet, SubnetState};
 use crate::pool::{Pool, Range};
-use crate::random::Random;
+use gossip::Random;
 pub(crate) use taken::{Stake, StakeKind, Taken};
 
 /// Monotonic, since any start.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::By;
-use crate::random::Random;
+use gossip::Random;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ impl Round {
 
     pub(super) fn open(&mut self, by: By, sizes: &[u32], context: &mut Context<'_>) {
         for size in sizes {
-            let nonce = context.random.next();
+            let nonce = context.random.number();
             self.flights.push(Flight { nonce, size: *size, sent: context.now });
             context.launches.push(Launch { by, size: *size, nonce });
         }
