@@ -211,7 +211,7 @@ pub(super) fn fdb(namespace: &Namespace, name: &LinkName, which: impl Fn(MacAddr
     of_it.map(|((_, mac), remote)| FdbEntry { link: name.clone(), mac: *mac, remote: *remote }).collect()
 }
 
-/// The way of a packet, of which only the destination is looked at.
+/// The way of a packet, of which only the addresses are looked at.
 pub(super) fn way(namespace: &Namespace, lookup: &RouteLookup) -> Option<FoundRoute> {
     if ways::is_local(namespace, lookup.to) {
         let mut way = FoundRoute::new(RouteKind::Local);
@@ -219,7 +219,7 @@ pub(super) fn way(namespace: &Namespace, lookup: &RouteLookup) -> Option<FoundRo
         way.table = super::rules::LOCAL_TABLE;
         return Some(way);
     }
-    let route = ways::best(namespace, lookup.to)?;
+    let route = ways::best(namespace, lookup.from, lookup.to)?;
     let hop = match route.target {
         RouteTarget::NextHop(id) => namespace.overlay.hops.get(&id).map(|(hop, _)| &hop.via),
         _ => None,

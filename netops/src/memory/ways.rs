@@ -1,9 +1,9 @@
 //! Looking at routes: lists of them, and the one that a packet takes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::name::LinkName;
-use crate::resource::{MAIN_TABLE, Route, RouteTarget, Via};
+use crate::resource::{MAIN_TABLE, Route, RouteTarget, Selector, Via};
 
 use super::namespace::Namespace;
 use super::overlay;
@@ -38,9 +38,25 @@ pub(super) fn list_of(namespace: &Namespace, protocol: Option<u8>, table: Option
     namespace.routes.iter().map(|entry| &entry.route).filter(wanted).cloned().collect()
 }
 
-/// The best route of the main table to an address.
-pub(super) fn best(namespace: &Namespace, address: IpAddr) -> Option<&Route> {
-    let reaches = |route: &&Route| route.table() == MAIN_TABLE && route.destination.contains(&address);
+/// The route to an address for what the namespace itself sends without a mark: the best of the first table that has one,
+/// of those that the rules name in their order.
+pub(super) fn best(namespace: &Namespace, from: Option<IpAddr>, to: IpAddr) -> Option<&Route> {
+    let of_source = |selector: Selector| match selector {
+        Selector::From(prefix) => {
+            // Who has no source yet has the address of nobody.
+            let nobody =
+                if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            prefix.addr().is_ipv4() == to.is_ipv4() && prefix.contains(&from.unwrap_or(nobody))
+        }
+        Selector::Mark { .. } => false,
+    };
+    let rules = namespace.rules.iter().filter(|rule| of_source(rule.selector));
+    rules.filter_map(|rule| best_of(namespace, rule.table, to)).next()
+}
+
+/// The best route of a table to an address.
+fn best_of(namespace: &Namespace, table: u32, address: IpAddr) -> Option<&Route> {
+    let reaches = |route: &&Route| route.table() == table && route.destination.contains(&address);
     let rank = |route: &&Route| {
         (route.destination.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or_default()))
     };
@@ -71,7 +87,7 @@ pub(super) fn defaults(namespace: &Namespace) -> Vec<Route> {
 
 /// The link that an address is on: that of the best route, if it needs no gateway, and the address is nobody's here.
 pub(super) fn link_to(namespace: &Namespace, address: IpAddr) -> Option<u32> {
-    let best = best(namespace, address).filter(|_| !is_local(namespace, address))?;
+    let best = best(namespace, None, address).filter(|_| !is_local(namespace, address))?;
     let link = best.link().filter(|_| best.gateway().is_none())?;
     namespace.index(link).ok()
 }

@@ -29,6 +29,23 @@ fn any_sequence_of_requests_is_answered_alike() {
         .unwrap();
 }
 
+/// The generated requests rarely have both, and in this order.
+#[test]
+fn a_table_that_a_rule_names_is_looked_at_before_main() {
+    let rule = Rule::from("0.0.0.0/0".parse().unwrap(), 1000);
+    let way = |link, table| Route { table, ..Route::new("0.0.0.0/0".parse().unwrap(), None, name(link)) };
+    let others = Rule { priority: Some(40000), ..Rule::from("10.0.0.0/24".parse().unwrap(), 100) };
+    let sequence = [
+        Resource::Route(way("eth0", None)),
+        Resource::Route(way("eth1", Some(1000))),
+        Resource::Route(way("eth1", Some(100))),
+        Resource::Rule(others),
+        Resource::Rule(rule),
+    ];
+    let sequence = sequence.map(|resource| Request::Create(Place::Container, resource));
+    in_lab!(|lab| compare(lab, &sequence));
+}
+
 fn compare(mut lab: Lab, sequence: &[Request]) {
     let mut memory = [Feature::VlanFiltering, Feature::Dummy, Feature::Ipvlan, Feature::Vlan]
         .into_iter()
