@@ -86,9 +86,13 @@ async fn exchange(core: &Shared, to: SocketAddr) -> Result<(), String> {
 }
 
 async fn answer(core: &Shared, mut stream: TcpStream, from: SocketAddr) -> Option<()> {
-    // Nobody keeps a seat who does not show at once that they have the key.
-    timeout(FIRST, stream.readable()).await.ok()?.ok()?;
-    let request = receive(core, &mut stream, from, Incoming::request()).await?;
+    // Nobody keeps a seat for long who does not show that they have the key.
+    let mut message = Incoming::request();
+    let first = timeout(FIRST, read_frame(&mut stream)).await.ok()??;
+    let request = match core.take(from, &mut message, &first).ok()? {
+        Some(request) => request,
+        None => receive(core, &mut stream, from, message).await?,
+    };
     let answer = core.answer(&request)?;
     stream.write_all(&answer).await.ok()?;
     core.sent(answer.len());
