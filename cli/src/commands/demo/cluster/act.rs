@@ -73,18 +73,23 @@ pub(super) enum Pairs {
 
 impl Pairs {
     fn include(self, homes: &[Home], from: &Home, to: &Home) -> bool {
-        let is_first = |home: &Home| {
-            homes
-                .iter()
-                .find(|other| other.pod.node == home.pod.node)
-                .is_some_and(|first| first.pod.name == home.pod.name)
-        };
+        let is_first = |home: &Home| firsts(homes).any(|first| first.pod.name == home.pod.name);
         match self {
             Self::All => true,
             Self::SameSideOf(node) => (from.pod.node == node) == (to.pod.node == node),
             Self::OneOfEachNode => is_first(from) && is_first(to),
         }
     }
+}
+
+/// The first pod of each node.
+pub(super) fn firsts(homes: &[Home]) -> impl Iterator<Item = &Home> + Clone {
+    let earlier = |at: usize| homes.iter().take(at);
+    homes
+        .iter()
+        .enumerate()
+        .filter(move |(at, home)| earlier(*at).all(|other| other.pod.node != home.pod.node))
+        .map(|(_, home)| home)
 }
 
 /// Each pod asks each other, as far as the pairs include them.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use overlay::Liveness;
 
-use super::act::{Home, Pairs, talk, until_answered};
+use super::act::{Home, Pairs, firsts, talk, until_answered};
 use super::agents::{Agents, sees_all};
 use super::report::{Cut, Seen};
 use super::world::{Plugged, World};
@@ -34,10 +34,13 @@ pub(super) fn cut(
 
     world.plug(node, Plugged::In)?;
     let plugged_in = Instant::now();
-    let far = homes.iter().find(|home| home.pod.node != place);
+    // Each other node has to look for its hardware address anew, and may have begun to while the cable was out.
     let near = homes.iter().find(|home| home.pod.node == place);
-    let back = far.zip(near).and_then(|(far, near)| until_answered(far, near, AGAIN));
-    let new_pod = far.and_then(|far| until_answered(far, &new, AGAIN)).map(|_| plugged_in.elapsed());
+    let far = firsts(homes).filter(|home| home.pod.node != place);
+    let mut answers = far.clone().map(|far| near.and_then(|near| until_answered(far, near, AGAIN)));
+    let back = answers.all(|answer| answer.is_some()).then(|| plugged_in.elapsed());
+    let new_pod =
+        far.clone().next().and_then(|far| until_answered(far, &new, AGAIN)).map(|_| plugged_in.elapsed());
     let nodes = world.nodes.len();
     let healed = agents.until_known("for all to see all again", |map| sees_all(map, nodes));
     let healed = healed.ok().map(|_| plugged_in.elapsed());
