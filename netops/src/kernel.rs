@@ -190,6 +190,9 @@ pub enum Query {
     Foreign(ForeignRules),
     /// The comments of a chain's rules, whoever made it. Answer: [`Answer::Comments`].
     Comments(ForeignChain),
+    /// The chains of nf_tables, also those that `iptables-nft` has made, through which all goes that is forwarded, and
+    /// whose policy is to drop: what no rule there lets pass is lost. Answer: [`Answer::Chains`].
+    Droppers,
     /// Whether a bridge is isolated. Answer: [`Answer::Present`].
     Isolation(Isolation),
     /// Whether there is a way through the host's own packet filter. Answer: [`Answer::Present`].
@@ -229,6 +232,7 @@ impl fmt::Display for Query {
             Self::Entries(kind) => kind.fmt(f),
             Self::Foreign(rules) => rules.fmt(f),
             Self::Comments(chain) => write!(f, "comments in chain {chain}"),
+            Self::Droppers => f.write_str("chains that drop what is forwarded"),
             Self::Isolation(isolation) => isolation.fmt(f),
             Self::ForwardJump(jump) => jump.fmt(f),
         }
@@ -273,6 +277,8 @@ pub enum Answer {
     Foreign(bool),
     /// Comments of rules; none if there is no such chain.
     Comments(Vec<String>),
+    /// Chains.
+    Chains(Vec<ForeignChain>),
     /// Whether it is there.
     Present(bool),
 }

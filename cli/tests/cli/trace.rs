@@ -161,6 +161,27 @@ fn a_strict_reverse_path_filter_is_found_where_the_way_back_is_another() {
 }
 
 #[test]
+fn a_packet_filter_that_drops_by_default_is_a_doubt_unless_there_is_a_way_through() {
+    on_a_node!(|node| {
+        wire(node);
+        node.sh("iptables-nft -P FORWARD DROP");
+        let doubtful = trace(node, "web 10.244.2.9");
+        assert_eq!(doubtful["lostAt"], Value::Null);
+        assert!(doubtful["findings"].to_string().contains("chain ip filter FORWARD drops"), "{doubtful}");
+        // With the plugin that makes a way.
+        node.configure(
+            "walled",
+            r#"[{"type":"bridge","bridge":"br1","isGateway":true,"ipam":{"type":"host-local",
+                "ranges":[[{"subnet":"10.9.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}},{"type":"firewall"}]"#,
+        );
+        node.sh("ip netns add green");
+        node.cnikit("add walled green --container-id let-pass").ok();
+        let passed = trace(node, "let-pass 10.244.2.9");
+        assert!(!passed["findings"].to_string().contains("FORWARD"), "{passed}");
+    });
+}
+
+#[test]
 fn the_node_itself_and_whoever_is_not_there() {
     on_a_node!(|node| {
         wire(node);

@@ -95,6 +95,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
             Query::Entries(kind) => Answer::Entries(nft::all(kernel, place, *kind)?),
             Query::Foreign(rules) => Answer::Foreign(foreign::is_in_force(kernel, place, rules)?),
             Query::Comments(chain) => Answer::Comments(foreign::comments(kernel, place, chain)?),
+            Query::Droppers => Answer::Chains(nft::droppers::all(kernel, place)?),
             Query::Isolation(isolation) => {
                 Answer::Present(nft::isolation::look(kernel, place, isolation, Operation::Read)?)
             }
@@ -255,6 +256,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::Entries(_)
         | Query::Foreign(_)
         | Query::Comments(_)
+        | Query::Droppers
         | Query::Isolation(_)
         | Query::ForwardJump(_) => None,
     }

@@ -376,6 +376,8 @@ impl Machine {
                 let there = namespace.foreign.iter().filter(|(rules, _)| rules.sites().contains(chain));
                 Answer::Comments(there.map(|(_, comment)| comment.clone()).collect())
             }
+            // Nobody else's packet filter is in memory.
+            Query::Droppers => Answer::Chains(Vec::new()),
             Query::Isolation(isolation) => Answer::Present(namespace.isolations.contains(isolation)),
             Query::ForwardJump(jump) => Answer::Present(namespace.jumps.contains(jump)),
         })

@@ -205,6 +205,7 @@ impl Kernel for Script {
             Query::Entry(_) | Query::Entries(_) => Answer::Entries(Vec::new()),
             Query::Foreign(_) => Answer::Foreign(false),
             Query::Comments(_) => Answer::Comments(Vec::new()),
+            Query::Droppers => Answer::Chains(Vec::new()),
             Query::Isolation(_) | Query::ForwardJump(_) => Answer::Present(false),
         };
         Ok(queries.iter().map(nothing).collect())

@@ -174,3 +174,31 @@ fn where_there_is_nothing_nothing_is_executed_and_none_are_made() {
         assert_eq!(shell("cat /proc/net/ip_tables_names /proc/net/ip6_tables_names"), "");
     });
 }
+
+#[test]
+fn chains_that_drop_what_is_forwarded_are_told_from_others() {
+    in_lab!(|mut lab| {
+        let droppers = |lab: &mut Lab| lab.kernel.read(Place::Host, &[Query::Droppers]).unwrap();
+        assert_eq!(droppers(&mut lab), [Answer::Chains(Vec::new())]);
+        let ruleset = "\
+            table ip filter {
+                chain INPUT { type filter hook input priority 0; policy drop; }
+                chain FORWARD { type filter hook forward priority 0; policy drop; }
+                chain CNI-FORWARD { }
+            }
+            table inet mine {
+                chain forward { type filter hook forward priority 10; policy drop; }
+                chain late { type filter hook forward priority 20; policy accept; }
+            }
+            table bridge frames {
+                chain forward { type filter hook forward priority 0; policy drop; }
+            }";
+        shell(&format!("nft -f - <<'END'\n{ruleset}\nEND"));
+        let mut expected =
+            vec![chain(Family::Ipv4, "filter", "FORWARD"), chain(Family::Inet, "mine", "forward")];
+        let Some(Answer::Chains(mut found)) = droppers(&mut lab).pop() else { panic!("no chains") };
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    });
+}

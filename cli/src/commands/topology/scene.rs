@@ -81,11 +81,13 @@ fn scene_node(node: &MapNode, teller: Option<NodeId>) -> SceneNode {
         SubnetState::Tentative => format!("{} ?", subnet.prefix),
         SubnetState::Lost => format!("{} lost", subnet.prefix),
     });
+    let mut pods: Vec<_> = it.pods.iter().map(|pod| (pod.to_string(), first_address(pod))).collect();
+    pods.sort();
     SceneNode {
         name: it.name.to_string(),
         addresses: it.addresses.iter().map(ToString::to_string).collect(),
         subnets: subnets.collect(),
-        pods: it.pods.iter().map(|pod| (pod.to_string(), first_address(pod))).collect(),
+        pods,
         role: it.role,
         liveness: node.liveness,
         is_here: teller == Some(it.id),
@@ -110,7 +112,10 @@ fn links(maps: &[Map], nodes: &BTreeMap<NodeId, (usize, &MapNode)>) -> Vec<Link>
                 Way::Router { router } => (place(&router).unwrap_or(to), Kind::Router),
                 Way::None => (to, Kind::None),
             };
-            directed.insert((from, to), kind);
+            // The way to the router itself is a route; that everything takes it says more.
+            if directed.get(&(from, to)) != Some(&Kind::Router) || kind != Kind::Route {
+                directed.insert((from, to), kind);
+            }
         }
     }
     let mut links = Vec::new();
@@ -194,7 +199,7 @@ mod tests {
             node.node.mode = Mode::Router;
         }
         let scene = Scene::of(&[map]);
-        let expected = [(0, 2, Kind::Route, true), (1, 2, Kind::Router, true)];
+        let expected = [(0, 2, Kind::Router, true), (1, 2, Kind::Router, true)];
         assert_eq!(kinds(&scene), expected);
     }
 

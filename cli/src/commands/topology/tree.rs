@@ -76,12 +76,13 @@ fn bridge(map: &Map, node: &MapNode, most: usize, style: Style) -> Branch {
         let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
         leaf(format!("{}  {}  {}", harmless(&pod.to_string()), harmless(&pod.interface), addresses.join(" ")))
     };
-    let pods = &node.node.pods;
+    let mut pods: Vec<&overlay::Pod> = node.node.pods.iter().collect();
+    pods.sort_by_key(|pod| (pod.to_string(), &pod.interface));
     let hidden = pods.len().saturating_sub(most);
     let more = (hidden > 0).then(|| leaf(style.paint(Tone::Faint, &format!("and {hidden} more pods"))));
     Branch {
         text: format!("{}  {subnets}", harmless(&map.bridge)),
-        below: pods.iter().take(most).map(pod).chain(more).collect(),
+        below: pods.iter().take(most).copied().map(pod).chain(more).collect(),
     }
 }
 

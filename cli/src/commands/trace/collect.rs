@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 
 use netops::{
-    Answer, Kernel, LinkName, LinkState, LinuxKernel, NeighbourState, Place, Query, Reachability, RouteKind,
-    RouteLookup, SysctlKey, read_link,
+    Answer, ChainName, EntryKey, Family, ForeignChain, ForwardJump, IpVersion, Kernel, LinkName, LinkState,
+    LinuxKernel, NeighbourState, Place, Query, Reachability, RouteKind, RouteLookup, SysctlKey, read_link,
 };
 
 use super::ends::HerePod;
 use super::facts::{Bridge, Interface, Kind, Known, Leg, LocalPod, Neighbour, Node, Tunnel, Way};
 use super::pods;
 use crate::failure::Failure;
+
+/// Where the plugin `firewall` lets the administrator have the first word, if its configuration names no other chain.
+const ADMIN_CHAIN: &str = "CNI-ADMIN";
 
 /// What one packet meets on this node.
 #[derive(Debug, Default)]
@@ -149,7 +152,34 @@ impl<'a> Host<'a> {
             Some(input) => self.reverse_filter(input)?,
             None => 0,
         };
-        Ok(Node { forwards, reverse_filter, back_by, leg, tunnel, dropped_by: Vec::new() })
+        let dropped_by = match input {
+            Some(_) => self.droppers(source, to)?,
+            None => Vec::new(),
+        };
+        Ok(Node { forwards, reverse_filter, back_by, leg, tunnel, dropped_by })
+    }
+
+    /// The host's own chains that may drop it, but for that of `iptables` where the plugin `firewall` has made a way
+    /// through for the pod.
+    fn droppers(&mut self, source: Option<IpAddr>, to: IpAddr) -> Result<Vec<String>, Failure> {
+        let chains = match self.ask(Query::Droppers)? {
+            Some(Answer::Chains(chains)) => chains,
+            _ => Vec::new(),
+        };
+        let other = if to.is_ipv4() { Family::Ipv6 } else { Family::Ipv4 };
+        let mut found: Vec<_> = chains.into_iter().filter(|chain| chain.family != other).collect();
+        if found.iter().any(is_iptables) && self.is_let_pass(source.unwrap_or(to))? {
+            found.retain(|chain| !is_iptables(chain));
+        }
+        Ok(found.iter().map(|chain| format!("chain {chain}")).collect())
+    }
+
+    fn is_let_pass(&mut self, pod: IpAddr) -> Result<bool, Failure> {
+        let Ok(admin_chain) = ChainName::new(ADMIN_CHAIN) else { return Ok(false) };
+        let jump = ForwardJump { version: IpVersion::of(pod), admin_chain };
+        let entry = self.ask(Query::Entry(EntryKey::Forwarded(pod)))?;
+        let has_entry = matches!(entry, Some(Answer::Entries(entries)) if !entries.is_empty());
+        Ok(has_entry && self.ask(Query::ForwardJump(jump))? == Some(Answer::Present(true)))
     }
 
     fn tunnel(&mut self, leg: &Leg) -> Result<Tunnel, Failure> {
@@ -208,6 +238,10 @@ impl<'a> Host<'a> {
     fn ask(&mut self, query: Query) -> Result<Option<Answer>, Failure> {
         Ok(self.kernel.read(Place::Host, &[query])?.into_iter().next())
     }
+}
+
+fn is_iptables(chain: &ForeignChain) -> bool {
+    chain.table == "filter" && chain.name == "FORWARD"
 }
 
 /// One look-up, the interface that it leads to, and whoever is found there; and the source that the kernel chooses.

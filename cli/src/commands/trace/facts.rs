@@ -137,7 +137,7 @@ pub(super) struct Node {
     pub(super) back_by: Option<String>,
     pub(super) leg: Leg,
     pub(super) tunnel: Option<Tunnel>,
-    /// Chains on the way that drop what no rule lets pass, and nothing there lets pass what pods send.
+    /// Chains on the way that drop what no rule of theirs lets pass; rules are not looked at.
     pub(super) dropped_by: Vec<String>,
 }
 

@@ -32,8 +32,8 @@ impl Walk<'_> {
             );
         }
         for chain in &node.dropped_by {
-            self.lose(
-                format!("{chain} drops what no rule accepts, and none accepts what pods send"),
+            self.doubt(
+                format!("{chain} drops what none of its rules lets pass; they are not looked at"),
                 "chain the plugin `firewall` behind `overlay`, or accept the cluster's range there"
                     .to_owned(),
             );

@@ -185,7 +185,7 @@ fn underlay(facts: &mut Facts) -> &mut Leg {
 
 #[test]
 fn where_a_packet_is_lost_it_is_said_why() {
-    let cases: [Broken; 22] = [
+    let cases: [Broken; 21] = [
         (|facts| pod(facts).way = None, "default/web-1: pod eth0", "no route to 10.244.3.2"),
         (|facts| way(pod(facts)).kind = Kind::Blackhole, "default/web-1: pod eth0", "blackhole"),
         (
@@ -214,11 +214,6 @@ fn where_a_packet_is_lost_it_is_said_why() {
             },
             "n1: routes",
             "rp_filter is strict",
-        ),
-        (
-            |facts| node(facts).dropped_by = vec!["ip filter FORWARD".to_owned()],
-            "n1: routes",
-            "FORWARD drops",
         ),
         (|facts| node(facts).leg.way = None, "n1: routes", "no route"),
         (|facts| way(&mut node(facts).leg).kind = Kind::Blackhole, "n1: routes", "no node has that part"),
@@ -274,7 +269,11 @@ type Doubtful = (fn(&mut Facts), &'static str);
 
 #[test]
 fn where_a_packet_may_be_lost_there_is_a_doubt() {
-    let cases: [Doubtful; 9] = [
+    let cases: [Doubtful; 10] = [
+        (
+            |facts| node(facts).dropped_by = vec!["chain ip filter FORWARD".to_owned()],
+            "FORWARD drops what none",
+        ),
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Down, "n3 has not answered for long"),
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Suspect, "for a moment"),
         (

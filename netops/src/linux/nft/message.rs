@@ -333,6 +333,11 @@ pub(super) fn get_chain(datagram: &mut Datagram, chain: &ForeignChain) {
     name_chain(datagram, libc::NFT_MSG_GETCHAIN, chain);
 }
 
+/// Asks for every chain of every table.
+pub(super) fn get_chains(datagram: &mut Datagram) {
+    datagram.push(message_type(libc::NFT_MSG_GETCHAIN), 0, &header_of(libc::NFPROTO_UNSPEC), |_| {});
+}
+
 /// Asks for the rules of one chain.
 pub(super) fn get_rules(datagram: &mut Datagram, chain: &ForeignChain) {
     let header = header_of(family(chain.family));

@@ -14,6 +14,7 @@
 //! message.rs     transactions and elements as bytes
 //! ```
 
+pub(super) mod droppers;
 mod expression;
 pub(super) mod foreign;
 mod forwarded;

@@ -20,7 +20,7 @@ const POD_GAP: f64 = 5.0;
 const INDENT: f64 = 22.0;
 /// What characters take: bold, usual, of equal width.
 const MONO: f64 = 7.3;
-const SANS: f64 = 7.0;
+const SANS: f64 = 7.8;
 /// Longest names.
 const NAME: usize = 26;
 
@@ -58,7 +58,7 @@ pub(super) fn draw(svg: &mut String, node: &SceneNode, bridge: &str, card: Card)
         top + 18.0,
         colour(node.liveness)
     ));
-    let role = if node.role == Role::Router { " (router)" } else { "" };
+    let role = if node.role == Role::Router && node.name != "router" { " (router)" } else { "" };
     let most = if card.is_full { NAME } else { 14 };
     text(svg, "name", left + PAD + 14.0, top + 23.0, &format!("{}{role}", cut(&node.name, most)));
     if card.is_full {
