@@ -1,7 +1,8 @@
 //! Labs as the tests want them.
 
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock};
+use std::ops::Deref;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cnikit_tests::lab::{Lab, Machine, PATIENCE, Voice, everybody_to_everybody};
 use cnikit_tests::{Pod, ours};
@@ -38,28 +39,50 @@ pub(crate) fn usual() -> Value {
     config("auto", Families::V4)
 }
 
-/// Held by each test, and by one that needs the machine for itself alone.
-static MACHINE: RwLock<()> = RwLock::new(());
-
-/// A test that does with a part of the machine, as most do.
-pub(crate) fn together<T: FnOnce()>(test: T) {
-    let _beside_others = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-    test();
+/// A segment, and the right to a part of the machine that all tests run on, or to all of it.
+pub(crate) struct Segment {
+    lab: Lab,
+    _turn: Turn,
 }
 
-/// A test with so many agents that nothing may run beside it.
-pub(crate) fn alone<T: FnOnce()>(test: T) {
-    let _nobody_else = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-    test();
+/// Kept for as long as the segment is there.
+#[expect(dead_code, reason = "guards are there to be dropped")]
+enum Turn {
+    BesideOthers(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+static MACHINE: RwLock<()> = RwLock::new(());
+
+impl Deref for Segment {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
 }
 
 /// An empty segment.
-pub(crate) fn lab() -> Lab {
-    Lab::new(ours!(), env!("CARGO_BIN_EXE_agent-under-test"))
+pub(crate) fn lab() -> Segment {
+    segment(Turn::BesideOthers(MACHINE.read().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// An empty segment for so many agents that no other test may run beside them.
+pub(crate) fn lab_alone() -> Segment {
+    segment(Turn::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn segment(turn: Turn) -> Segment {
+    Segment { lab: Lab::new(ours!(), env!("CARGO_BIN_EXE_agent-under-test")), _turn: turn }
 }
 
 /// Machines whose agents run, know one another and have subnets.
 pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
+    cluster_beside(lab, n, config, 0)
+}
+
+/// The same, where so many others are on the segment already.
+pub(crate) fn cluster_beside(lab: &Lab, n: u8, config: &Value, others: usize) -> Vec<Machine> {
     let mut machines = lab.machines(n, config);
     // The first is the one that others look for.
     if let Some(first) = machines.first_mut() {
@@ -72,7 +95,7 @@ pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
         machine.start();
     }
     for machine in &machines {
-        machine.wait_known(usize::from(n));
+        machine.wait_known(usize::from(n) + others);
         machine.wait_ready();
     }
     machines
@@ -81,6 +104,14 @@ pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
 /// A pod on each machine, with what speaks in it.
 pub(crate) fn pods(machines: &[Machine]) -> (Vec<Pod>, Vec<Voice>) {
     machines.iter().map(|machine| machine.pod(&format!("pod-{}", machine.number))).unzip()
+}
+
+/// A cluster with a pod on each machine, that have all heard one another.
+pub(crate) fn talking(lab: &Lab, n: u8, config: &Value) -> (Vec<Machine>, Vec<Pod>, Vec<Voice>) {
+    let machines = cluster(lab, n, config);
+    let (pods, voices) = pods(&machines);
+    assert_everybody_talks(&machines, &voices);
+    (machines, pods, voices)
 }
 
 /// Every pod is heard by every other, from its own address.

@@ -1,15 +1,16 @@
 //! Every pod reaches every pod, by its own address, in every mode and family.
 
 use cnikit_tests::isolated;
+use cnikit_tests::lab::Lab;
 use serde_json::json;
 
 use crate::common::{
-    Families, alone, assert_everybody_talks, assert_subnets_differ, cluster, config, lab, pods, together,
+    Families, assert_everybody_talks, assert_subnets_differ, cluster, cluster_beside, config, lab, lab_alone,
+    pods,
 };
 
-fn everybody_talks(n: u8, mode: &str, families: Families) {
-    let lab = lab();
-    let machines = cluster(&lab, n, &config(mode, families));
+fn everybody_talks(lab: &Lab, n: u8, mode: &str, families: Families) {
+    let machines = cluster(lab, n, &config(mode, families));
     assert_subnets_differ(&machines);
     let (_pods, voices) = pods(&machines);
     assert_everybody_talks(&machines, &voices);
@@ -17,68 +18,74 @@ fn everybody_talks(n: u8, mode: &str, families: Families) {
 
 #[test]
 fn three_nodes_by_tunnels() {
-    isolated(|| together(|| everybody_talks(3, "vxlan", Families::Both)));
+    isolated(|| everybody_talks(&lab(), 3, "vxlan", Families::Both));
 }
 
 #[test]
 fn three_nodes_by_plain_routes() {
-    isolated(|| together(|| everybody_talks(3, "route", Families::Both)));
+    isolated(|| everybody_talks(&lab(), 3, "route", Families::Both));
 }
 
 #[test]
 fn three_nodes_whichever_way_is_best() {
-    isolated(|| together(|| everybody_talks(3, "auto", Families::Both)));
+    isolated(|| everybody_talks(&lab(), 3, "auto", Families::Both));
 }
 
 #[test]
 fn three_nodes_with_ipv6_alone() {
-    isolated(|| together(|| everybody_talks(3, "vxlan", Families::V6)));
+    isolated(|| everybody_talks(&lab(), 3, "vxlan", Families::V6));
 }
 
 #[test]
 fn three_nodes_around_a_router() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let config = config("router", Families::Both);
-            let mut router = lab.machine(4, &config);
-            router.config()["role"] = json!("router");
-            router.start();
-            let machines = cluster_beside(&lab, &config);
-            let (_pods, voices) = pods(&machines);
-            assert_everybody_talks(&machines, &voices);
-            // It has no pods, and so no subnet.
-            assert_eq!(router.subnets(), Vec::<String>::new());
-            // Each of the others has one way only, for all there is.
-            let routes = machines[0].node.shell("ip route show proto 87 type unicast");
-            assert_eq!(routes.lines().count(), 1, "{routes}");
-        });
+        let lab = lab();
+        let config = config("router", Families::Both);
+        let mut router = lab.machine(4, &config);
+        router.config()["role"] = json!("router");
+        router.start();
+        let machines = cluster_beside(&lab, 3, &config, 1);
+        let (_pods, voices) = pods(&machines);
+        assert_everybody_talks(&machines, &voices);
+        // It has no pods, and so no subnet.
+        assert_eq!(router.subnets(), Vec::<String>::new());
+        // Each of the others has one way only, for all there is.
+        let routes = machines[0].node.shell("ip route show proto 87 type unicast");
+        assert_eq!(routes.lines().count(), 1, "{routes}");
     });
 }
 
-/// As [`cluster`], with one more machine that was there before.
-fn cluster_beside(
-    lab: &cnikit_tests::lab::Lab,
-    config: &serde_json::Value,
-) -> Vec<cnikit_tests::lab::Machine> {
-    let mut machines = lab.machines(3, config);
-    machines[0].config()["gossip"]["bootstrap"] = json!(true);
-    for machine in &mut machines {
-        machine.start();
+#[test]
+fn three_nodes_that_a_file_lists() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/examples/three-nodes.json");
+    isolated(|| listed(&json!({"store": "static", "static": {"file": file}}), "10.244.2.0/24"));
+}
+
+#[test]
+fn three_nodes_whose_subnets_follow_from_their_addresses() {
+    let nodes = ["192.168.1.11", "192.168.1.12", "192.168.1.13"];
+    isolated(|| listed(&json!({"store": "derived", "derived": {"nodes": nodes}}), "10.244.12.0/24"));
+}
+
+/// Nodes that are known beforehand: the second has a subnet that is known, too.
+fn listed(store: &serde_json::Value, second: &str) {
+    let lab = lab();
+    let mut config = config("auto", Families::V4);
+    for (key, value) in store.as_object().unwrap() {
+        config[key] = value.clone();
     }
-    for machine in &machines {
-        machine.wait_ready();
-        machine.wait_peers(3);
-    }
-    machines
+    let machines = cluster(&lab, 3, &config);
+    assert_eq!(machines[1].subnets(), [second]);
+    let (_pods, voices) = pods(&machines);
+    assert_everybody_talks(&machines, &voices);
 }
 
 #[test]
 fn ten_nodes() {
-    isolated(|| together(|| everybody_talks(10, "auto", Families::Both)));
+    isolated(|| everybody_talks(&lab(), 10, "auto", Families::Both));
 }
 
 #[test]
 fn fifty_nodes_started_at_once_on_an_empty_cluster() {
-    isolated(|| alone(|| everybody_talks(50, "vxlan", Families::V4)));
+    isolated(|| everybody_talks(&lab_alone(), 50, "vxlan", Families::V4));
 }

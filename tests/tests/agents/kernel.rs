@@ -3,153 +3,134 @@
 use cnikit_tests::isolated;
 use cnikit_tests::lab::Machine;
 
-use crate::common::{Families, assert_everybody_talks, cluster, config, lab, logs, pods, together};
+use crate::common::{Families, assert_everybody_talks, cluster, config, lab, logs, pods, talking};
 
 #[test]
 fn a_tunnel_that_somebody_deletes_is_made_again_with_all_that_goes_through_it() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 3, &config("vxlan", Families::Both));
-            let (_pods, voices) = pods(&machines);
-            assert_everybody_talks(&machines, &voices);
-            let look = || {
-                machines[0]
-                    .node
-                    .shell("ip -o link show cnikit-vxlan | grep -o 'mtu [0-9]*\\|link/ether [0-9a-f:]*'")
-            };
-            let before = look();
-            machines[0].node.shell("ip link del cnikit-vxlan");
-            assert_everybody_talks(&machines, &voices);
-            assert_eq!(look(), before);
-            // Somebody thinks that it should have another address: its peers do not.
-            machines[0].node.shell("ip link set cnikit-vxlan address 02:99:99:99:99:99");
-            assert_everybody_talks(&machines, &voices);
-            machines[0].wait("its own address again", |_| look() == before);
-        });
+        let lab = lab();
+        let (machines, _pods, voices) = talking(&lab, 3, &config("vxlan", Families::Both));
+        let look = || {
+            machines[0]
+                .node
+                .shell("ip -o link show cnikit-vxlan | grep -o 'mtu [0-9]*\\|link/ether [0-9a-f:]*'")
+        };
+        let before = look();
+        machines[0].node.shell("ip link del cnikit-vxlan");
+        assert_everybody_talks(&machines, &voices);
+        assert_eq!(look(), before);
+        // Somebody thinks that it should have another address: its peers do not.
+        machines[0].node.shell("ip link set cnikit-vxlan address 02:99:99:99:99:99");
+        assert_everybody_talks(&machines, &voices);
+        machines[0].wait("its own address again", |_| look() == before);
     });
 }
 
 #[test]
 fn a_plain_route_that_stops_working_becomes_a_tunnel_and_a_route_again() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 2, &config("auto", Families::V4));
-            let (_pods, voices) = pods(&machines);
-            let way = |machine: &Machine| {
-                machine.ask("/v1/peers").map(|peers| peers[0]["path"]["way"]["kind"].clone())
-            };
-            machines[0].wait("a plain route", |machine| way(machine) == Some("route".into()));
-            // As a cloud does that knows no addresses but the machines'.
-            lab.switch.shell(
-            "nft 'add table bridge cloud; add chain bridge cloud forward { type filter hook forward priority 0; }
-                  add rule bridge cloud forward ip saddr 10.244.0.0/16 drop'",
-        );
-            machines[0].wait("a tunnel", |machine| way(machine) == Some("vxlan".into()));
-            assert_everybody_talks(&machines, &voices);
-            lab.switch.shell("nft delete table bridge cloud");
-            machines[0].wait_long("a plain route again", |machine| way(machine) == Some("route".into()));
-            assert_everybody_talks(&machines, &voices);
-        });
+        let lab = lab();
+        let machines = cluster(&lab, 2, &config("auto", Families::V4));
+        let (_pods, voices) = pods(&machines);
+        let way =
+            |machine: &Machine| machine.ask("/v1/peers").map(|peers| peers[0]["path"]["way"]["kind"].clone());
+        machines[0].wait("a plain route", |machine| way(machine) == Some("route".into()));
+        // As a cloud does that knows no addresses but the machines'.
+        lab.switch.shell(
+        "nft 'add table bridge cloud; add chain bridge cloud forward { type filter hook forward priority 0; }
+              add rule bridge cloud forward ip saddr 10.244.0.0/16 drop'",
+    );
+        machines[0].wait("a tunnel", |machine| way(machine) == Some("vxlan".into()));
+        assert_everybody_talks(&machines, &voices);
+        lab.switch.shell("nft delete table bridge cloud");
+        machines[0].wait_long("a plain route again", |machine| way(machine) == Some("route".into()));
+        assert_everybody_talks(&machines, &voices);
     });
 }
 
 #[test]
 fn routes_that_somebody_flushes_are_made_again() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 3, &config("route", Families::V4));
-            let (_pods, voices) = pods(&machines);
-            assert_everybody_talks(&machines, &voices);
-            machines[0].node.shell(
+        let lab = lab();
+        let (machines, _pods, voices) = talking(&lab, 3, &config("route", Families::V4));
+        machines[0].node.shell(
             "ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id; done
-             ip route show proto 87 | while read -r kind route rest; do ip route del $kind $route proto 87; done",
+         ip route show proto 87 | while read -r kind route rest; do ip route del $kind $route proto 87; done",
         );
-            assert_everybody_talks(&machines, &voices);
-        });
+        assert_everybody_talks(&machines, &voices);
     });
 }
 
 #[test]
 fn somebody_elses_routes_are_left_alone() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let foreign =
-                |machine: &Machine| machine.node.shell("ip route show proto 4; ip nexthop show proto 4");
-            let mut machines = lab.machines(2, &config("vxlan", Families::V4));
-            machines[0].node.shell(
-                "ip nexthop add id 7 via 192.168.1.12 dev eth0 proto 4
-             ip route add 10.99.0.0/16 nhid 7 proto 4
-             ip route add 10.98.0.0/16 via 192.168.1.12 proto 4 metric 50",
-            );
-            let before = foreign(&machines[0]);
-            machines[0].config()["gossip"]["bootstrap"] = true.into();
-            machines.iter_mut().for_each(Machine::start);
-            machines.iter().for_each(Machine::wait_ready);
-            let (_pods, voices) = pods(&machines);
-            assert_everybody_talks(&machines, &voices);
-            machines[0].node.shell("ip link del cnikit-vxlan");
-            assert_everybody_talks(&machines, &voices);
-            machines[0].stop();
-            machines[0].start();
-            machines[0].wait_ready();
-            assert_eq!(foreign(&machines[0]), before);
-        });
+        let lab = lab();
+        let foreign =
+            |machine: &Machine| machine.node.shell("ip route show proto 4; ip nexthop show proto 4");
+        let mut machines = lab.machines(2, &config("vxlan", Families::V4));
+        machines[0].node.shell(
+            "ip nexthop add id 7 via 192.168.1.12 dev eth0 proto 4
+         ip route add 10.99.0.0/16 nhid 7 proto 4
+         ip route add 10.98.0.0/16 via 192.168.1.12 proto 4 metric 50",
+        );
+        let before = foreign(&machines[0]);
+        machines[0].config()["gossip"]["bootstrap"] = true.into();
+        machines.iter_mut().for_each(Machine::start);
+        machines.iter().for_each(Machine::wait_ready);
+        let (_pods, voices) = pods(&machines);
+        assert_everybody_talks(&machines, &voices);
+        machines[0].node.shell("ip link del cnikit-vxlan");
+        assert_everybody_talks(&machines, &voices);
+        machines[0].stop();
+        machines[0].start();
+        machines[0].wait_ready();
+        assert_eq!(foreign(&machines[0]), before);
     });
 }
 
 #[test]
 fn a_path_that_swallows_large_packets_is_found_out() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 2, &config("vxlan", Families::V4));
-            let (pods, voices) = pods(&machines);
-            assert_everybody_talks(&machines, &voices);
-            // As a switch does that does not take what it is sent: nobody is told.
-            lab.switch.shell(
-            "nft 'add table bridge hole; add chain bridge hole forward { type filter hook forward priority 0; }
-                  add rule bridge hole forward meta length > 1400 drop'",
-        );
-            machines[0].wait("a smaller MTU", |machine| {
-                machine
-                    .ask("/v1/peers")
-                    .is_some_and(|peers| peers[0]["path"]["mtu"].as_u64().is_some_and(|mtu| mtu <= 1350))
-            });
-            let route = machines[0].node.shell("ip route show proto 87 type unicast");
-            assert!(route.contains("mtu 13") || route.contains("mtu 12"), "{route}\n{}", logs(&machines));
-            machines[0].wait("somebody is told", |machine| {
-                machine.ask("/v1/status").is_some_and(|status| status["problems"].to_string().contains("n2"))
-            });
-            drop(pods);
+        let lab = lab();
+        let (machines, pods, voices) = talking(&lab, 2, &config("vxlan", Families::V4));
+        // As a switch does that does not take what it is sent: nobody is told.
+        lab.switch.shell(
+        "nft 'add table bridge hole; add chain bridge hole forward { type filter hook forward priority 0; }
+              add rule bridge hole forward meta length > 1400 drop'",
+    );
+        machines[0].wait("a smaller MTU", |machine| {
+            machine
+                .ask("/v1/peers")
+                .is_some_and(|peers| peers[0]["path"]["mtu"].as_u64().is_some_and(|mtu| mtu <= 1350))
         });
+        let route = machines[0].node.shell("ip route show proto 87 type unicast");
+        assert!(route.contains("mtu 13") || route.contains("mtu 12"), "{route}\n{}", logs(&machines));
+        machines[0].wait("somebody is told", |machine| {
+            machine.ask("/v1/status").is_some_and(|status| status["problems"].to_string().contains("n2"))
+        });
+        drop(pods);
     });
 }
 
 #[test]
 fn nobody_elsewhere_sees_a_masqueraded_pod_but_the_outside_does() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 2, &config("auto", Families::V4));
-            let (_pods, voices) = pods(&machines);
-            // The addresses that others see are part of what is asserted here.
-            assert_everybody_talks(&machines, &voices);
-            let rules = machines[0].node.shell("nft list ruleset");
-            assert!(rules.contains("masquerade"), "{rules}");
-            // The switch stands for everything outside: it does not know the pods' addresses.
-            lab.switch.shell("ip addr add 192.168.1.1/24 dev segment");
-            let pod = machines[0].node.pod("talkative");
-            machines[0].add(&pod);
-            let listener = lab.switch.inside(|| std::net::TcpListener::bind("192.168.1.1:7001").unwrap());
-            machines[0]
-                .node
-                .inside_pod(&pod, || std::net::TcpStream::connect("192.168.1.1:7001").map(drop))
-                .unwrap();
-            assert_eq!(listener.accept().unwrap().1.ip().to_string(), "192.168.1.11");
-        });
+        let lab = lab();
+        let machines = cluster(&lab, 2, &config("auto", Families::V4));
+        let (_pods, voices) = pods(&machines);
+        // The addresses that others see are part of what is asserted here.
+        assert_everybody_talks(&machines, &voices);
+        let rules = machines[0].node.shell("nft list ruleset");
+        assert!(rules.contains("masquerade"), "{rules}");
+        // The switch stands for everything outside: it does not know the pods' addresses.
+        lab.switch.shell("ip addr add 192.168.1.1/24 dev segment");
+        let pod = machines[0].node.pod("talkative");
+        machines[0].add(&pod);
+        let listener = lab.switch.inside(|| std::net::TcpListener::bind("192.168.1.1:7001").unwrap());
+        machines[0]
+            .node
+            .inside_pod(&pod, || std::net::TcpStream::connect("192.168.1.1:7001").map(drop))
+            .unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip().to_string(), "192.168.1.11");
     });
 }

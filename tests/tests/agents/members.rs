@@ -5,58 +5,54 @@ use std::time::{Duration, Instant};
 use cnikit_tests::isolated;
 use serde_json::json;
 
-use crate::common::{Families, cluster, config, lab, logs, together, usual};
+use crate::common::{Families, cluster, config, lab, logs, usual};
 
 #[test]
 fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let mut machines = cluster(&lab, 3, &config("vxlan", Families::V4));
-            let gone = machines[2].subnets();
-            let routes = |machine: &cnikit_tests::lab::Machine| machine.node.shell("ip route show proto 87");
-            machines[0]
-                .wait("routes to all", |machine| routes(machine).contains(gone[0].trim_end_matches("/24")));
-            machines[0].kill();
-            drop(machines.pop());
-            machines[1].wait("both are missed", |machine| {
-                machine.ask("/v1/status").is_some_and(|status| status["peers"]["down"] == 2)
-            });
-            let forgotten = machines[1].post("/v1/forget", &json!({"node": "n3"})).unwrap();
-            assert_eq!(forgotten["name"], "n3", "{forgotten}");
-            machines[0].start();
-            machines[0].wait_long("the route goes", |machine| !routes(machine).contains(&gone[0]));
-            machines[0].wait("nothing else is left of it", |machine| {
-                !machine.node.shell("bridge fdb show dev cnikit-vxlan").contains("192.168.1.13")
-            });
-            let left = machines[0].node.shell("ip neigh show dev cnikit-vxlan; ip nexthop show proto 87");
-            assert_eq!(left.lines().count(), 2, "one peer is left: {left}");
+        let lab = lab();
+        let mut machines = cluster(&lab, 3, &config("vxlan", Families::V4));
+        let gone = machines[2].subnets();
+        let routes = |machine: &cnikit_tests::lab::Machine| machine.node.shell("ip route show proto 87");
+        machines[0]
+            .wait("routes to all", |machine| routes(machine).contains(gone[0].trim_end_matches("/24")));
+        machines[0].kill();
+        drop(machines.pop());
+        machines[1].wait("both are missed", |machine| {
+            machine.ask("/v1/status").is_some_and(|status| status["peers"]["down"] == 2)
         });
+        let forgotten = machines[1].post("/v1/forget", &json!({"node": "n3"})).unwrap();
+        assert_eq!(forgotten["name"], "n3", "{forgotten}");
+        machines[0].start();
+        machines[0].wait_long("the route goes", |machine| !routes(machine).contains(&gone[0]));
+        machines[0].wait("nothing else is left of it", |machine| {
+            !machine.node.shell("bridge fdb show dev cnikit-vxlan").contains("192.168.1.13")
+        });
+        let left = machines[0].node.shell("ip neigh show dev cnikit-vxlan; ip nexthop show proto 87");
+        assert_eq!(left.lines().count(), 2, "one peer is left: {left}");
     });
 }
 
 #[test]
 fn a_new_pod_and_a_new_node_are_known_everywhere_within_a_second() {
     isolated(|| {
-        together(|| {
-            let lab = lab();
-            let machines = cluster(&lab, 10, &usual());
-            let pod = machines[0].node.pod("new");
-            let address = machines[0].add(&pod)[0].to_string();
-            let since = Instant::now();
-            for machine in &machines {
-                machine.wait("the pod is known", |machine| {
-                    machine.ask("/v1/topology").is_some_and(|map| map.to_string().contains(&address))
-                });
-            }
-            // A second is what is promised on an idle machine.
-            assert!(since.elapsed() < Duration::from_secs(5), "{:?}\n{}", since.elapsed(), logs(&machines));
-            machines[0].del(&pod);
-            for machine in &machines {
-                machine.wait("the pod is gone", |machine| {
-                    machine.ask("/v1/topology").is_some_and(|map| !map.to_string().contains(&address))
-                });
-            }
-        });
+        let lab = lab();
+        let machines = cluster(&lab, 10, &usual());
+        let pod = machines[0].node.pod("new");
+        let address = machines[0].add(&pod)[0].to_string();
+        let since = Instant::now();
+        for machine in &machines {
+            machine.wait("the pod is known", |machine| {
+                machine.ask("/v1/topology").is_some_and(|map| map.to_string().contains(&address))
+            });
+        }
+        // A second is what is promised on an idle machine.
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}\n{}", since.elapsed(), logs(&machines));
+        machines[0].del(&pod);
+        for machine in &machines {
+            machine.wait("the pod is gone", |machine| {
+                machine.ask("/v1/topology").is_some_and(|map| !map.to_string().contains(&address))
+            });
+        }
     });
 }
