@@ -34,13 +34,12 @@ pub(super) fn cut(
 
     world.plug(node, Plugged::In)?;
     let plugged_in = Instant::now();
-    // Each other node has to look for its hardware address anew, and may have begun to while the cable was out.
     let near = homes.iter().find(|home| home.pod.node == place);
-    let far = firsts(homes).filter(|home| home.pod.node != place);
-    let mut answers = far.clone().map(|far| near.and_then(|near| until_answered(far, near, AGAIN)));
-    let back = answers.all(|answer| answer.is_some()).then(|| plugged_in.elapsed());
-    let new_pod =
-        far.clone().next().and_then(|far| until_answered(far, &new, AGAIN)).map(|_| plugged_in.elapsed());
+    let far: Vec<&Home> = firsts(homes).filter(|home| home.pod.node != place).collect();
+    // Each other node has to look for its hardware address anew, and may have begun to while the cable was out.
+    let answers = |far: &&Home| near.is_some_and(|near| until_answered(far, near, AGAIN).is_some());
+    let back = far.iter().all(answers).then(|| plugged_in.elapsed());
+    let new_pod = far.first().and_then(|far| until_answered(far, &new, AGAIN)).map(|_| plugged_in.elapsed());
     let nodes = world.nodes.len();
     let healed = agents.until_known("for all to see all again", |map| sees_all(map, nodes));
     let healed = healed.ok().map(|_| plugged_in.elapsed());

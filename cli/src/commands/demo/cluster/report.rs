@@ -153,7 +153,7 @@ pub(super) struct Cut {
     pub(super) meanwhile: Vec<Ping>,
     /// A pod that was attached there meanwhile.
     pub(super) attached: Option<Attached>,
-    /// From plugging it in until a pod there answered again.
+    /// From plugging it in until a pod there had answered one of every other node.
     #[serde(rename = "backUs", serialize_with = "some_microseconds")]
     pub(super) back: Option<Duration>,
     /// … until the pod that was attached meanwhile answered.
