@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::resource::{Link, LinkKind, LinkSettings, MovedLink, Resource};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
-use super::masters::{enslave, follow_ports, join_vrf, takes_ports};
+use super::masters::{enslave, follow_ports, join_vrf, takes_port};
 use super::namespace::{Interface, Kind, Namespace};
 use super::{addresses, overlay, refused, routes, sysctls, uppers};
 
@@ -158,6 +158,8 @@ fn relocate(
     let mut moved = Interface::new(name.clone(), Kind::Loopback, None);
     std::mem::swap(&mut moved.kind, &mut link.kind);
     (moved.mac, moved.mac_given, moved.mtu, moved.alias) = (link.mac, link.mac_given, link.mtu, alias);
+    (moved.promiscuous, moved.all_multicast) = (link.promiscuous, link.all_multicast);
+    moved.transmit_queue = link.transmit_queue;
     delete_alone(namespace, index);
     let Some(there) = machine.namespaces.get_mut(&to) else { return Err(Problem::NoContainer) };
     let new = there.insert(moved);
@@ -354,7 +356,8 @@ fn can_be_made(
         LinkKind::Dummy | LinkKind::Ifb | LinkKind::Vrf { .. } | LinkKind::Any => {}
     }
     if let Some(master) = master {
-        takes_ports(machine, here, master, &wanted.kind)?;
+        let parent = wanted.kind.parent().map(|_| uppers::parent_of(machine, view, wanted)).transpose()?;
+        takes_port(machine, here, master, &wanted.kind, parent)?;
     }
     Ok(master)
 }

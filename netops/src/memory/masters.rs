@@ -5,10 +5,10 @@ use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::resource::{LinkKind, Master, Port, PortVlan, Resource};
 
-use super::links::{lower, raise};
+use super::links::{has_sane_mtu, lower, raise};
 use super::machine::{Feature, Machine, NamespaceId, Problem};
 use super::namespace::{Kind, Membership, Namespace};
-use super::refused;
+use super::{refused, uppers};
 
 /// Makes a link another's, as `RTM_SETLINK` with `IFLA_MASTER`.
 pub(super) fn set_master(
@@ -43,7 +43,7 @@ pub(super) fn set_master(
             Kind::Bridge { .. } => LinkKind::Bridge { vlan_filtering: false },
             _ => LinkKind::Dummy,
         };
-        takes_ports(machine, place, master, &kind)?;
+        takes_port(machine, place, master, &kind, Some((place, index)))?;
         let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
         enslave(namespace, index, master, has_vlans);
     }
@@ -109,21 +109,27 @@ pub(super) fn set_port(
     Ok(if membership.port == before { Created::Kept } else { Created::Changed(Resource::Port(before)) })
 }
 
-/// Whether a link can be the master of another.
-pub(super) fn takes_ports(
+/// Whether a link can be the master of another, of which one is told what it is, and the link itself or, of one that is
+/// yet to be made, the link that it is on.
+pub(super) fn takes_port(
     machine: &Machine,
     place: NamespaceId,
     master: u32,
     port: &LinkKind,
+    rests_on: Option<(NamespaceId, u32)>,
 ) -> Result<(), Problem> {
-    let master = machine.namespaces.get(&place).and_then(|namespace| namespace.links.get(&master));
-    match (master.map(|master| &master.kind), port) {
-        (Some(Kind::Bridge { .. }), LinkKind::Bridge { .. }) => {
-            Err(refused(Errno::new(libc::ELOOP), "Can not enslave a bridge to a bridge"))
-        }
-        (Some(Kind::Bridge { .. }), _) => Ok(()),
-        _ => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
+    let link = machine.namespaces.get(&place).and_then(|namespace| namespace.links.get(&master));
+    if !link.is_some_and(|link| matches!(link.kind, Kind::Bridge { .. })) {
+        return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
     }
+    if matches!(port, LinkKind::Bridge { .. }) {
+        return Err(refused(Errno::new(libc::ELOOP), "Can not enslave a bridge to a bridge"));
+    }
+    // What is on the bridge cannot be below it too (`__netdev_upper_dev_link()`).
+    if rests_on.is_some_and(|below| uppers::rests_on(machine, below, (place, master))) {
+        return Err(Problem::Refused(Errno::EBUSY, None));
+    }
+    Ok(())
 }
 
 pub(super) fn enslave(namespace: &mut Namespace, index: u32, bridge: u32, has_vlans: bool) {
@@ -150,7 +156,10 @@ pub(super) fn follow_ports(namespace: &mut Namespace, bridge: u32) {
     let mtu = namespace.ports(bridge).map(|port| port.mtu).min().unwrap_or(1500);
     let mac = namespace.ports(bridge).map(|port| port.mac).min().unwrap_or(MacAddr::new([0; 6]));
     if let Some(bridge) = namespace.links.get_mut(&bridge) {
-        bridge.mtu = mtu;
+        // One that it cannot have it does not take.
+        if has_sane_mtu(Some(mtu)).is_ok() {
+            bridge.mtu = mtu;
+        }
         if !bridge.mac_given {
             bridge.mac = mac;
         }

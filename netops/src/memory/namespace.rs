@@ -260,6 +260,11 @@ impl Kind {
         if matches!(self, Self::Ifb) { 32 } else { 1000 }
     }
 
+    /// Whether it hands packets on at once (`IFF_NO_QUEUE`).
+    pub(super) fn needs_no_queue(&self) -> bool {
+        !matches!(self, Self::Ifb | Self::Tap(LinkKind::Tap(_)))
+    }
+
     pub(super) fn is_loopback(&self) -> bool {
         matches!(self, Self::Loopback)
     }

@@ -252,6 +252,9 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
 /// What `fib6_nh_init()` and `ip6_route_info_create()` ask, in their order.
 fn can_send_v6(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
     let Some(link) = namespace.links.get(&index) else { return Ok(()) };
+    if !sysctls::has_ipv6(&namespace.sysctls, &link.name) {
+        return Err(Problem::Refused(Errno::ENODEV, None));
+    }
     if is_onlink(route) && !link.up {
         return Err(refused(Errno::ENETDOWN, "Nexthop device is not up"));
     }

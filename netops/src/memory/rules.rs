@@ -44,6 +44,11 @@ pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Probl
     let second = own().nth(1).and_then(|rule| rule.priority).unwrap_or_default();
     let priority = wanted.priority.unwrap_or_else(|| second.saturating_sub(1));
     let rule = Rule { selector: wanted.selector.kept(), table: wanted.table, priority: Some(priority) };
+    // One that names no source is the same as any other's (`rule_exists()`).
+    let mut by_source = own().filter(|other| matches!(other.selector, Selector::From(_)));
+    if by_source.any(|other| is_selected(other, &rule)) {
+        return Err(Problem::Refused(Errno::EEXIST, None));
+    }
     let later = |other: &Rule| other.selector.version() == version && other.priority > rule.priority;
     let at = rules.iter().position(later).unwrap_or_else(|| {
         let last = rules.iter().rposition(|other| other.selector.version() == version);
@@ -55,13 +60,7 @@ pub(super) fn add(rules: &mut Vec<Rule>, wanted: &Rule) -> Result<Created, Probl
 
 /// Removes the first rule that has all that is said. Whether there was one.
 pub(super) fn remove(rules: &mut Vec<Rule>, unwanted: &Rule) -> bool {
-    // Who names no source means any.
-    let any = |rule: &Rule| {
-        matches!(unwanted.selector, Selector::From(from) if from.prefix_len() == 0)
-            && rule.selector.version() == unwanted.selector.version()
-            && is(&Rule { selector: unwanted.selector, ..rule.clone() }, unwanted)
-    };
-    match rules.iter().position(|rule| is(rule, unwanted) || any(rule)) {
+    match rules.iter().position(|rule| is_selected(rule, unwanted)) {
         Some(at) => {
             rules.remove(at);
             true
@@ -77,6 +76,13 @@ pub(super) fn clear(rules: &mut Vec<Rule>, family: Family) {
         Family::V6 => IpVersion::V6,
     };
     rules.retain(|rule| rule.selector.version() != version);
+}
+
+/// Whether a rule is one of those that are meant. Who names no source means any.
+fn is_selected(rule: &Rule, meant: &Rule) -> bool {
+    let any_source = matches!(meant.selector, Selector::From(from) if from.prefix_len() == 0)
+        && rule.selector.version() == meant.selector.version();
+    is(rule, meant) || (any_source && is(&Rule { selector: meant.selector, ..rule.clone() }, meant))
 }
 
 fn is(rule: &Rule, wanted: &Rule) -> bool {

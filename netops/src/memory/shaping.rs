@@ -29,7 +29,8 @@ pub(super) fn add_qdisc(
     };
     let known = machine.has(feature);
     let Some(namespace) = machine.namespaces.get_mut(&place) else { return Err(Problem::NoContainer) };
-    let shaping = &mut namespace.link_mut(&wanted.link)?.shaping;
+    let link = namespace.link_mut(&wanted.link)?;
+    let shaping = &mut link.shaping;
     let taken = match wanted.discipline {
         Discipline::TokenBucket(_) => shaping.root.is_some(),
         Discipline::Ingress => shaping.ingress.is_some(),
@@ -39,6 +40,11 @@ pub(super) fn add_qdisc(
     }
     if !known {
         return Err(Problem::Refused(Errno::ENOENT, Some("Specified qdisc kind is unknown")));
+    }
+    // Before it looks at what is wanted of the discipline: who once gave an interface no queue to be without a discipline
+    // hardly means it any more (`qdisc_create()`).
+    if link.transmit_queue == 0 && link.kind.needs_no_queue() {
+        link.transmit_queue = link.kind.transmit_queue();
     }
     match wanted.discipline {
         Discipline::TokenBucket(bucket) if bucket.burst == 0 => {

@@ -20,6 +20,16 @@ fn on(machine: &Machine, place: NamespaceId, parent: u32) -> impl Iterator<Item 
     all.filter(move |(_, link)| link.kind.parent() == Some((place, parent)))
 }
 
+/// Whether one link is another, or is on it by whatever is between them.
+pub(super) fn rests_on(machine: &Machine, top: (NamespaceId, u32), bottom: (NamespaceId, u32)) -> bool {
+    let (place, index) = top;
+    let Some(namespace) = machine.namespaces.get(&place) else { return false };
+    let parent = namespace.links.get(&index).and_then(|link| link.kind.parent());
+    let members = namespace.links.values().filter(|link| link.bridge().or(link.vrf) == Some(index));
+    let mut below = members.map(|member| (place, member.index)).chain(parent);
+    top == bottom || below.any(|link| rests_on(machine, link, bottom))
+}
+
 /// Where a wanted link's parent is, and the parent.
 fn parent<'a>(
     machine: &'a Machine,
@@ -31,6 +41,16 @@ fn parent<'a>(
     let place = view.of(parent.place)?;
     let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
     Ok((place, namespace.link(&parent.name).ok_or_else(gone)?))
+}
+
+/// The link that a wanted one is going to be on.
+pub(super) fn parent_of(machine: &Machine, view: View, wanted: &Link) -> Result<(NamespaceId, u32), Problem> {
+    let (place, parent) = parent(machine, view, wanted)?;
+    // A macvlan on a macvlan is beside it, on the same parent, and an ipvlan on an ipvlan.
+    let beside = parent.kind.parent().filter(|_| {
+        !matches!(wanted.kind, LinkKind::Vlan { .. }) && parent.kind.name() == wanted.kind.name()
+    });
+    Ok(beside.unwrap_or((place, parent.index)))
 }
 
 /// What is asked before one is made.
@@ -82,18 +102,14 @@ pub(super) fn add(
     here: NamespaceId,
     wanted: &Link,
 ) -> Result<u32, Problem> {
-    let (place, parent) = parent(machine, view, wanted)?;
+    let (_, parent) = parent(machine, view, wanted)?;
     let inherited: Option<MacAddr> = match &wanted.kind {
         LinkKind::Macvlan { mode: MacvlanMode::Passthru, .. } | LinkKind::Ipvlan { .. } => Some(parent.mac),
         LinkKind::Vlan { .. } => wanted.mac.or(Some(parent.mac)),
         _ => wanted.mac,
     };
     let mtu = wanted.mtu.or(Some(parent.mtu));
-    // A macvlan on a macvlan is beside it, on the same parent, and an ipvlan on an ipvlan.
-    let beside = parent.kind.parent().filter(|_| {
-        !matches!(wanted.kind, LinkKind::Vlan { .. }) && parent.kind.name() == wanted.kind.name()
-    });
-    let (place, parent) = beside.unwrap_or((place, parent.index));
+    let (place, parent) = parent_of(machine, view, wanted)?;
     let kind = Kind::Upper { as_made: wanted.kind.clone(), place, parent };
     Ok(links::add(machine, here, &wanted.name, kind, inherited, mtu))
 }

@@ -6,10 +6,9 @@ use std::process::Command;
 use ipnet::IpNet;
 use netops::*;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::in_lab;
-use crate::support::{Lab, name};
+use crate::support::{Lab, name, with_random};
 
 const PROTOCOL: u8 = 87;
 
@@ -25,13 +24,9 @@ enum Request {
 
 #[test]
 fn any_sequence_of_requests_is_answered_alike() {
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(24) });
-    runner
-        .run(&prop::collection::vec(requests(), 1..40), |sequence| {
-            in_lab!(|lab| compare(lab, &sequence));
-            Ok(())
-        })
-        .unwrap();
+    with_random(24, &prop::collection::vec(requests(), 1..40), |sequence| {
+        in_lab!(|lab| compare(lab, &sequence));
+    });
 }
 
 fn compare(mut lab: Lab, sequence: &[Request]) {

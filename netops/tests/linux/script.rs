@@ -9,12 +9,11 @@ use std::sync::Mutex;
 use netops::*;
 use nix::mount::{MsFlags, mount};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 use crate::in_lab;
 use crate::random_plans::{Recipe, recipes};
-use crate::support::Lab;
+use crate::support::{Lab, with_random};
 
 /// How the script calls the container's namespace.
 #[derive(Debug, Clone, Copy)]
@@ -25,14 +24,8 @@ enum Called {
 
 #[test]
 fn a_script_gives_what_the_kernel_gives_and_memory_predicts() {
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(6) });
     let called = prop_oneof![Just(Called::ByName), Just(Called::ByPath)];
-    runner
-        .run(&(recipes(1), called), |(recipe, called)| {
-            compare(&recipe, called);
-            Ok(())
-        })
-        .unwrap();
+    with_random(6, &(recipes(1), called), |(recipe, called)| compare(&recipe, called));
 }
 
 #[test]

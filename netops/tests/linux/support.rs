@@ -10,6 +10,8 @@ use std::thread;
 use netops::{Created, Error, Kernel, LinkName, LinuxKernel, Namespace, Place, Removed, Resource};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::Value;
 
 /// Two namespaces: the "host" is the calling thread's own, the container is another.
@@ -25,6 +27,29 @@ macro_rules! in_lab {
         fn here() {}
         $crate::support::run(std::any::type_name_of_val(&here), $test)
     }};
+}
+
+/// Repeats a test with random cases: as many as usual, and always the same ones, so that a difference from the kernel that
+/// nobody has met yet does not hold up a change that has nothing to do with it. Who searches for such differences says
+/// how many (`CNIKIT_CASES`) and which others (`CNIKIT_SEED`, a number). Of a case that fails the smallest is shown.
+pub(crate) fn with_random<S: Strategy>(usual: u32, cases: &S, test: impl Fn(S::Value)) {
+    let number = |variable| {
+        let text = std::env::var(variable).ok();
+        text.map(|text| text.parse::<u32>().unwrap_or_else(|_| panic!("{variable}: not a number: {text}")))
+    };
+    let mut runner = TestRunner::new(Config {
+        cases: number("CNIKIT_CASES").unwrap_or(usual),
+        rng_seed: RngSeed::Fixed(number("CNIKIT_SEED").unwrap_or(1).into()),
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let outcome = runner.run(cases, |case| {
+        test(case);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
 }
 
 pub(crate) fn run(name: &str, test: impl FnOnce(Lab) + Send) {
