@@ -1,6 +1,7 @@
 //! Several nodes on one segment, an agent on each, pods that talk.
 
 mod traffic;
+mod wire;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 pub use self::traffic::{Lost, Stream, Voice, everybody_to_everybody};
+pub use self::wire::{Packet, Tap};
 use crate::call::Implementation;
 use crate::node::{Node, Pod};
 
@@ -215,14 +217,28 @@ impl Machine {
         ))
     }
 
+    /// What the agent has counted of something that it tells without labels.
+    ///
+    /// # Panics
+    /// If it does not tell of it.
+    pub fn counted(&self, what: &str) -> u64 {
+        let page = self.text("GET /metrics HTTP/1.0\r\n\r\n").expect("the agent answers");
+        let value = page.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(' '));
+        value.expect("it is counted").parse().unwrap()
+    }
+
     fn request(&self, request: &str) -> Option<Value> {
+        serde_json::from_str(&self.text(request)?).ok()
+    }
+
+    fn text(&self, request: &str) -> Option<String> {
         self.node.inside(|| {
             let mut stream = UnixStream::connect("/run/cnikit/agent.sock").ok()?;
             stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
             stream.write_all(request.as_bytes()).ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).ok()?;
-            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+            Some(answer.split_once("\r\n\r\n")?.1.to_owned())
         })
     }
 

@@ -92,7 +92,7 @@ fn somebody_elses_routes_are_left_alone() {
 fn a_path_that_swallows_large_packets_is_found_out() {
     isolated(|| {
         let lab = lab();
-        let (machines, pods, voices) = talking(&lab, 2, &config("vxlan", Families::V4));
+        let (machines, pods, _voices) = talking(&lab, 2, &config("vxlan", Families::V4));
         // As a switch does that does not take what it is sent: nobody is told.
         lab.switch.shell(
         "nft 'add table bridge hole; add chain bridge hole forward { type filter hook forward priority 0; }

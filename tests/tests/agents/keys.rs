@@ -1,15 +1,19 @@
 //! Strangers.
 
+use std::collections::HashSet;
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::{Lab, Machine};
+use cnikit_tests::lab::{Lab, Machine, Packet};
 use serde_json::{Value, json};
 
 use crate::common::{lab, logs, usual};
 
+/// The agents' UDP port.
+const PORT: u16 = 4793;
 const FIRST: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const SECOND: &str = "0202020202020202020202020202020202020202020202020202020202020202";
 
@@ -62,6 +66,67 @@ fn a_stranger_learns_nothing_and_changes_nothing() {
             assert_eq!(peers.as_array().unwrap().len(), 1, "{peers}\n{}", logs(&machines));
         }
     });
+}
+
+#[test]
+fn what_was_recorded_on_the_segment_changes_nothing_when_it_is_sent_again() {
+    isolated(|| {
+        let lab = lab();
+        let machines = sealed(&lab, 2);
+        let tap = lab.tap();
+        // A pod that is gone by the time at which it is told of again.
+        let pod = machines[0].node.pod("gone");
+        machines[0].add(&pod);
+        machines[1].wait("the pod is known", |machine| names_of_pods(machine) == ["gone"]);
+        machines[0].del(&pod);
+        machines[1].wait("the pod is gone", |machine| names_of_pods(machine).is_empty());
+        std::thread::sleep(Duration::from_secs(1));
+        let recorded: HashSet<Packet> = tap.packets().into_iter().collect();
+        let said: Vec<_> = recorded.iter().filter_map(Packet::datagram).collect();
+        let said: Vec<_> = said.into_iter().filter(|(_, to, _)| to.port() == PORT).collect();
+        assert!(said.len() > 5, "{} datagrams in more than a second", said.len());
+        assert!(said.iter().all(|(_, _, what)| !what.windows(4).any(|part| part == b"gone")), "sealed");
+
+        let refused = |machine: &Machine| machine.counted("cnikit_gossip_refused_total");
+        assert_eq!(machines.iter().map(refused).collect::<Vec<_>>(), [0, 0], "{}", logs(&machines));
+        let known: Vec<_> = machines.iter().map(nodes).collect();
+        // Somebody on the segment says it again: as himself, and as who has said it before.
+        let attacker = lab.machine(9, &usual());
+        attacker.node.shell("sysctl -qw net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.arp_ignore=1");
+        let mut sent = [0; 2];
+        for ends in [[11, 12], [12, 11]] {
+            let [speaker, listener] = ends.map(|host| Ipv4Addr::new(192, 168, 1, host));
+            attacker.node.shell(&format!("ip addr add {speaker}/32 dev lo"));
+            for (_, to, what) in said.iter().filter(|(_, to, _)| *to.ip() == listener) {
+                for from in [speaker, Ipv4Addr::new(192, 168, 1, 19)] {
+                    attacker.node.inside(|| UdpSocket::bind((from, 0)).unwrap().send_to(what, to).unwrap());
+                    sent[usize::from(listener.octets()[3] - 11)] += 1;
+                }
+            }
+            attacker.node.shell(&format!("ip addr del {speaker}/32 dev lo"));
+        }
+        for (machine, sent) in machines.iter().zip(sent) {
+            assert!(sent > 0, "each has heard something");
+            machine.wait("all of it is refused, and counted", |machine| refused(machine) == sent);
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        for (machine, known) in machines.iter().zip(known) {
+            assert_eq!(nodes(machine), known, "{}", logs(&machines));
+            assert_eq!(machine.ask("/v1/status").unwrap()["peers"]["alive"], 1, "{}", logs(&machines));
+        }
+    });
+}
+
+/// What a machine's agent knows of all nodes, but for how paths are at the moment.
+fn nodes(machine: &Machine) -> Vec<Value> {
+    let mut nodes = machine.ask("/v1/topology").unwrap()["nodes"].as_array().unwrap().clone();
+    nodes.iter_mut().for_each(|node| drop(node.as_object_mut().unwrap().remove("path")));
+    nodes
+}
+
+fn names_of_pods(machine: &Machine) -> Vec<String> {
+    let pods = nodes(machine).into_iter().flat_map(|node| node["pods"].as_array().unwrap().clone());
+    pods.map(|pod| pod["container"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -10,4 +10,6 @@ mod kernel;
 mod keys;
 mod members;
 mod partitions;
+mod store;
 mod subnets;
+mod wire;

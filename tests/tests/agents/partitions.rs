@@ -6,9 +6,7 @@ use cnikit_tests::isolated;
 use cnikit_tests::lab::{Lab, Machine};
 use serde_json::json;
 
-use crate::common::{
-    assert_everybody_talks, assert_subnets_differ, cluster, lab, logs, pods, talking, usual,
-};
+use crate::common::{assert_everybody_talks, assert_subnets_differ, cluster, lab, logs, talking, usual};
 
 fn split(lab: &Lab, one: &[Machine], other: &[Machine]) {
     for from in one {
