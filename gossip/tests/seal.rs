@@ -72,6 +72,20 @@ fn every_bit_of_a_frame_counts() {
 }
 
 #[test]
+fn every_bit_of_a_key_counts() {
+    let frame = Sealer::new(keyring(KEY), SENDER, 5).seal([1; NONCE], b"hello");
+    for digit in 0..KEY.len() {
+        for bit in 0..4 {
+            let mut digits: Vec<u32> = KEY.chars().map(|digit| digit.to_digit(16).unwrap()).collect();
+            digits[digit] ^= 1 << bit;
+            let other: String = digits.iter().map(|digit| char::from_digit(*digit, 16).unwrap()).collect();
+            let opened = Opener::new(keyring(&other)).open(NOW, &frame);
+            assert_eq!(opened, Err(Refused::UnknownKey), "digit {digit}, bit {bit}");
+        }
+    }
+}
+
+#[test]
 fn a_key_is_changed_while_the_cluster_runs() {
     let (old, both, new) = (keyring(KEY), keyring(&format!("# new\n{OTHER}\n\n{KEY}\n")), keyring(OTHER));
     let mut opener = Opener::new(both.clone());

@@ -193,3 +193,44 @@ fn fifty_pods_at_once_get_fifty_addresses_while_the_agent_writes_its_file_again_
         assert_eq!(bridge.trim(), "50");
     });
 }
+
+#[test]
+fn several_attachments_of_one_container_end_one_by_one_also_when_its_namespace_is_gone() {
+    isolated(|| {
+        let lab = Lab::new();
+        let of_red = json!({
+            "node": "n1", "bridge": "cnikit1", "mtu": 1450, "cluster": ["10.245.0.0/16"],
+            "subnets": [{"subnet": "10.245.3.0/24", "gateway": "10.245.3.1", "first": "10.245.3.77"}],
+        });
+        lab.serve(&node_file());
+        lab.node.inside(|| std::fs::write("/run/cnikit/red.json", of_red.to_string()).unwrap());
+        // A runtime's name for a container is longer than an interface's may be.
+        let (pod, container) = (lab.node.pod("web"), "c".repeat(64));
+        let call = |command: &str, network: &str, interface: &str| {
+            let config = json!({
+                "cniVersion": "1.1.0", "name": network, "type": "overlay", "isDefaultGateway": false,
+            });
+            let call = lab.node.call(&lab.plugins, command, "overlay", &config);
+            call.container(&container).env("CNI_IFNAME", interface)
+        };
+        let attachments = [("blue", "eth0"), ("red", "net1"), ("blue", "net2")];
+        for (network, interface) in attachments {
+            let added = call("ADD", network, interface).on(&pod).run();
+            assert!(added.status.success(), "{network}, {interface}: {added}");
+        }
+        let left = || {
+            let leases = lab.node.shell("cd /var/lib/cni/networks; ls blue red | grep '^10' || true");
+            let ports = lab.node.shell("ip -o link show type veth | wc -l");
+            (leases.lines().count(), ports.trim().parse::<usize>().unwrap())
+        };
+        assert_eq!(left(), (3, 3));
+        assert!(call("DEL", "blue", "eth0").on(&pod).run().status.success());
+        assert_eq!(left(), (2, 2), "the others are as they were");
+        // Without a namespace, as after a crash of the container: what a DEL finds, it finds by name.
+        assert!(call("DEL", "red", "net1").run().status.success());
+        assert_eq!(left(), (1, 1));
+        lab.node.end(&pod);
+        assert!(call("DEL", "blue", "net2").on(&pod).run().status.success());
+        assert_eq!(left(), (0, 0));
+    });
+}

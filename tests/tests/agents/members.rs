@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cnikit_tests::isolated;
+use cnikit_tests::lab::Machine;
 use serde_json::json;
 
 use crate::common::{Families, cluster, config, lab, logs, usual};
@@ -13,7 +14,7 @@ fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
         let lab = lab();
         let mut machines = cluster(&lab, 3, &config("vxlan", Families::V4));
         let gone = machines[2].subnets();
-        let routes = |machine: &cnikit_tests::lab::Machine| machine.node.shell("ip route show proto 87");
+        let routes = |machine: &Machine| machine.node.shell("ip route show proto 87");
         machines[0]
             .wait("routes to all", |machine| routes(machine).contains(gone[0].trim_end_matches("/24")));
         machines[0].kill();
@@ -30,6 +31,40 @@ fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
         });
         let left = machines[0].node.shell("ip neigh show dev cnikit-vxlan; ip nexthop show proto 87");
         assert_eq!(left.lines().count(), 2, "one peer is left: {left}");
+    });
+}
+
+#[test]
+fn others_are_told_the_address_that_leads_to_them_and_none_of_bridges_and_tunnels() {
+    isolated(|| {
+        let lab = lab();
+        let mut config = usual();
+        config.as_object_mut().unwrap().remove("underlay");
+        let mut machine = lab.machine(1, &config);
+        // What a node may have before eth0 in the kernel's order of things, and after.
+        machine.node.shell(
+            "ip addr add 169.254.7.7/16 dev eth0
+             ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+             ip link add aaa type veth peer name bbb; ip addr add 10.99.0.1/24 dev aaa
+             ip link set aaa up; ip link set bbb up
+             ip route add default via 192.168.1.1",
+        );
+        machine.config()["gossip"]["bootstrap"] = json!(true);
+        let told = |machine: &Machine| machine.ask("/v1/status").unwrap()["addresses"].clone();
+        for name in ["first", "second"] {
+            machine.start();
+            machine.wait_ready();
+            assert_eq!(told(&machine), json!(["192.168.1.11", "fd01::b"]), "{}", machine.log());
+            // The second time, its own bridge and tunnel are there, with addresses of pods.
+            let (_pod, _voice) = machine.pod(name);
+            assert!(machine.node.shell("ip -o addr show cnikit-pods").contains("10.244."));
+            machine.stop();
+        }
+        // Somebody says so: then it is that, and nothing else.
+        machine.config()["underlay"] = json!({"addresses": ["10.99.0.1"]});
+        machine.start();
+        machine.wait_ready();
+        assert_eq!(told(&machine), json!(["10.99.0.1"]), "{}", machine.log());
     });
 }
 
