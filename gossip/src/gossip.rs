@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::exchange::Streams;
@@ -11,8 +12,9 @@ use crate::nodes::{Node, Nodes};
 use crate::own::Risen;
 use crate::probe::Prober;
 use crate::random::Random;
-use crate::replica::{ADDRESSES, Epoch, Held, MAX_ENTRY, MAX_KEY, Replica};
+use crate::replica::{ADDRESSES, Epoch, Held, MAX_ENTRY, MAX_KEY, Position, Replica};
 use crate::rumour::Rumours;
+use crate::shelf::Shelf;
 use crate::wire::Writer;
 use crate::{PeerId, Time};
 
@@ -39,6 +41,7 @@ pub struct Gossip {
     pub(crate) prober: Prober,
     pub(crate) rumours: Rumours,
     pub(crate) streams: Streams,
+    pub(crate) shelf: Option<Arc<Shelf>>,
     /// Deleted keys, in the order in which they are to be forgotten.
     pub(crate) deleted: VecDeque<(Time, PeerId, Epoch, u64)>,
     pub(crate) outbox: VecDeque<Transmit>,
@@ -230,6 +233,7 @@ impl Gossip {
             prober,
             rumours: Rumours::default(),
             streams: Streams::default(),
+            shelf: None,
             deleted: VecDeque::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -328,6 +332,16 @@ impl Gossip {
         self.nodes.get(id).filter(|node| node.is_shown).map(member)
     }
 
+    /// How much of what a node says is known here: another node that is at the same position holds the same.
+    pub fn position(&self, id: &PeerId) -> Option<Position> {
+        self.nodes.get(id).filter(|node| node.is_shown).map(|node| node.held.current.position())
+    }
+
+    /// From now on, what it holds of others it holds together with all nodes of this process that were given the same shelf.
+    pub fn share(&mut self, shelf: Arc<Shelf>) {
+        self.shelf = Some(shelf);
+    }
+
     /// What a node says.
     pub fn get(&self, id: &PeerId, key: &str) -> Option<&[u8]> {
         self.nodes.get(id)?.held.current.get(key.as_bytes())
@@ -386,7 +400,7 @@ impl Gossip {
             }
             self.deleted.pop_front();
             if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.held.current.epoch == epoch) {
-                node.held.current.collect(version);
+                node.held.current_mut().collect(version);
             }
         }
     }

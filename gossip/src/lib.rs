@@ -15,6 +15,7 @@
 //! exchange      all at once, by stream
 //! probe         who is there                                                            SWIM, Lifeguard
 //! own           what others say of this node that it did not
+//! shelf         what many nodes of one process hold alike: for simulations
 //! message       the parts of a datagram         wire        their bytes
 //! ```
 //!
@@ -62,12 +63,14 @@ mod replica;
 mod roster;
 mod rumour;
 pub mod seal;
+mod shelf;
 mod wire;
 
 pub use config::Config;
 pub use gossip::{Event, Gossip, Liveness, Member, TooLarge, Transmit};
 pub use random::Random;
-pub use replica::{MAX_ENTRY, MAX_KEY};
+pub use replica::{MAX_ENTRY, MAX_KEY, Position};
+pub use shelf::Shelf;
 pub use wire::Garbled;
 
 /// Time since any start, by a clock that never goes back.

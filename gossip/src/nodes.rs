@@ -4,9 +4,10 @@
 //! *summary* is that of all. Hashes are combined by exclusive or, so that a change costs the same in a cluster of any size.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, Values};
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::message::{Life, State};
 use crate::random::{Random, mix};
@@ -29,7 +30,7 @@ pub(crate) struct Node {
     /// Since when it is so.
     pub(crate) since: Time,
     /// Where it says it is.
-    pub(crate) addresses: Box<[SocketAddr]>,
+    pub(crate) addresses: Arc<[SocketAddr]>,
     /// Where it spoke from last.
     pub(crate) heard: Option<SocketAddr>,
     /// The lowest version that those who are to be told of its last change may have; and how often that is still to be done.
@@ -47,7 +48,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(id: PeerId, held: Held, life: Life, since: Time) -> Self {
-        let (addresses, heard) = (Box::default(), None);
+        let (addresses, heard) = (Arc::default(), None);
         let (told_since, tellings, life_tellings, at) = (0, 0, 0, 0);
         let (is_shown, is_fresh, asked) = (false, false, None);
         Self {
@@ -114,7 +115,8 @@ fn hash(place: u64, position: &Position) -> u64 {
 /// All nodes, this one included.
 #[derive(Debug)]
 pub(crate) struct Nodes {
-    by_id: HashMap<PeerId, Node, Keyed>,
+    /// Boxed: a table has more places than nodes.
+    by_id: HashMap<PeerId, Box<Node>, Keyed>,
     buckets: Vec<Bucket>,
     summary: u64,
     /// The others that are alive or suspect.
@@ -148,16 +150,16 @@ impl Nodes {
     }
 
     pub(crate) fn get(&self, id: &PeerId) -> Option<&Node> {
-        self.by_id.get(id)
+        self.by_id.get(id).map(|node| &**node)
     }
 
-    pub(crate) fn iter(&self) -> Values<'_, PeerId, Node> {
-        self.by_id.values()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.by_id.values().map(|node| &**node)
     }
 
     /// For changes that leave its position and life as they are.
     pub(crate) fn get_mut(&mut self, id: &PeerId) -> Option<&mut Node> {
-        self.by_id.get_mut(id)
+        self.by_id.get_mut(id).map(|node| &mut **node)
     }
 
     pub(crate) fn summary(&self) -> u64 {
@@ -209,7 +211,7 @@ impl Nodes {
     }
 
     pub(crate) fn remove(&mut self, id: &PeerId) -> Option<Node> {
-        let node = self.by_id.remove(id)?;
+        let node = *self.by_id.remove(id)?;
         let place = place(id);
         self.toggle(place, hash(place, &node.position()));
         if let Some(bucket) = self.buckets.get_mut(bucket_of(place)) {
@@ -223,7 +225,7 @@ impl Nodes {
         node.at = OWN;
         let (id, position) = (node.id, node.position());
         let Entry::Vacant(vacant) = self.by_id.entry(id) else { return false };
-        vacant.insert(node);
+        vacant.insert(Box::new(node));
         let place = place(&id);
         self.toggle(place, hash(place, &position));
         if let Some(bucket) = self.buckets.get_mut(bucket_of(place)) {
@@ -334,7 +336,7 @@ mod tests {
                     _ => {
                         let down = nodes.get(&id).is_some_and(|node| node.life.state == State::Down);
                         nodes.change(&id, |node| {
-                            node.held.current.write(b"k", Some(&[]));
+                            node.held.current_mut().write(b"k", Some(&[]));
                             node.life.state = if down { State::Alive } else { State::Down };
                         });
                     }

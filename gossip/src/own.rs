@@ -24,7 +24,7 @@ impl Gossip {
     pub(crate) fn replica(&self) -> &Replica {
         // The own node is put in when all begins, and never taken out.
         static NOTHING: Replica = Replica::nothing();
-        self.nodes.get(&self.id).map_or(&NOTHING, |own| &own.held.current)
+        self.nodes.get(&self.id).map_or(&NOTHING, |own| &*own.held.current)
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -44,7 +44,7 @@ impl Gossip {
     pub(crate) fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
         let id = self.id;
         let before = self.replica().version;
-        self.nodes.change(&id, |own| own.held.current.write(key, value));
+        self.nodes.change(&id, |own| own.held.current_mut().write(key, value));
         if value.is_none() {
             let (epoch, version) = (self.epoch(), self.replica().version);
             self.deleted.push_back((self.now + self.config.deleted_for, id, epoch, version));
@@ -83,7 +83,7 @@ impl Gossip {
         let new = incarnation.max(self.epoch().incarnation) + 1;
         let id = self.id;
         self.nodes.change(&id, |own| {
-            own.held.current.move_to(Epoch { incarnation: new, instance });
+            own.held.current_mut().move_to(Epoch { incarnation: new, instance });
             own.life = Life { incarnation: new, beat: 0, state: State::Alive };
         });
         self.deleted.retain(|(_, owner, ..)| *owner != id);

@@ -167,6 +167,9 @@ impl Gossip {
             before.filter(|_| matches!(merged, Merged::Changed(_))).map_or(0, |known| known.version),
         );
         self.show(&id, &merged);
+        if let Some((shelf, node)) = self.shelf.as_ref().zip(self.nodes.get_mut(&id)) {
+            shelf.place(node);
+        }
         if spread == Spread::On {
             let known = before.filter(|before| before.epoch == delta.epoch).unwrap_or_default();
             self.tell(&id, known.version.min(delta.upto));

@@ -12,6 +12,7 @@
 //! which stays in use until then: nobody sees half a node.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::PeerId;
 use crate::wire::{Garbled, Reader, Writer};
@@ -37,9 +38,9 @@ pub(crate) struct Epoch {
     pub(crate) instance: u32,
 }
 
-/// How much of a node's writes a replica holds.
+/// How much of a node's writes another holds. Two that are at one position hold the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Position {
+pub struct Position {
     pub(crate) epoch: Epoch,
     pub(crate) version: u64,
     pub(crate) horizon: u64,
@@ -47,7 +48,7 @@ pub(crate) struct Position {
 
 impl Position {
     /// Which of two has more.
-    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+    pub fn compare(&self, other: &Self) -> Ordering {
         (self.epoch, self.version).cmp(&(other.epoch, other.version))
     }
 }
@@ -354,13 +355,18 @@ fn read_change<'a>(from: &mut Reader<'a>, last: u64) -> Result<Change<'a>, Garbl
 /// A replica, and the one that is to replace it, while that is not whole.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    pub(crate) current: Replica,
+    /// Others in this process may hold the very same: see [`Shelf`](crate::Shelf).
+    pub(crate) current: Arc<Replica>,
     growing: Option<Box<Replica>>,
 }
 
 impl Held {
     pub(crate) fn of(current: Replica) -> Self {
-        Self { current, growing: None }
+        Self { current: Arc::new(current), growing: None }
+    }
+
+    pub(crate) fn current_mut(&mut self) -> &mut Replica {
+        Arc::make_mut(&mut self.current)
     }
 
     /// The one that has more: what others are told of, and told.
@@ -369,7 +375,7 @@ impl Held {
     }
 
     pub(crate) fn merge(&mut self, delta: &Delta<'_>) -> Merged {
-        let latest = self.growing.as_deref_mut().unwrap_or(&mut self.current);
+        let latest = self.latest();
         if delta.epoch < latest.epoch || (delta.epoch == latest.epoch && delta.target <= latest.version) {
             return Merged::Old;
         }
@@ -380,13 +386,18 @@ impl Held {
             if delta.upto <= latest.version {
                 return Merged::Old;
             }
+            let is_whole = self.growing.is_none();
+            let latest = match &mut self.growing {
+                Some(growing) => growing,
+                None => Arc::make_mut(&mut self.current),
+            };
             let Some(keys) = latest.extend(delta) else { return Merged::Old };
-            return if self.growing.is_some() {
-                self.settle()
-            } else {
+            return if is_whole {
                 // What a delta names as its target may be more than it brings; a whole replica is whole where it ends.
-                self.current.target = self.current.version;
+                latest.target = latest.version;
                 Merged::Changed(keys)
+            } else {
+                self.settle()
             };
         }
         if delta.since > 0 {
@@ -405,7 +416,7 @@ impl Held {
     fn settle(&mut self) -> Merged {
         match self.growing.take_if(|growing| growing.is_whole()) {
             Some(whole) => {
-                self.current = *whole;
+                self.current = Arc::new(*whole);
                 Merged::Replaced
             }
             None => Merged::Growing,

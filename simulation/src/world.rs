@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gossip::{Random, seal};
 use ipnet::IpNet;
-use overlay::mesh::{Mesh, Saved, Settings};
+use overlay::mesh::{Mesh, Saved, Settings, Shelf};
 use overlay::{ClaimSettings, Pod, Pool, Range};
 
 use crate::check::Check;
@@ -53,6 +54,8 @@ pub struct World {
     pub check: Check,
     settings: WorldSettings,
     random: Random,
+    /// Thousands of nodes that hold what thousands say would not fit.
+    shelf: Arc<Shelf>,
     /// What will happen, and in which order what happens at one time.
     queue: BinaryHeap<Reverse<(Duration, u64, usize)>>,
     waiting: Vec<Option<Happening>>,
@@ -79,6 +82,7 @@ impl World {
             check: Check::default(),
             random: Random::new(settings.seed),
             settings,
+            shelf: Arc::default(),
             queue: BinaryHeap::new(),
             waiting: Vec::new(),
             free: Vec::new(),
@@ -127,6 +131,7 @@ impl World {
             seed,
             now + machine.ahead,
         );
+        mesh.share(&self.shelf);
         let seeds: Vec<_> = machine.seeds.iter().map(|seed| address(*seed)).collect();
         mesh.join(now + machine.ahead, &seeds);
         machine.mesh = Some(mesh);

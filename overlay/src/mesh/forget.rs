@@ -35,7 +35,8 @@ impl Mesh {
     /// Not one that was away itself until a moment ago: to it all were down.
     pub(super) fn reclaim(&mut self) {
         let is_back = self.heard_since.is_some_and(|since| self.now >= since + BACK_FOR);
-        let is_first = is_back && self.nodes.lowest_alive().is_none_or(|lowest| self.local.id < lowest);
+        let is_first =
+            is_back && self.nodes.lowest_alive(&self.local.id).is_none_or(|lowest| self.local.id < lowest);
         if !is_first {
             return;
         }

@@ -13,8 +13,10 @@
 mod codec;
 mod forget;
 mod nodes;
+mod shelf;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gossip::{Event, Garbled, Gossip, Transmit};
@@ -30,6 +32,7 @@ use crate::topology::Topology;
 use crate::view::{Local, View};
 use codec::About;
 use nodes::Nodes;
+pub use shelf::Shelf;
 
 pub use crate::claim::Time;
 
@@ -154,6 +157,12 @@ impl Mesh {
         mesh
     }
 
+    /// What it knows of others it holds together with all nodes of this process that were given the same shelf, from now on.
+    pub fn share(&mut self, shelf: &Arc<Shelf>) {
+        self.gossip.share(Arc::clone(shelf.gossip()));
+        self.nodes.share(Arc::clone(shelf));
+    }
+
     /// Which node it is.
     pub fn id(&self) -> NodeId {
         self.local.id
@@ -217,7 +226,8 @@ impl Mesh {
         if self.now < self.next_exchange || !self.claims.wants_exchange(self.exchanged) {
             return None;
         }
-        let some = self.nodes.some_alive(self.local.id.spread().wrapping_add(self.exchanges))?;
+        let some =
+            self.nodes.some_alive(&self.local.id, self.local.id.spread().wrapping_add(self.exchanges))?;
         let member = self.gossip.member(some.as_bytes())?;
         member.heard.or_else(|| member.addresses.first().copied())
     }
@@ -431,11 +441,12 @@ impl Mesh {
     }
 
     fn cut_off(&self) -> Option<String> {
-        let knows = self.nodes.count() > 0 || !self.seeds.is_empty() && !self.settings.bootstrap;
+        let knows =
+            self.nodes.count(&self.local.id) > 0 || !self.seeds.is_empty() && !self.settings.bootstrap;
         (knows && self.gossip.is_isolated()).then(|| {
             format!(
                 "no other node answers: of {} known none, nor any of {} seeds",
-                self.nodes.count(),
+                self.nodes.count(&self.local.id),
                 self.seeds.len()
             )
         })

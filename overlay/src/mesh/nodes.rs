@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gossip::Gossip;
 
 use super::codec::{self, About};
+use super::shelf::{Shared, Shelf};
 use super::{ABOUT, POD, STAKES, state_of};
 use crate::claim::{Stake, Taken};
 use crate::id::NodeId;
@@ -25,11 +26,15 @@ pub(super) struct Nodes {
     marked: HashMap<NodeId, Marks>,
     /// What could not be understood, by node.
     garbled: BTreeMap<NodeId, String>,
-    alive: BTreeSet<NodeId>,
-    others: BTreeSet<NodeId>,
-    /// The keys of each node's pods, in the order of its pods, which is their own.
-    keys: HashMap<NodeId, Vec<Box<str>>>,
+    /// How many others are alive.
+    alive: usize,
+    /// The keys of each node's pods, in the order of its pods, which is their own. Nothing of those that have none.
+    keys: HashMap<NodeId, Keys>,
+    shelf: Option<Arc<Shelf>>,
 }
+
+/// The keys of a node's pods, in their order.
+pub(super) type Keys = Arc<Vec<Box<str>>>;
 
 /// What has changed of a node.
 pub(super) enum What {
@@ -80,11 +85,6 @@ impl Nodes {
             gossip::Liveness::Suspect => Liveness::Suspect,
             gossip::Liveness::Down => Liveness::Down,
         };
-        self.others.insert(id);
-        match liveness {
-            Liveness::Alive => self.alive.insert(id),
-            _ => self.alive.remove(&id),
-        };
         let mut problem = None;
         if marks.stakes {
             match gossip.get(id.as_bytes(), STAKES).map(codec::decode_stakes).transpose() {
@@ -95,7 +95,12 @@ impl Nodes {
                 Err(what) => problem = Some(what),
             }
         }
-        let is_new = self.topology.get(&id).is_none();
+        if let Some(shared) = self.shelf.as_ref().and_then(|shelf| shelf.get(&id, gossip)) {
+            self.garbled.remove(&id);
+            return self.take_over(id, shared, liveness);
+        }
+        let before = self.topology.get(&id).map(|member| member.liveness);
+        let is_new = before.is_none();
         let about = match marks.about || is_new {
             false => None,
             true => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
@@ -105,8 +110,9 @@ impl Nodes {
                 None => return,
             },
         };
+        self.count_alive(before, liveness);
         let topology = Arc::make_mut(&mut self.topology);
-        let keys = self.keys.entry(id).or_default();
+        let mut keys = self.keys.remove(&id).unwrap_or_default();
         match (topology.get_mut(&id), about) {
             (None, Some(about)) => {
                 topology.insert(Arc::new(about.into_node(id, Vec::new(), Vec::new())), liveness);
@@ -125,13 +131,14 @@ impl Nodes {
         }
         if marks.all_pods || is_new {
             let node = Arc::make_mut(&mut member.node);
-            (*keys, node.pods) = pods(gossip, id, &mut problem);
+            let (anew, pods) = pods(gossip, id, &mut problem);
+            (keys, node.pods) = (Arc::new(anew), pods);
         } else if !marks.pods.is_empty() {
             let node = Arc::make_mut(&mut member.node);
             for key in &marks.pods {
                 let pod = gossip.get(id.as_bytes(), key).map(codec::decode_pod).transpose();
                 put(
-                    keys,
+                    Arc::make_mut(&mut keys),
                     &mut node.pods,
                     key,
                     pod.unwrap_or_else(|what| {
@@ -141,9 +148,38 @@ impl Nodes {
                 );
             }
         }
+        let node = Arc::clone(&member.node);
+        if !keys.is_empty() {
+            self.keys.insert(id, Arc::clone(&keys));
+        }
         if marks.about || marks.stakes || marks.all_pods || !marks.pods.is_empty() {
             self.tell(id, problem);
         }
+        if let Some(shelf) = self.shelf.as_ref().filter(|_| !self.garbled.contains_key(&id)) {
+            shelf.put(&id, gossip, node, keys);
+        }
+    }
+
+    /// Another node of this process has read the very same.
+    fn take_over(&mut self, id: NodeId, shared: Shared, liveness: Liveness) {
+        let Shared { node, keys } = shared;
+        self.count_alive(self.topology.get(&id).map(|member| member.liveness), liveness);
+        Arc::make_mut(&mut self.topology).insert(node, liveness);
+        if keys.is_empty() {
+            self.keys.remove(&id);
+        } else {
+            self.keys.insert(id, keys);
+        }
+    }
+
+    fn count_alive(&mut self, before: Option<Liveness>, now: Liveness) {
+        self.alive += usize::from(now == Liveness::Alive);
+        self.alive -= usize::from(before == Some(Liveness::Alive));
+    }
+
+    /// What it reads is read once for all that were given the same shelf.
+    pub(super) fn share(&mut self, shelf: Arc<Shelf>) {
+        self.shelf = Some(shelf);
     }
 
     fn tell(&mut self, id: NodeId, problem: Option<String>) {
@@ -156,11 +192,11 @@ impl Nodes {
     pub(super) fn remove(&mut self, id: &NodeId) {
         self.marked.remove(id);
         self.garbled.remove(id);
-        self.alive.remove(id);
-        self.others.remove(id);
         self.keys.remove(id);
-        if self.topology.get(id).is_some() {
-            Arc::make_mut(&mut self.topology).remove(id);
+        if self.topology.get(id).is_some()
+            && let Some(member) = Arc::make_mut(&mut self.topology).remove(id)
+        {
+            self.alive -= usize::from(member.liveness == Liveness::Alive);
         }
     }
 
@@ -186,23 +222,28 @@ impl Nodes {
     }
 
     /// How many others are known.
-    pub(super) fn count(&self) -> usize {
-        self.others.len()
+    pub(super) fn count(&self, own: &NodeId) -> usize {
+        self.topology.members().len() - usize::from(self.topology.get(own).is_some())
     }
 
     /// How many others are alive.
     pub(super) fn alive(&self) -> usize {
-        self.alive.len()
+        self.alive
     }
 
     /// One of those that are alive: another one each time that `turn` is another.
-    pub(super) fn some_alive(&self, turn: u64) -> Option<NodeId> {
-        let count = u64::try_from(self.alive.len()).ok().filter(|count| *count > 0)?;
-        self.alive.iter().nth(usize::try_from(turn % count).ok()?).copied()
+    pub(super) fn some_alive(&self, own: &NodeId, turn: u64) -> Option<NodeId> {
+        let count = u64::try_from(self.alive).ok().filter(|count| *count > 0)?;
+        self.ids_alive(own).nth(usize::try_from(turn % count).ok()?)
     }
 
-    pub(super) fn lowest_alive(&self) -> Option<NodeId> {
-        self.alive.first().copied()
+    pub(super) fn lowest_alive(&self, own: &NodeId) -> Option<NodeId> {
+        self.ids_alive(own).next()
+    }
+
+    fn ids_alive<'a>(&'a self, own: &'a NodeId) -> impl Iterator<Item = NodeId> + 'a {
+        let alive = self.topology.peers(own).filter(|member| member.liveness == Liveness::Alive);
+        alive.map(|member| member.node.id)
     }
 
     /// Who holds a subnet of a range.
@@ -216,7 +257,7 @@ impl Nodes {
     pub(super) fn find(&self, text: &str, own: NodeId) -> Result<NodeId, String> {
         let known = self.topology.members();
         let meant: Vec<_> = match text.parse::<NodeId>() {
-            Ok(id) => self.others.get(&id).into_iter().chain((id == own).then_some(&own)).copied().collect(),
+            Ok(id) => (id == own || self.topology.get(&id).is_some()).then_some(id).into_iter().collect(),
             Err(_) => {
                 let named = known.filter(|member| member.node.name.as_str() == text);
                 let (down, others): (Vec<_>, Vec<_>) =
