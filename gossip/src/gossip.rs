@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::exchange::Streams;
+use crate::ledger::Ledger;
 use crate::message::{Life, State};
 use crate::nodes::{Node, Nodes};
 use crate::own::Risen;
@@ -14,7 +15,6 @@ use crate::probe::Prober;
 use crate::random::Random;
 use crate::replica::{ADDRESSES, Epoch, Held, MAX_ENTRY, MAX_KEY, Position, Replica};
 use crate::rumour::Rumours;
-use crate::shelf::Shelf;
 use crate::wire::Writer;
 use crate::{PeerId, Time};
 
@@ -41,7 +41,7 @@ pub struct Gossip {
     pub(crate) prober: Prober,
     pub(crate) rumours: Rumours,
     pub(crate) streams: Streams,
-    pub(crate) shelf: Option<Arc<Shelf>>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
     /// Deleted keys, in the order in which they are to be forgotten.
     pub(crate) deleted: VecDeque<(Time, PeerId, Epoch, u64)>,
     pub(crate) outbox: VecDeque<Transmit>,
@@ -233,7 +233,7 @@ impl Gossip {
             prober,
             rumours: Rumours::default(),
             streams: Streams::default(),
-            shelf: None,
+            ledger: None,
             deleted: VecDeque::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -337,9 +337,11 @@ impl Gossip {
         self.nodes.get(id).filter(|node| node.is_shown).map(|node| node.held.current.position())
     }
 
-    /// From now on, what it holds of others it holds together with all nodes of this process that were given the same shelf.
-    pub fn share(&mut self, shelf: Arc<Shelf>) {
-        self.shelf = Some(shelf);
+    /// From now on, what it writes is noted, what it learns is compared with what others have noted, and held together with all
+    /// that were given the same ledger. To be called before the first [`transmit`](Self::transmit): for simulations.
+    pub fn witness(&mut self, ledger: Arc<Ledger>) {
+        self.ledger = Some(ledger);
+        self.note(0);
     }
 
     /// What a node says.

@@ -15,7 +15,7 @@
 //! exchange      all at once, by stream
 //! probe         who is there                                                            SWIM, Lifeguard
 //! own           what others say of this node that it did not
-//! shelf         what many nodes of one process hold alike: for simulations
+//! ledger        what all nodes of one process have written: for simulations
 //! message       the parts of a datagram         wire        their bytes
 //! ```
 //!
@@ -51,6 +51,7 @@
 mod config;
 mod exchange;
 mod gossip;
+mod ledger;
 mod letters;
 mod message;
 mod nodes;
@@ -63,14 +64,13 @@ mod replica;
 mod roster;
 mod rumour;
 pub mod seal;
-mod shelf;
 mod wire;
 
 pub use config::Config;
 pub use gossip::{Event, Gossip, Liveness, Member, TooLarge, Transmit};
+pub use ledger::Ledger;
 pub use random::Random;
 pub use replica::{MAX_ENTRY, MAX_KEY, Position};
-pub use shelf::Shelf;
 pub use wire::Garbled;
 
 /// Time since any start, by a clock that never goes back.

@@ -49,7 +49,15 @@ impl Gossip {
             let (epoch, version) = (self.epoch(), self.replica().version);
             self.deleted.push_back((self.now + self.config.deleted_for, id, epoch, version));
         }
+        self.note(before);
         self.tell(&id, before);
+    }
+
+    /// Has what it wrote above a version noted, if somebody does.
+    pub(crate) fn note(&self, since: u64) {
+        if let Some(ledger) = &self.ledger {
+            ledger.wrote(self.id, self.replica(), since);
+        }
     }
 
     /// Says how it is, to some at once.
@@ -87,6 +95,7 @@ impl Gossip {
             own.life = Life { incarnation: new, beat: 0, state: State::Alive };
         });
         self.deleted.retain(|(_, owner, ..)| *owner != id);
+        self.note(0);
         self.tell(&id, 0);
         self.events.push_back(Event::Incarnation { new });
 

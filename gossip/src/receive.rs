@@ -167,8 +167,8 @@ impl Gossip {
             before.filter(|_| matches!(merged, Merged::Changed(_))).map_or(0, |known| known.version),
         );
         self.show(&id, &merged);
-        if let Some((shelf, node)) = self.shelf.as_ref().zip(self.nodes.get_mut(&id)) {
-            shelf.place(node);
+        if let Some((ledger, node)) = self.ledger.as_ref().zip(self.nodes.get_mut(&id)) {
+            ledger.learnt(delta, node);
         }
         if spread == Spread::On {
             let known = before.filter(|before| before.epoch == delta.epoch).unwrap_or_default();

@@ -29,7 +29,7 @@ pub(crate) const MAX_BYTES: usize = 2 << 20;
 pub(crate) const ADDRESSES: &[u8] = &[0xff];
 
 /// A node's life: what it writes in one replaces what it wrote in lower ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Epoch {
     /// Counted by the owner, and kept on its disk.
     pub(crate) incarnation: u64,
@@ -178,6 +178,11 @@ impl Replica {
             let change = entry.change();
             Some((std::str::from_utf8(change.key).ok()?, change.value?))
         })
+    }
+
+    /// All writes that still count, deletions among them.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.entries.iter().map(Entry::change)
     }
 
     fn find(&self, key: &[u8]) -> Result<usize, usize> {
@@ -355,7 +360,7 @@ fn read_change<'a>(from: &mut Reader<'a>, last: u64) -> Result<Change<'a>, Garbl
 /// A replica, and the one that is to replace it, while that is not whole.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    /// Others in this process may hold the very same: see [`Shelf`](crate::Shelf).
+    /// Others in this process may hold the very same: see [`Ledger`](crate::Ledger).
     pub(crate) current: Arc<Replica>,
     growing: Option<Box<Replica>>,
 }

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! World       nodes, what is under way between them, and a clock: one thing happens after the other, the same way for one seed
-//! network     how datagrams are lost, delayed, doubled and overtaken, and who cannot reach whom
+//! network     how datagrams are lost, delayed, doubled and overtaken, streams refused and broken, and who cannot reach whom
+//! faults      what can happen to nodes
 //! machine     a node: the very code that agents run (overlay::Mesh), its disk, its clock
 //! check       what must be so after every step
+//! history     why that may be otherwise for a while
+//! knowledge   whether nodes know what they should
+//! script      what happens, as a list: drawn at random, played, and read by people
 //! measure     how long, how many, how much
 //! svg         a plot
 //! ```
@@ -14,9 +18,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a simulation that goes wrong has to say where
 
 mod check;
+mod faults;
+mod history;
+mod knowledge;
 mod machine;
 pub mod measure;
 mod network;
+pub mod script;
 pub mod svg;
 mod world;
 

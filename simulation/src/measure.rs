@@ -40,7 +40,7 @@ pub struct Measured {
 /// Measures so many nodes with so many pods each.
 pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
     let began = Instant::now();
-    let mut world = World::new(WorldSettings { seed, ..WorldSettings::default() });
+    let mut world = World::new(WorldSettings { seed, reads_once: true, ..WorldSettings::default() });
     world.check.limit = u64::MAX;
     world.start_many(nodes);
     let cold =

@@ -16,11 +16,17 @@ pub struct Network {
     pub delay: Duration,
     /// What is added to that at random: a later one may be faster.
     pub jitter: Duration,
+    /// How many of a thousand streams are refused.
+    pub refused: u32,
+    /// How many of a thousand break, before the request is there whole or before the answer is.
+    pub broken: u32,
     /// From whom to whom nothing arrives.
     cut: HashSet<(usize, usize)>,
     /// In which part of the network a node is: nothing passes from one part to another.
     parts: Vec<u8>,
     split: bool,
+    /// How often it has become another.
+    changes: u64,
 }
 
 impl Default for Network {
@@ -31,9 +37,12 @@ impl Default for Network {
             doubled: 0,
             delay: Duration::from_micros(200),
             jitter: Duration::from_micros(300),
+            refused: 0,
+            broken: 0,
             cut: HashSet::new(),
             parts: Vec::new(),
             split: false,
+            changes: 0,
         }
     }
 }
@@ -43,6 +52,7 @@ impl Network {
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cut.insert((from, to));
         self.split = true;
+        self.changes += 1;
     }
 
     /// Puts a node in a part of the network: nothing passes to another part.
@@ -52,6 +62,7 @@ impl Network {
         }
         self.parts[node] = part;
         self.split = true;
+        self.changes += 1;
     }
 
     /// Everything passes again.
@@ -59,6 +70,12 @@ impl Network {
         self.cut.clear();
         self.parts.clear();
         self.split = false;
+        self.changes += 1;
+    }
+
+    /// Nothing is lost, late or refused any more, and everything passes.
+    pub fn mend(&mut self) {
+        *self = Self { changes: self.changes + 1, ..Self::default() };
     }
 
     /// Whether anybody cannot reach somebody.
@@ -72,6 +89,29 @@ impl Network {
         }
         let part = |node: usize| self.parts.get(node).copied().unwrap_or(0);
         part(from) == part(to) && !self.cut.contains(&(from, to))
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether what one says gets to another, by way of others too.
+    pub(crate) fn leads(&self, from: usize, to: usize, running: &[bool]) -> bool {
+        let mut seen = vec![false; running.len()];
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            for next in
+                (0..running.len()).filter(|next| (running[*next] || *next == to) && self.passes(at, *next))
+            {
+                if !std::mem::replace(&mut seen[next], true) {
+                    open.push(next);
+                }
+            }
+        }
+        false
     }
 
     pub(crate) fn time(&self, random: &mut Random) -> Duration {

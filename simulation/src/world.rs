@@ -14,6 +14,9 @@ use crate::check::Check;
 use crate::machine::{HEADERS, Machine, address, number};
 use crate::network::Network;
 
+/// How often one looks whether clusters have met.
+const MEETINGS: Duration = Duration::from_millis(100);
+
 /// What a world is like.
 #[derive(Debug, Clone)]
 pub struct WorldSettings {
@@ -27,6 +30,9 @@ pub struct WorldSettings {
     pub gossip: gossip::Config,
     /// How long claims take.
     pub claims: ClaimSettings,
+    /// What one node has read of another's keys is taken over by all that have heard the same, instead of read by each: for
+    /// thousands of nodes.
+    pub reads_once: bool,
 }
 
 impl Default for WorldSettings {
@@ -37,6 +43,7 @@ impl Default for WorldSettings {
             subnet_length: 24,
             gossip: gossip::Config::default(),
             claims: ClaimSettings::default(),
+            reads_once: false,
         }
     }
 }
@@ -53,8 +60,8 @@ pub struct World {
     /// What must be so.
     pub check: Check,
     settings: WorldSettings,
-    random: Random,
-    /// Thousands of nodes that hold what thousands say would not fit.
+    pub(crate) random: Random,
+    /// What nodes have said, and whether others have heard the same.
     shelf: Arc<Shelf>,
     /// What will happen, and in which order what happens at one time.
     queue: BinaryHeap<Reverse<(Duration, u64, usize)>>,
@@ -62,6 +69,10 @@ pub struct World {
     free: Vec<usize>,
     order: u64,
     steps: u64,
+    /// Somebody has a seed in another cluster, or was one of another.
+    pub(crate) strangers: bool,
+    /// When one looked last whether they have met.
+    pub(crate) met: Duration,
 }
 
 #[derive(Debug)]
@@ -81,17 +92,20 @@ impl World {
             machines: Vec::new(),
             check: Check::default(),
             random: Random::new(settings.seed),
+            shelf: Arc::new(if settings.reads_once { Shelf::of_what_is_read() } else { Shelf::default() }),
             settings,
-            shelf: Arc::default(),
             queue: BinaryHeap::new(),
             waiting: Vec::new(),
             free: Vec::new(),
             order: 0,
             steps: 0,
+            strangers: false,
+            met: Duration::ZERO,
         }
     }
 
-    /// One more node, whose agent is not running yet. The first one, and those without seeds, may be first.
+    /// One more node, whose agent is not running yet. Those without seeds, and those that are their own first seed, may be a
+    /// cluster's first.
     pub fn add(&mut self, seeds: &[usize]) -> usize {
         let n = self.machines.len();
         let range = Range { cluster: self.settings.cluster, subnet_length: self.settings.subnet_length };
@@ -99,10 +113,11 @@ impl World {
             pool: Pool::new(vec![range]).unwrap(),
             gossip: self.settings.gossip.clone(),
             claims: self.settings.claims.clone(),
-            bootstrap: seeds.is_empty() || seeds == [n],
+            bootstrap: seeds.first().is_none_or(|first| *first == n),
         };
         let id = self.random.number();
         self.machines.push(Machine::new(n, id, settings, seeds.to_vec()));
+        self.check.history.founds(n);
         n
     }
 
@@ -136,35 +151,18 @@ impl World {
         mesh.join(now + machine.ahead, &seeds);
         machine.mesh = Some(mesh);
         machine.seen = u64::MAX;
-        self.after(n);
-    }
-
-    /// A node's agent is dead. What was on disk before the last write is there again, if the disk has lied.
-    pub fn crash(&mut self, n: usize, disk_has_lied: bool) {
-        let machine = &mut self.machines[n];
-        machine.mesh = None;
-        machine.wakes = Duration::MAX;
-        if disk_has_lied {
-            machine.disk = machine.disk_before.clone();
-            self.check.excuse(self.now, "a disk has lied");
+        self.check.history.starts(n, now);
+        self.strangers = true;
+        if !(0..self.machines.len()).any(|other| other != n && self.knows(other, n)) {
+            self.check.history.founds(n);
         }
-    }
-
-    /// A node is gone, with its disk: what has its place is another node.
-    pub fn replace(&mut self, n: usize) {
-        self.crash(n, false);
-        let id = self.random.number();
-        let old = &self.machines[n];
-        let (settings, seeds, lives) = (old.settings.clone(), old.seeds.clone(), old.lives);
-        self.machines[n] = Machine::new(n, id, settings, seeds);
-        self.machines[n].lives = lives;
-        self.start(n);
-    }
-
-    /// A node's clock jumps ahead: it was suspended.
-    pub fn jump(&mut self, n: usize, by: Duration) {
-        self.machines[n].ahead += by;
-        self.wake(n);
+        let machine = &self.machines[n];
+        let runs =
+            |seed: &usize| *seed != n && self.machines.get(*seed).is_some_and(|seed| seed.mesh.is_some());
+        if machine.settings.bootstrap && !machine.seeds.iter().any(runs) && machine.lives > 1 {
+            self.check.history.excuse(n, now, "it may be the first, and no seed answered");
+        }
+        self.after(n);
     }
 
     /// A node gets a pod with the `nth` address of its subnet. None, if it has no subnet.
@@ -178,29 +176,6 @@ impl World {
     pub fn remove_pod(&mut self, n: usize) {
         self.machines[n].local.pods.pop();
         self.tell(n);
-    }
-
-    /// A node has another forget a third.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn forget(&mut self, n: usize, whom: usize) -> Result<(), String> {
-        let id = self.machines[whom].local.id.to_string();
-        let now = self.now + self.machines[n].ahead;
-        let forgotten = self.machines[n].mesh.as_mut().ok_or("it is dead")?.forget(now, &id).map(drop);
-        self.after(n);
-        forgotten
-    }
-
-    /// A node hears of other seeds.
-    pub fn join(&mut self, n: usize, seeds: &[usize]) {
-        self.machines[n].seeds = seeds.to_vec();
-        let now = self.now + self.machines[n].ahead;
-        let seeds: Vec<_> = seeds.iter().map(|seed| address(*seed)).collect();
-        if let Some(mesh) = &mut self.machines[n].mesh {
-            mesh.join(now, &seeds);
-        }
-        self.after(n);
     }
 
     /// A node's agent is told what its node says of itself.
@@ -257,6 +232,9 @@ impl World {
         }
         let Some(Reverse((when, _, slot))) = self.queue.pop() else { return false };
         self.now = self.now.max(when);
+        if self.strangers && self.now >= self.met + MEETINGS {
+            self.acquaint();
+        }
         self.free.push(slot);
         self.steps += 1;
         match self.waiting[slot].take() {
@@ -293,14 +271,14 @@ impl World {
         let answer = mesh.exchange_answer(now, request).expect("what nodes ask is a request");
         self.machines[to].traffic.bytes += answer.len() as u64;
         self.after(to);
-        if self.network.passes(to, from) {
+        if self.network.passes(to, from) && !self.happens(self.network.broken) {
             // There and back, and there and back again: a connection is made first.
             let time = self.network.time(&mut self.random) * 3;
             self.later(time, Happening::Answered { to: from, life, answer });
         }
     }
 
-    fn wake(&mut self, n: usize) {
+    pub(crate) fn wake(&mut self, n: usize) {
         let now = self.now + self.machines[n].ahead;
         self.machines[n].wakes = Duration::MAX;
         if let Some(mesh) = &mut self.machines[n].mesh {
@@ -310,15 +288,18 @@ impl World {
     }
 
     /// What follows from whatever a node was told.
-    fn after(&mut self, n: usize) {
+    pub(crate) fn after(&mut self, n: usize) {
         let now = self.now + self.machines[n].ahead;
+        let nodes = self.machines.len();
         let machine = &mut self.machines[n];
         let Some(mesh) = &mut machine.mesh else { return };
         while let Some(saved) = mesh.unsaved() {
             machine.disk_before = std::mem::replace(&mut machine.disk, Saved::clone(&saved));
             mesh.saved(now, saved);
         }
-        self.check.network(&self.network, self.now);
+        self.check.history.network(&self.network, nodes, self.now);
+        let fault = self.shelf.fault();
+        assert!(fault.is_none(), "n{n} at {:?}: {}", self.now, fault.unwrap());
         let life = machine.lives;
         let mut letters = Vec::new();
         while let Some(letter) = mesh.transmit() {
@@ -346,9 +327,9 @@ impl World {
             if let Some(to) =
                 number(letter.to).filter(|to| self.network.passes(n, *to) && *to < self.machines.len())
             {
-                let twice = self.random.below(1000) < u64::from(self.network.doubled);
+                let twice = self.happens(self.network.doubled);
                 for _ in 0..1 + u32::from(twice) {
-                    if self.random.below(1000) >= u64::from(self.network.loss) {
+                    if !self.happens(self.network.loss) {
                         let time = self.network.time(&mut self.random);
                         let payload = letter.payload.clone();
                         self.later(time, Happening::Arrives { from: n, to, payload });
@@ -358,12 +339,20 @@ impl World {
         }
         if let Some((to, request)) = stream {
             self.machines[n].traffic.bytes += request.len() as u64;
-            if let Some(to) = number(to).filter(|to| self.network.passes(n, *to) && *to < self.machines.len())
+            let to = number(to).filter(|to| *to < self.machines.len() && self.network.passes(n, *to));
+            if let Some(to) = to
+                && !self.happens(self.network.refused)
+                && !self.happens(self.network.broken)
             {
                 let time = self.network.time(&mut self.random) * 3;
                 self.later(time, Happening::Asked { from: n, to, life, request });
             }
         }
+    }
+
+    /// Whether something happens that happens so often of a thousand times.
+    fn happens(&mut self, of_thousand: u32) -> bool {
+        of_thousand > 0 && self.random.below(1000) < u64::from(of_thousand)
     }
 
     fn later(&mut self, time: Duration, what: Happening) {

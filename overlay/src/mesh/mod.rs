@@ -157,9 +157,10 @@ impl Mesh {
         mesh
     }
 
-    /// What it knows of others it holds together with all nodes of this process that were given the same shelf, from now on.
+    /// What it says is noted, and what it hears compared, by [`Gossip::witness`]; what was read by one of those that have the same
+    /// shelf, it takes over. To be called at once: for simulations.
     pub fn share(&mut self, shelf: &Arc<Shelf>) {
-        self.gossip.share(Arc::clone(shelf.gossip()));
+        self.gossip.witness(Arc::clone(shelf.ledger()));
         self.nodes.share(Arc::clone(shelf));
     }
 

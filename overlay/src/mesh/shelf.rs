@@ -1,20 +1,20 @@
-//! What many nodes of one process know alike, held once: for simulations.
+//! What many nodes of one process know alike: for simulations.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gossip::{Gossip, Position};
+use gossip::{Gossip, Ledger, Position};
 
 use super::nodes::Keys;
 use crate::id::NodeId;
 use crate::node::Node;
 
-/// What many nodes of one process know alike, held once: see [`Mesh::share`](super::Mesh::share).
+/// What many nodes of one process know alike: see [`Mesh::share`](super::Mesh::share).
 #[derive(Debug, Default)]
 pub struct Shelf {
-    gossip: Arc<gossip::Shelf>,
-    /// As read by whoever was first.
-    read: Mutex<HashMap<NodeId, (Position, Shared)>>,
+    ledger: Arc<Ledger>,
+    /// As read by whoever was first. Nothing: each reads for itself.
+    read: Option<Mutex<HashMap<NodeId, (Position, Shared)>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -24,20 +24,30 @@ pub(super) struct Shared {
 }
 
 impl Shelf {
-    pub(super) fn gossip(&self) -> &Arc<gossip::Shelf> {
-        &self.gossip
+    /// One from which nodes take what others have read, instead of reading it themselves: a fourth of the memory.
+    pub fn of_what_is_read() -> Self {
+        Self { read: Some(Mutex::default()), ..Self::default() }
+    }
+
+    /// The first thing that a node has heard and its owner has not said.
+    pub fn fault(&self) -> Option<String> {
+        self.ledger.fault()
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// What another one has read, if it was what this one would read.
     pub(super) fn get(&self, id: &NodeId, gossip: &Gossip) -> Option<Shared> {
+        let read = self.read.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let position = gossip.position(id.as_bytes())?;
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.get(id).filter(|(at, _)| *at == position).map(|(_, shared)| shared.clone())
     }
 
     pub(super) fn put(&self, id: &NodeId, gossip: &Gossip, node: Arc<Node>, keys: Keys) {
-        if let Some(position) = gossip.position(id.as_bytes()) {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, position)) = self.read.as_ref().zip(gossip.position(id.as_bytes())) {
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
             if read.get(id).is_none_or(|(at, _)| at.compare(&position).is_lt()) {
                 read.insert(*id, (position, Shared { node, keys }));
             }
