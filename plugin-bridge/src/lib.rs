@@ -44,14 +44,17 @@ impl Attach for Bridge {
         plan_bridge(&mut plan, config, bridge_mac, &result);
         plan_gateway(&mut plan, config, &result)?;
         plan_cable(&mut plan, request);
+        let interface = &request.names.interface;
+        let detection = detection(config, &result);
         if !result.ips.is_empty() {
-            let interface = &request.names.interface;
-            let detection =
-                if config.detect_duplicates { DuplicateDetection::Done } else { DuplicateDetection::Skipped };
             plugin_kit::plan_addresses(&mut plan, interface, &result, detection, PrefixRoutes::Kernel);
             plugin_kit::plan_routes(&mut plan, interface, &result);
         } else if !config.interface_down {
-            plan.own(Place::Container, Resource::LinkUp(request.names.interface.clone()));
+            plan.own(Place::Container, Resource::LinkUp(interface.clone()));
+        }
+        plan.own(Place::Host, Resource::LinkUp(request.names.host_interface.clone()));
+        if !result.ips.is_empty() {
+            plugin_kit::plan_readiness(&mut plan, interface, &result, detection);
         }
         plan_filters(&mut plan, request, &result);
 
@@ -174,12 +177,29 @@ fn plan_vlan_gateway(plan: &mut Plan, config: &Config, vlan: u16) -> Result<Link
     Ok(gateway)
 }
 
-/// The cable between pod and bridge.
+/// Whether the pod's addresses are looked for on other machines.
+fn detection(config: &Config, result: &AddResult) -> DuplicateDetection {
+    match config.detect_duplicates {
+        true => DuplicateDetection::Done,
+        // A bridge that sends frames back makes a pod find its own question for a duplicate.
+        false if config.reflection != Reflection::None => DuplicateDetection::Skipped,
+        false => DuplicateDetection::needed_by(result),
+    }
+}
+
+/// The cable between pod and bridge. Its host's end is raised when the pod's is: one that is up and has nobody at its other
+/// end is put out of service, for which the kernel waits an RCU grace period (`dev_deactivate_many()`).
 fn plan_cable(plan: &mut Plan, request: &Request<'_, Config>) {
     let config = &request.config;
     plan.own(
         Place::Host,
-        Resource::Link(Link { master: Some(config.bridge.clone()), ..request.cable(config.mtu) }),
+        Resource::Link(Link {
+            master: Some(config.bridge.clone()),
+            up: false,
+            // What a bridge's port receives is the bridge's: there is nothing to ignore.
+            ignore_router_advertisements: false,
+            ..request.cable(config.mtu)
+        }),
     );
     let hairpin = config.reflection == Reflection::Hairpin;
     if hairpin || config.isolated || config.vlans.is_some() {

@@ -79,6 +79,29 @@ fn who_remembers_an_earlier_owner_of_an_address_learns_the_new_one_at_once() {
 }
 
 #[test]
+fn an_address_has_the_same_mac_address_whoever_gets_it() {
+    let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
+    let call = |container: &str| {
+        TestCall::new(json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isGateway": true,
+            "ipam": {
+                "type": "host-local", "dataDir": leases.path(), "subnet": "10.22.0.0/29",
+                "rangeStart": "10.22.0.2", "rangeEnd": "10.22.0.3",
+            },
+        }))
+        .container(container)
+    };
+    let mac = |container: &str| {
+        let result = node.add(&plugin, &call(container)).unwrap();
+        (result.ips[0].address, result.interfaces[2].mac.clone().unwrap())
+    };
+    let (a, b) = (mac("a"), mac("b"));
+    assert_ne!(a.1, b.1);
+    node.del(&plugin, &call("a")).unwrap();
+    assert_eq!(mac("c"), a);
+}
+
+#[test]
 fn the_first_pod_of_a_node_is_reached_over_ipv6_from_elsewhere_at_once() {
     let (node, plugin, leases) = (Node::new(), Kit::new(Bridge), tempfile::tempdir().unwrap());
     let add = |container: &str, bridge: &str, subnet: &str| {

@@ -6,6 +6,7 @@ use cni_spec::{CniArgs, Env, Error, Invocation, NameError, NetworkConfig, plugin
 use netops::{Kernel, Place, Plan, Resource, Script};
 use plugin_kit::{
     Addressing, Attach, Attachment, DuplicateDetection, Explain, Kit, PrefixRoutes, Request, plan_addresses,
+    plan_readiness,
 };
 use serde::Deserialize;
 
@@ -33,6 +34,7 @@ impl Attach for Island {
         let mut plan = Plan::new();
         plan.own(Place::Host, Resource::Link(request.cable(request.config.mtu)));
         plan_addresses(&mut plan, interface, &result, DuplicateDetection::Skipped, PrefixRoutes::Kernel);
+        plan_readiness(&mut plan, interface, &result, DuplicateDetection::Skipped);
 
         result.interfaces = vec![request.host_interface(), request.container_interface(request.config.mtu)];
         request.assign_addresses(&mut result);

@@ -2,13 +2,14 @@
 
 use cni_spec::plugin::{self, DelRequest, GcRequest, Plugin, StatusRequest};
 use cni_spec::{AddResult, Dns, Error, NetworkConfig, SpecVersion};
-use netops::{Answer, Applied, ApplyError, Errno, ForeignRules, Kernel, MacAddr, Place, Plan, Query};
+use netops::{ForeignRules, Kernel, MacAddr, Plan};
 use serde::de::DeserializeOwned;
 
+use crate::add::Add;
 use crate::adoption;
 use crate::detach::{self, Traces};
 use crate::error::{self, kernel_error};
-use crate::ipam::{self, Grant, Manager};
+use crate::ipam::{self, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
 use crate::owner::Owner;
 use crate::reference;
@@ -229,7 +230,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let config = call.config.parse()?;
         let manager = self.plugin.manager(&call.config)?;
         let mut kernel = self.open(call, Purpose::Attach)?;
-        let mut add = Add { kit: self, kernel: &mut *kernel, done: Vec::new(), prepared: None };
+        let mut add = Add::new(self, &mut *kernel);
         let result = add.run(call, owner, config, manager.as_deref());
         result.map_err(|error| add.undo(error))
     }
@@ -327,127 +328,12 @@ impl<P: Attach, K: Kernels> Kit<P, K> {
         previous: AddResult,
     ) -> Result<Request<'a, P::Config>, Error> {
         let addresses = own_addresses(&previous, &owner);
-        let names = self.names(call, &owner, &config)?.recorded(&previous);
+        let names = self.names(call, &owner, &config)?.addressed(&owner, &addresses).recorded(&previous);
         Ok(Request { call, owner, config, addresses, names, previous: Some(previous) })
     }
 
     fn open(&self, call: &plugin::Request, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
         self.kernels.open(Some(&call.netns), purpose).map_err(|e| kernel_error(&e))
-    }
-}
-
-/// An `ADD` under way.
-struct Add<'k, P, K> {
-    kit: &'k Kit<P, K>,
-    kernel: &'k mut dyn Kernel,
-    /// What was applied, to be undone in reverse if anything fails.
-    done: Vec<Applied>,
-    /// What takes back the preparations.
-    prepared: Option<Withdraw>,
-}
-
-impl<P: Attach, K: Kernels> Add<'_, P, K> {
-    fn run(
-        &mut self,
-        call: &plugin::Request,
-        owner: Owner,
-        config: P::Config,
-        manager: Option<&dyn Manager>,
-    ) -> Result<AddResult, Error> {
-        let mut request = self.kit.request(call, owner, config)?;
-        let mut applied = Plan::new();
-        if manager.is_some_and(Manager::needs_interface) {
-            // A DHCP client asks through the interface that the answer is for.
-            applied = self.kit.plugin.plan(&request, self.kernel)?.plan;
-            self.apply(&applied)?;
-            self.await_service(&applied)?;
-        }
-        let grant = match manager {
-            Some(manager) => manager.add(call)?.not_empty()?,
-            None => Grant::free(request.addresses),
-        };
-        request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
-        // The disk and the kernel are waited for at the same time.
-        let made = grant.sync_during(|| self.make(&request, &applied));
-        // As long as something has an address, nobody else may get it: the grant outlives what is undone.
-        let result = made.map_err(|error| self.undo(error))?;
-        grant.keep()?;
-        Ok(result)
-    }
-
-    /// Makes what is not there yet of an attachment whose addresses are known.
-    fn make(&mut self, request: &Request<'_, P::Config>, applied: &Plan) -> Result<AddResult, Error> {
-        let dns = request.call.config.dns()?;
-        let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
-        self.prepared = self.kit.plugin.prepare(request, self.kernel)?;
-        self.apply(&plan.without(applied))?;
-        self.await_service(&plan)?;
-        self.kit.plugin.complete(request, self.kernel, &mut result)?;
-        self.record_shared_macs(&mut result);
-        override_dns::<P>(dns, &mut result);
-        Ok(result)
-    }
-
-    fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
-        let applied = match plan.apply(self.kernel) {
-            Err(error)
-                if error.cause.errno() == Some(Errno::EEXIST)
-                    && detach::remove_abandoned(plan, self.kernel)? =>
-            {
-                plan.apply(self.kernel)
-            }
-            outcome => outcome,
-        };
-        self.done.push(applied.map_err(apply_error)?);
-        Ok(())
-    }
-
-    /// Sees to it that what was made carries packets now. The kernel enables a bridge's port, and an interface's queue,
-    /// some time after the cable's ends are up: within a second, or at once for who asks for the interface
-    /// (`linkwatch_sync_dev()`). Until then packets are dropped, those among them with which the container's interface
-    /// has announced its addresses.
-    fn await_service(&mut self, plan: &Plan) -> Result<(), Error> {
-        let mut container = Vec::new();
-        for place in [Place::Container, Place::Host] {
-            let links = plan.steps().iter().flat_map(|step| step.links());
-            let here = links.filter(|(at, _)| *at == place).map(|(_, link)| Query::Link(link.clone()));
-            let queries: Vec<_> = here.collect();
-            if !queries.is_empty() {
-                let answers = self.kernel.read(place, &queries).map_err(|e| kernel_error(&e))?;
-                if place == Place::Container {
-                    container = answers;
-                }
-            }
-        }
-        for answer in &container {
-            let Answer::Links(links) = answer else { continue };
-            for link in links.iter().filter(|link| link.up && link.kind == "veth") {
-                self.kernel.announce(Place::Container, link).map_err(|e| kernel_error(&e))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what was done before something failed.
-    fn undo(&mut self, error: Error) -> Error {
-        let applied = std::mem::take(&mut self.done).into_iter().rev();
-        let mut left: Vec<_> =
-            applied.flat_map(|applied| applied.undo(self.kernel)).map(|left| left.to_string()).collect();
-        let withdrawn = self.prepared.take().map_or(Ok(()), |withdraw| withdraw());
-        left.extend(withdrawn.err().map(|left| left.to_string()));
-        left.iter()
-            .fold(error, |error, left| error.and_details(format!("and it could not be undone: {left}")))
-    }
-
-    /// A shared interface that was there before has the address that it had.
-    fn record_shared_macs(&self, result: &mut AddResult) {
-        for interface in result.interfaces.iter_mut().filter(|interface| interface.sandbox.is_none()) {
-            let Ok(name) = interface.name.parse() else { continue };
-            let there = self.done.iter().find_map(|applied| applied.facts().link(Place::Host, &name));
-            if let Some(mac) = there.and_then(|link| link.mac) {
-                interface.mac = Some(mac.to_string());
-            }
-        }
     }
 }
 
@@ -469,14 +355,6 @@ fn end(
     }
     let released = release(manager);
     error::join([remove(), released].into_iter().filter_map(Result::err).collect())
-}
-
-fn apply_error(error: ApplyError) -> Error {
-    let cause = kernel_error(&error.cause);
-    error
-        .left
-        .iter()
-        .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
 }
 
 /// The addresses of a previous result that are on the attachment's interface, with its routes; without interfaces.

@@ -35,6 +35,9 @@ impl<P: Attach, K: Kernels> Explain for Kit<P, K> {
         let mut request = self.request(call, owner, config)?;
         if let Some(manager) = self.plugin.manager(&call.config)? {
             request.addresses = manager.preview(call)?;
+            if !manager.needs_interface() {
+                request.names = request.names.addressed(&request.owner, &request.addresses);
+            }
         }
         let mut attachment = self.plugin.plan(&request, kernel)?;
         override_dns::<P>(call.config.dns()?, &mut attachment.result);

@@ -23,6 +23,15 @@ pub enum DuplicateDetection {
     Usual,
 }
 
+impl DuplicateDetection {
+    /// None, for addresses of an allocator's. Without IPv6 addresses there is nothing to be switched off: the interface's
+    /// link-local address is nobody's concern.
+    pub fn needed_by(result: &AddResult) -> Self {
+        let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
+        if has_ipv6 { Self::Skipped } else { Self::Usual }
+    }
+}
+
 /// Who makes the routes to the prefixes of a container's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixRoutes {
@@ -33,7 +42,7 @@ pub enum PrefixRoutes {
 }
 
 /// Plans the settings and addresses of a container's interface, and raises it. The interface itself is the caller's
-/// to plan, before this; its routes after, with [`plan_routes`].
+/// to plan, before this; its routes after, with [`plan_routes`]; and with [`plan_readiness`], that it is waited for.
 pub fn plan_addresses(
     plan: &mut Plan,
     link: &LinkName,
@@ -74,6 +83,11 @@ pub fn plan_addresses(
         );
     }
     plan.own(Place::Container, Resource::LinkUp(link.clone()));
+}
+
+/// Plans to wait until the addresses of a container's interface can be used, once it can carry packets.
+pub fn plan_readiness(plan: &mut Plan, link: &LinkName, result: &AddResult, detection: DuplicateDetection) {
+    let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
     // Also without detection the kernel takes a moment, in the background, before it answers for an IPv6 address.
     if has_ipv6 || detection == DuplicateDetection::Done {
         plan.own(Place::Container, Resource::Settled(link.clone()));

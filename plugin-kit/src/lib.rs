@@ -14,6 +14,7 @@
 //!
 //! Addresses come from [`ipam`]: our own managers in process, any other by execution.
 
+mod add;
 mod adoption;
 mod attach;
 mod cables;
@@ -38,7 +39,7 @@ pub use error::kernel_error;
 pub use explain::Explain;
 pub use interface::{
     DuplicateDetection, MasqueradeBackend, PrefixRoutes, default_route, first_address, gateway_of,
-    plan_addresses, plan_masquerade, plan_routes,
+    plan_addresses, plan_masquerade, plan_readiness, plan_routes,
 };
 pub use kernels::{Kernels, Linux, Purpose};
 pub use owner::{MarkedOwner, Owner, derived_name, derived_number, network_prefix};

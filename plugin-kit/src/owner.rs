@@ -5,6 +5,7 @@
 //! ADD made, after a crash at any instant.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 
 use cni_spec::{ContainerId, Error, IfName, NetworkName, plugin};
 use netops::{LinkName, MacAddr, Mark};
@@ -66,10 +67,15 @@ impl Owner {
         host_interface(self.network.as_str(), self.container.as_str(), self.interface.as_str())
     }
 
-    /// The MAC address of the container's interface: locally administered, the same for the same attachment, so that
-    /// an attachment that is made again with its old address invalidates nobody's neighbour table.
-    pub fn container_mac(&self) -> MacAddr {
-        let [a, b, c, d, e, _, _, _] = self.hash("container MAC").to_be_bytes();
+    /// The MAC address of the container's interface: locally administered, and in a network always the same for the same
+    /// address. Whoever gets an address after another container has its MAC address as well, so that nobody's neighbour
+    /// table is out of date. Without an address it is always the same for the same attachment.
+    pub fn container_mac(&self, address: Option<IpAddr>) -> MacAddr {
+        let hash = match address {
+            Some(address) => hash(&["container MAC", self.network.as_str(), &address.to_string()]),
+            None => self.hash("container MAC"),
+        };
+        let [a, b, c, d, e, _, _, _] = hash.to_be_bytes();
         MacAddr::new([0x02, a, b, c, d, e])
     }
 
@@ -228,11 +234,11 @@ mod tests {
         for (i, a) in names.iter().enumerate() {
             for b in &names[i + 1..] {
                 assert_ne!(a.host_interface(), b.host_interface());
-                assert_ne!(a.container_mac(), b.container_mac());
+                assert_ne!(a.container_mac(None), b.container_mac(None));
             }
         }
         // Kept for ever: pods that were attached by an older version must be found by a newer one.
         assert_eq!(names[0].host_interface().as_str().len(), 15);
-        assert!(names[0].container_mac().is_unicast() && names[0].host_mac().is_unicast());
+        assert!(names[0].container_mac(None).is_unicast() && names[0].host_mac().is_unicast());
     }
 }

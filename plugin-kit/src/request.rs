@@ -1,5 +1,7 @@
 //! What a plugin is asked for, as it needs it: typed, named, and with addresses.
 
+use std::net::IpAddr;
+
 use cni_spec::{AddResult, Error, Interface, plugin};
 use netops::{Link, LinkKind, LinkName, MacAddr, Place, VethPeer};
 
@@ -46,10 +48,18 @@ impl Names {
     pub(crate) fn derived(owner: &Owner, interface: LinkName, mac: Option<MacAddr>) -> Self {
         Self {
             interface,
-            container_mac: mac.unwrap_or_else(|| owner.container_mac()),
+            container_mac: mac.unwrap_or_else(|| owner.container_mac(None)),
             host_interface: owner.host_interface(),
             host_mac: owner.host_mac(),
         }
+    }
+
+    /// The same for an attachment with addresses: its MAC address follows from the chief of them, unless one was asked for.
+    pub(crate) fn addressed(mut self, owner: &Owner, addresses: &AddResult) -> Self {
+        if self.container_mac == owner.container_mac(None) {
+            self.container_mac = owner.container_mac(chief_address(addresses));
+        }
+        self
     }
 
     /// The names of an attachment that was made, where its result says them.
@@ -70,6 +80,13 @@ impl Names {
         }
         self
     }
+}
+
+/// The address that the interface's MAC address follows from: that is of use where neighbours are not told of a change, and
+/// they are not of IPv6 addresses, but nearly everything has an IPv4 address.
+fn chief_address(addresses: &AddResult) -> Option<IpAddr> {
+    let all = || addresses.ips.iter().map(|ip| ip.address.addr());
+    all().find(IpAddr::is_ipv4).or_else(|| all().next())
 }
 
 impl<C> Request<'_, C> {

@@ -25,6 +25,7 @@ impl Inside {
         let Self { making: mut plan, addresses: mut result, detection, mac, mtu } = self;
         let link = &request.names.interface;
         plugin_kit::plan_addresses(&mut plan, link, &result, detection, PrefixRoutes::Kernel);
+        plugin_kit::plan_readiness(&mut plan, link, &result, detection);
         plugin_kit::plan_routes(&mut plan, link, &result);
         let mut interface = Interface::in_sandbox(link.to_string(), request.sandbox());
         (interface.mac, interface.mtu) = (mac.map(|mac| mac.to_string()), mtu);

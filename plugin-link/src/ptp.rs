@@ -55,13 +55,9 @@ impl Attach for Ptp {
         plan.own(Place::Host, Resource::Link(request.cable(request.config.mtu)));
 
         let pod = &request.names.interface;
-        plugin_kit::plan_addresses(
-            &mut plan,
-            pod,
-            &result,
-            DuplicateDetection::Skipped,
-            PrefixRoutes::Plugin,
-        );
+        let detection = DuplicateDetection::needed_by(&result);
+        plugin_kit::plan_addresses(&mut plan, pod, &result, detection, PrefixRoutes::Plugin);
+        plugin_kit::plan_readiness(&mut plan, pod, &result, detection);
         for ip in &result.ips {
             plan_routes_by_the_node(&mut plan, pod, ip)?;
         }

@@ -64,6 +64,29 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
+        what: "bridge leaves accept_dad of a pod's interface as it is where the pod has no IPv6 address and the bridge sends \
+               nothing back",
+        why: "there is no address to be looked for; each file below /proc/sys costs an ADD the more the more pods there are",
+        erase: |scene| {
+            let has_ipv6 = scene["result"]["ips"].to_string().contains("::");
+            each_settings(scene, |key| !has_ipv6 && key.ends_with("eth0/accept_dad"));
+        },
+    },
+    Deliberate {
+        what: "accept_ra of a bridge's port stays as it is",
+        why: "what a port receives is the bridge's: it would not see an advertisement",
+        erase: |scene| {
+            let links = scene["host"]["links"].as_object().cloned().unwrap_or_default();
+            let is_port = |name: &str| links.get(name).is_some_and(|link| link.get("master").is_some());
+            let is_ports = |key: &str| {
+                key.strip_suffix("/accept_ra").and_then(|key| key.rsplit('/').next()).is_some_and(is_port)
+            };
+            if let Some(Value::Object(settings)) = scene["host"].get_mut("sysctls") {
+                settings.retain(|key, _| !is_ports(key));
+            }
+        },
+    },
+    Deliberate {
         what: "keep_addr_on_down is set for a pod's interface with IPv6 addresses",
         why: "newer references do so: the addresses survive when the interface goes down for a moment",
         erase: |scene| each_settings(scene, |key| key.ends_with("/keep_addr_on_down")),

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cnikit_tests::{Implementation, Node, Outcome, Pod, Scene, State, isolated, ours};
 use serde_json::{Value, json};
@@ -63,9 +63,22 @@ fn node_file() -> Value {
     })
 }
 
+/// A program that another test starts holds what this process listens to from its birth until it is executed.
+fn listen(port: u16) -> TcpListener {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        match TcpListener::bind(("0.0.0.0", port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            listener => return listener.unwrap(),
+        }
+    }
+}
+
 /// An answer of a pod's port, as somebody on the node gets it.
 fn answer(lab: &Lab, pod: &Pod, port: u16, at: SocketAddr) -> String {
-    let listener = lab.node.inside_pod(pod, || TcpListener::bind(("0.0.0.0", port)).unwrap());
+    let listener = lab.node.inside_pod(pod, || listen(port));
     std::thread::scope(|scope| {
         scope.spawn(|| listener.accept().unwrap().0.write_all(b"here").unwrap());
         lab.node.inside(|| {

@@ -4,7 +4,7 @@ mod made;
 mod moved;
 mod settings;
 
-use made::explain;
+pub(super) use settings::arp_notify;
 
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
@@ -40,8 +40,8 @@ enum Purpose {
     Make(usize),
     /// Makes it, or part of it.
     Change(usize),
-    /// Asks for the index of a link that was just made.
-    Learn(usize),
+    /// Sets it; if it may be missing and the kernel will not, nothing is done.
+    Set(usize),
     /// Makes a link that was made complete; without it, it must go again.
     Complete(usize),
     /// Removes it; if there is nothing to remove, nothing is done.
@@ -158,9 +158,9 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             Resource::Rule(rule) => self.queue_rule(rule),
+            Resource::Sysctl(sysctl) => self.queue_sysctl(sysctl, resource),
             // Made by other means.
             Resource::Settled(_)
-            | Resource::Sysctl(_)
             | Resource::Entry(_)
             | Resource::Foreign(_)
             | Resource::Isolation(_)
@@ -273,15 +273,13 @@ impl<'a> Batch<'a> {
                 return Err(Stop::Earlier);
             }
         };
-        let mut replies = purposes.into_iter().zip(replies).peekable();
-        while let Some((purpose, reply)) = replies.next() {
-            let next = replies.peek().map(|(_, reply)| reply);
-            self.conclude(purpose, reply, next);
+        for (purpose, reply) in purposes.into_iter().zip(replies) {
+            self.conclude(purpose, reply);
         }
         if self.outcomes.iter().any(Result::is_err) { Err(Stop::Earlier) } else { Ok(()) }
     }
 
-    fn conclude(&mut self, purpose: Purpose, reply: Reply, next: Option<&Reply>) {
+    fn conclude(&mut self, purpose: Purpose, reply: Reply) {
         let number = purpose.resource();
         let (Some(resource), Some(outcome)) = (self.resources.get(number), self.outcomes.get_mut(number))
         else {
@@ -289,7 +287,7 @@ impl<'a> Batch<'a> {
         };
         match (purpose, reply.accepted()) {
             (Purpose::Make(_), Err(refusal)) => {
-                let refusal = explain(refusal, resource, next);
+                let refusal = self.kernel.explain(self.place, refusal, resource);
                 if matches!(refusal.errno, Errno::ENODEV | Errno::EINVAL) {
                     // An index that is no interface's any more, or no bridge's, is not used twice.
                     self.kernel.forget_links();
@@ -303,6 +301,12 @@ impl<'a> Batch<'a> {
                 *outcome = Ok(Created::Kept);
             }
             (Purpose::Unmake(_), Err(refusal)) => {
+                *outcome = Err(refused(Operation::Create, self.place, &resource.to_string(), refusal));
+            }
+            (Purpose::Set(_), Err(_)) if matches!(resource, Resource::Sysctl(sysctl) if sysctl.optional) => {
+                *outcome = Ok(Created::Kept);
+            }
+            (Purpose::Set(_), Err(refusal)) => {
                 *outcome = Err(refused(Operation::Create, self.place, &resource.to_string(), refusal));
             }
             (Purpose::Change(_), Err(refusal)) => {
@@ -322,10 +326,9 @@ impl<'a> Batch<'a> {
                     *outcome = Ok(Created::Kept);
                 }
             }
-            (Purpose::Learn(_), Ok(answers)) if outcome.is_ok() => {
-                let made = answers.first().and_then(|body| link::parse(body));
-                if let (Resource::Link(link), Some(made)) = (resource, made) {
-                    self.kernel.remember(self.place, link, made.index, made.peer_index);
+            (Purpose::Make(_), Ok(_)) => {
+                if let Resource::Link(link) = resource {
+                    self.kernel.remember(self.place, link);
                 }
             }
             // What was refused has its own message's refusal to show for it.
@@ -353,7 +356,7 @@ impl Purpose {
         match self {
             Self::Make(number)
             | Self::Change(number)
-            | Self::Learn(number)
+            | Self::Set(number)
             | Self::Complete(number)
             | Self::Unmake(number)
             | Self::Before(number, _) => *number,

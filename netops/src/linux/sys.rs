@@ -21,6 +21,27 @@ pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
     Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) })
 }
 
+/// The index of an interface in a socket's namespace (`SIOCGIFINDEX`, `netdevice(7)`), which any socket tells.
+pub(super) fn index_of(socket: &impl AsFd, name: &str) -> Result<u32, Errno> {
+    // SAFETY: all of it are numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays NUL.
+    let room = request.ifr_name.len() - 1;
+    let name = name.as_bytes();
+    if name.len() > room {
+        return Err(Errno::ENODEV);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the request outlives the call, which reads its name and writes its index.
+    Errno::result(unsafe {
+        libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFINDEX as _, &raw mut request)
+    })?;
+    // SAFETY: the kernel has just written it; any bits are a number.
+    Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
+}
+
 /// Locks an open file, for as long as it is open, or says `EWOULDBLOCK` (`flock(2)`). Takes `LOCK_SH` or `LOCK_EX`.
 pub(super) fn lock(file: &impl AsFd, how: c_int) -> Result<(), Errno> {
     // SAFETY: only integers are passed.

@@ -6,11 +6,11 @@ use super::{Batch, Purpose, Stop};
 use crate::error::{Errno, Operation};
 use crate::kernel::Created;
 use crate::linux::create::write_sysctls;
-use crate::linux::netlink::{Datagram, Refusal, Reply};
+use crate::linux::netlink::{Datagram, Refusal};
 use crate::linux::rtnetlink::link::{Creation, ParentIndex};
 use crate::linux::rtnetlink::{link, namespace};
-use crate::linux::{Known, LinuxKernel, read, refused, tap};
-use crate::name::{LinkName, SysctlKey};
+use crate::linux::{Known, LinuxKernel, Side, read, refused, sys, tap};
+use crate::name::SysctlKey;
 use crate::place::Place;
 use crate::resource::{Link, LinkKind, Resource, Sysctl, Tap, VethPeer};
 
@@ -33,11 +33,9 @@ impl Batch<'_> {
                 None => None,
             };
             link::create(&mut self.datagram, &Creation { link, master, peer_namespace, parent });
-            link::get(&mut self.datagram, &link.name);
             let peer = peer(link).filter(|peer| peer.place == self.place);
             self.unborn.extend([&link.name].into_iter().chain(peer.map(|peer| &peer.name)).cloned());
-            self.purposes.push(Purpose::Make(number));
-            self.expect(Purpose::Learn, Created::New);
+            self.expect(Purpose::Make, Created::New);
         }
         if link.mark.is_none() && !link.ignore_router_advertisements {
             return Ok(());
@@ -71,14 +69,13 @@ impl Batch<'_> {
         let number = self.outcomes.len();
         let made = self.kernel.side(self.place)?.within(|| tap::create(&link.name, tap))?;
         if let Err(refusal) = made {
-            let refusal = explain(refusal, resource, None);
+            let refusal = self.kernel.explain(self.place, refusal, resource);
             let error = refused(Operation::Create, self.place, &resource.to_string(), refusal);
             return Err(Stop::Here(error));
         }
-        link::get(&mut self.datagram, &link.name);
-        self.expect(Purpose::Learn, Created::New);
+        self.kernel.remember(self.place, link);
+        self.outcomes.push(Ok(Created::New));
         if link.mtu.is_some() || link.mac.is_some() || master.is_some() || link.up {
-            self.flush()?;
             let index = self.index(&link.name, resource)?;
             link::configure(&mut self.datagram, index, link, master);
             self.purposes.push(Purpose::Complete(number));
@@ -114,16 +111,35 @@ impl Batch<'_> {
 
 impl LinuxKernel {
     /// Remembers the indices of a link that was just made, both ends of it.
-    pub(super) fn remember(&mut self, place: Place, link: &Link, index: u32, peer_index: Option<u32>) {
-        let mut insert = |place, name: &LinkName, index| {
-            if let Ok(side) = self.side(place) {
+    ///
+    /// To ask rtnetlink for the link would bring the kernel up to date about it first (`linkwatch_sync_dev()`): it would take
+    /// the queue from an end that is up and whose other end is not, and wait an RCU grace period for that.
+    pub(super) fn remember(&mut self, place: Place, link: &Link) {
+        let ends = [(place, &link.name)].into_iter().chain(peer(link).map(|peer| (peer.place, &peer.name)));
+        for (place, name) in ends {
+            let Ok(side) = self.side(place) else { continue };
+            // Who needs one that could not be learned asks again.
+            if let Some(Ok(index)) = side.route().ok().map(|socket| sys::index_of(socket, name.as_str())) {
                 side.links.insert(name.clone(), Known { index, fresh: true });
             }
-        };
-        insert(place, &link.name, index);
-        if let (Some(peer), Some(index)) = (peer(link), peer_index) {
-            insert(peer.place, &peer.name, index);
         }
+    }
+
+    /// Which of a veth's two names is taken, when one is: the kernel does not say.
+    pub(super) fn explain(&mut self, place: Place, refusal: Refusal, resource: &Resource) -> Refusal {
+        if let Resource::Link(link) = resource
+            && let Some(peer) = peer(link)
+            && refusal.errno == Errno::EEXIST
+            && let Some(Err(_)) = self
+                .side(place)
+                .and_then(Side::route)
+                .ok()
+                .map(|socket| sys::index_of(socket, link.name.as_str()))
+        {
+            let detail = format!("there is an interface \"{}\" in the {}'s namespace", peer.name, peer.place);
+            return Refusal { errno: refusal.errno, detail: Some(detail) };
+        }
+        Refusal { errno: refusal.errno, detail: resource.explain(refusal.errno, refusal.detail) }
     }
 }
 
@@ -131,25 +147,5 @@ fn peer(link: &Link) -> Option<&VethPeer> {
     match &link.kind {
         LinkKind::Veth { peer } => Some(peer),
         _ => None,
-    }
-}
-
-/// Adds what the kernel does not say.
-pub(super) fn explain(refusal: Refusal, resource: &Resource, next: Option<&Reply>) -> Refusal {
-    let peer = match resource {
-        Resource::Link(link) => peer(link),
-        _ => None,
-    };
-    match (peer, next) {
-        // "File exists" about a veth does not say which of its two names is taken. The look for it that followed does:
-        // if nothing has the first name, it is the second.
-        (Some(peer), Some(look)) if refusal.errno == Errno::EEXIST && look.refusal.is_some() => Refusal {
-            errno: refusal.errno,
-            detail: Some(format!(
-                "there is an interface \"{}\" in the {}'s namespace",
-                peer.name, peer.place
-            )),
-        },
-        _ => Refusal { errno: refusal.errno, detail: resource.explain(refusal.errno, refusal.detail) },
     }
 }

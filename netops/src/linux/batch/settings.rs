@@ -6,9 +6,29 @@ use crate::kernel::Created;
 use crate::linux::netlink::Datagram;
 use crate::linux::read;
 use crate::linux::rtnetlink::{link, port};
-use crate::resource::{LinkSettings, Master, Port, Resource};
+use crate::name::LinkName;
+use crate::resource::{LinkSettings, Master, Port, Resource, Sysctl};
+
+/// The interface whose `arp_notify` is set, if that is what is set.
+pub(in crate::linux) fn arp_notify(sysctl: &Sysctl) -> Option<LinkName> {
+    let link = sysctl.key.as_str().strip_prefix("net/ipv4/conf/")?.strip_suffix("/arp_notify")?;
+    let is_a_links = sysctl.key.link() == Some(link) && matches!(sysctl.value.as_str(), "0" | "1");
+    is_a_links.then(|| LinkName::new(link).ok()).flatten()
+}
 
 impl Batch<'_> {
+    /// Of an interface that was made a moment ago: how it was before matters to nobody, for it goes when this is undone.
+    pub(super) fn queue_sysctl(&mut self, sysctl: &Sysctl, resource: &Resource) -> Result<(), Stop> {
+        let Some(link) = arp_notify(sysctl) else {
+            self.outcomes.push(Ok(Created::Kept));
+            return Ok(());
+        };
+        let index = self.index(&link, resource)?;
+        link::set_arp_notify(&mut self.datagram, index, sysctl.value == "1");
+        self.expect(Purpose::Set, Created::New);
+        Ok(())
+    }
+
     /// Only what is not so already: some drivers restart at every change.
     pub(super) fn queue_settings(&mut self, wanted: &LinkSettings, resource: &Resource) -> Result<(), Stop> {
         let number = self.outcomes.len();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use netlink_packet_core::Emitable;
 use netlink_packet_route::RouteNetlinkMessage::{DelLink, GetLink, NewLink, SetLink};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVrf, InfoVxlan,
@@ -251,6 +252,21 @@ pub(in crate::linux) fn set_mac(datagram: &mut Datagram, index: u32, mac: MacAdd
     datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Address(mac.bytes().to_vec())])));
 }
 
+/// Sets `arp_notify` of an interface, as the file below `/proc/sys` does.
+pub(in crate::linux) fn set_arp_notify(datagram: &mut Datagram, index: u32, on: bool) {
+    let mut header = [0; HEADER];
+    LinkHeader { index, ..LinkHeader::default() }.emit(&mut header);
+    datagram.push(libc::RTM_SETLINK, 0, &header, |attributes| {
+        attributes.nest(libc::IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET as u16, |inet| {
+                inet.nest(IFLA_INET_CONF, |settings| {
+                    settings.u32(IPV4_DEVCONF_ARP_NOTIFY, on.into());
+                });
+            });
+        });
+    });
+}
+
 /// Makes a link another's; 0 sets it free.
 pub(in crate::linux) fn set_master(datagram: &mut Datagram, index: u32, master: u32) {
     datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Controller(master)])));
@@ -385,7 +401,9 @@ fn properties(kind: &str, data: &[u8]) -> Option<Vec<(&'static str, String)>> {
 const MACVLAN_MODES: [MacvlanMode; 4] =
     [MacvlanMode::Private, MacvlanMode::Vepa, MacvlanMode::Bridge, MacvlanMode::Passthru];
 const IPVLAN_MODES: [IpvlanMode; 3] = [IpvlanMode::L2, IpvlanMode::L3, IpvlanMode::L3s];
-// linux/if_link.h, linux/if_tun.h
+// linux/if_link.h, linux/ip.h, linux/if_tun.h
+const IFLA_INET_CONF: u16 = 1;
+const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_MACVLAN_BC_QUEUE_LEN: u16 = 7;
 const IFLA_IPVLAN_MODE: u16 = 1;

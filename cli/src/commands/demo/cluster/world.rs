@@ -230,6 +230,7 @@ fn plug_in(namespace: &Namespace, port: &LinkName, address: IpAddr) -> Result<()
     let addresses = AddResult { ips: vec![IpConfig::new(net)], ..AddResult::default() };
     let detection = DuplicateDetection::Skipped;
     plugin_kit::plan_addresses(&mut plan, &end, &addresses, detection, PrefixRoutes::Kernel);
+    plugin_kit::plan_readiness(&mut plan, &end, &addresses, detection);
     let mut kernel = LinuxKernel::new(Some(Namespace::open(path_of(namespace))?));
     plan.apply(&mut kernel).map_err(|error| failed("plug a node into the segment", &error))?;
     // The kernel takes note of a cable that is plugged in when it finds the time, or is asked (`rtnl_getlink()`).

@@ -152,6 +152,7 @@ fn lay_uplink(outside: &Namespace) -> Result<(Vec<IpNet>, Vec<IpNet>), Failure> 
     let addresses = AddResult { ips, ..AddResult::default() };
     let detection = DuplicateDetection::Skipped;
     plugin_kit::plan_addresses(&mut plan, &end, &addresses, detection, PrefixRoutes::Kernel);
+    plugin_kit::plan_readiness(&mut plan, &end, &addresses, detection);
 
     let mut kernel = LinuxKernel::new(Some(Namespace::open(path_of(outside))?));
     plan.apply(&mut kernel)

@@ -1,0 +1,173 @@
+//! An `ADD` under way: addresses are taken, what must exist is made, and all of it is taken back if anything fails.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use cni_spec::{AddResult, Error, plugin};
+use netops::{
+    Answer, Applied, ApplyError, Errno, Kernel, LinkName, NeighbourState, Place, Plan, Query, Resource,
+};
+
+use crate::attach::{Attach, Attachment, Kit, Withdraw, override_dns};
+use crate::detach;
+use crate::error::kernel_error;
+use crate::ipam::{Grant, Manager};
+use crate::kernels::Kernels;
+use crate::owner::Owner;
+use crate::request::Request;
+
+/// An `ADD` under way.
+pub(crate) struct Add<'k, P, K> {
+    kit: &'k Kit<P, K>,
+    kernel: &'k mut dyn Kernel,
+    /// What was applied, to be undone in reverse if anything fails.
+    done: Vec<Applied>,
+    /// What takes back the preparations.
+    prepared: Option<Withdraw>,
+}
+
+impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
+    pub(crate) fn new(kit: &'k Kit<P, K>, kernel: &'k mut dyn Kernel) -> Self {
+        Self { kit, kernel, done: Vec::new(), prepared: None }
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        call: &plugin::Request,
+        owner: Owner,
+        config: P::Config,
+        manager: Option<&dyn Manager>,
+    ) -> Result<AddResult, Error> {
+        let mut request = self.kit.request(call, owner, config)?;
+        let mut applied = Plan::new();
+        if manager.is_some_and(Manager::needs_interface) {
+            // A DHCP client asks through the interface that the answer is for.
+            applied = self.kit.plugin.plan(&request, self.kernel)?.plan;
+            self.apply(&applied)?;
+            self.await_service(&request, &applied)?;
+        }
+        let grant = match manager {
+            Some(manager) => manager.add(call)?.not_empty()?,
+            None => Grant::free(request.addresses),
+        };
+        request.addresses = AddResult { interfaces: Vec::new(), ..grant.result().clone() };
+        if manager.is_some() && applied.steps().is_empty() {
+            request.names = request.names.addressed(&request.owner, &request.addresses);
+        }
+        // The disk and the kernel are waited for at the same time.
+        let made = grant.sync_during(|| self.make(&request, &applied));
+        // As long as something has an address, nobody else may get it: the grant outlives what is undone.
+        let result = made.map_err(|error| self.undo(error))?;
+        grant.keep()?;
+        Ok(result)
+    }
+
+    /// Makes what is not there yet of an attachment whose addresses are known.
+    fn make(&mut self, request: &Request<'_, P::Config>, applied: &Plan) -> Result<AddResult, Error> {
+        let dns = request.call.config.dns()?;
+        let Attachment { plan, mut result } = self.kit.plugin.plan(request, self.kernel)?;
+        self.prepared = self.kit.plugin.prepare(request, self.kernel)?;
+        self.apply(&plan.without(applied))?;
+        self.await_service(request, &plan)?;
+        self.kit.plugin.complete(request, self.kernel, &mut result)?;
+        self.record_shared_macs(&mut result);
+        override_dns::<P>(dns, &mut result);
+        Ok(result)
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
+        let applied = match plan.apply(self.kernel) {
+            Err(error)
+                if error.cause.errno() == Some(Errno::EEXIST)
+                    && detach::remove_abandoned(plan, self.kernel)? =>
+            {
+                plan.apply(self.kernel)
+            }
+            outcome => outcome,
+        };
+        self.done.push(applied.map_err(apply_error)?);
+        Ok(())
+    }
+
+    /// Sees to it that what was made carries packets now. The kernel enables a bridge's port, and the queue of an interface,
+    /// some time after both ends of a cable are up: within a second, or at once for who asks for the interface
+    /// (`linkwatch_sync_dev()`). Until then packets are dropped.
+    fn await_service(&mut self, request: &Request<'_, P::Config>, plan: &Plan) -> Result<(), Error> {
+        let links = || plan.steps().iter().flat_map(|step| step.links());
+        let on_host = links().filter(|(place, link)| *place == Place::Host && !self.had_carrier(link));
+        let idle: BTreeSet<_> = on_host.map(|(_, link)| link.clone()).collect();
+        let holders = plan.steps().iter().filter_map(|step| match &step.resource {
+            Resource::Address(address) if step.place == Place::Host => Some(address),
+            _ => None,
+        });
+        let ips = || request.addresses.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4);
+        let remembered = holders.flat_map(|holder| {
+            let reached = ips().filter(|ip| holder.net.contains(ip));
+            reached.map(|ip| Query::NeighbourOf(holder.link.clone(), ip)).collect::<Vec<_>>()
+        });
+        let queries: Vec<_> = idle.into_iter().map(Query::Link).chain(remembered).collect();
+        let answers = self.kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
+        let inside: BTreeSet<_> =
+            links().filter(|(place, _)| *place == Place::Container).map(|(_, link)| link).collect();
+        if !inside.is_empty() {
+            let queries: Vec<_> = inside.into_iter().cloned().map(Query::Link).collect();
+            self.kernel.read(Place::Container, &queries).map_err(|e| kernel_error(&e))?;
+        }
+
+        let mac = request.names.container_mac;
+        let is_another = |neighbour: &NeighbourState| neighbour.mac.is_some_and(|known| known != mac);
+        let remembers =
+            |answer: &Answer| matches!(answer, Answer::Neighbours(those) if those.iter().any(is_another));
+        if ips().any(|ip| request.owner.container_mac(Some(ip)) != mac) || answers.iter().any(remembers) {
+            self.announce(&request.names.interface)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an interface that was there before carried packets then.
+    fn had_carrier(&self, link: &LinkName) -> bool {
+        let before = self.done.iter().find_map(|applied| applied.facts().link(Place::Host, link));
+        before.is_some_and(|before| before.up && before.carrier)
+    }
+
+    /// Has the container's end of a cable tell others its addresses, who may remember that somebody else has them. The kernel
+    /// does so when it comes up, but then the bridge's port is not enabled yet.
+    fn announce(&mut self, interface: &LinkName) -> Result<(), Error> {
+        let found =
+            netops::read_link(self.kernel, Place::Container, interface).map_err(|e| kernel_error(&e))?;
+        match found.filter(|link| link.up && link.kind == "veth") {
+            Some(link) => self.kernel.announce(Place::Container, &link).map_err(|e| kernel_error(&e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes back what was done before something failed.
+    pub(crate) fn undo(&mut self, error: Error) -> Error {
+        let applied = std::mem::take(&mut self.done).into_iter().rev();
+        let mut left: Vec<_> =
+            applied.flat_map(|applied| applied.undo(self.kernel)).map(|left| left.to_string()).collect();
+        let withdrawn = self.prepared.take().map_or(Ok(()), |withdraw| withdraw());
+        left.extend(withdrawn.err().map(|left| left.to_string()));
+        left.iter()
+            .fold(error, |error, left| error.and_details(format!("and it could not be undone: {left}")))
+    }
+
+    /// A shared interface that was there before has the address that it had.
+    fn record_shared_macs(&self, result: &mut AddResult) {
+        for interface in result.interfaces.iter_mut().filter(|interface| interface.sandbox.is_none()) {
+            let Ok(name) = interface.name.parse() else { continue };
+            let there = self.done.iter().find_map(|applied| applied.facts().link(Place::Host, &name));
+            if let Some(mac) = there.and_then(|link| link.mac) {
+                interface.mac = Some(mac.to_string());
+            }
+        }
+    }
+}
+
+fn apply_error(error: ApplyError) -> Error {
+    let cause = kernel_error(&error.cause);
+    error
+        .left
+        .iter()
+        .fold(cause, |error, left| error.and_details(format!("and it could not be undone: {left}")))
+}
