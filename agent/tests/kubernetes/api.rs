@@ -1,5 +1,5 @@
 //! As much of the Kubernetes API as has Nodes: lists, watches from a resource version with bookmarks, patches. It can forget
-//! what was (410 Gone), go away, drop connections, and refuse.
+//! what was (410 Gone), go away, drop connections, refuse, and be restored from a backup.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,6 +27,12 @@ pub struct Api {
     port: u16,
     directory: tempfile::TempDir,
     serving: Option<JoinHandle<()>>,
+}
+
+/// All Nodes at some time.
+pub struct Backup {
+    nodes: BTreeMap<String, Value>,
+    revision: u64,
 }
 
 struct State {
@@ -121,6 +127,20 @@ impl Api {
         store.forgotten = store.revision;
         store.events.clear();
         self.state.news.send_replace(store.revision);
+    }
+
+    /// What a backup would have.
+    pub fn backup(&self) -> Backup {
+        let store = self.state.store();
+        Backup { nodes: store.nodes.clone(), revision: store.revision }
+    }
+
+    /// Everything is as it was, versions too.
+    pub fn restore(&self, Backup { nodes, revision }: Backup) {
+        let mut store = self.state.store();
+        (store.nodes, store.revision, store.forgotten) = (nodes, revision, revision);
+        store.events.clear();
+        self.state.news.send_replace(revision);
     }
 
     pub fn forbid(&self, forbidden: bool) {
@@ -255,7 +275,8 @@ fn watch_from(state: Arc<State>, mut since: u64) -> Answer {
                 } else {
                     let after = store.events.iter().filter(|(revision, _, _)| *revision > since);
                     batch.extend(after.map(|(_, kind, object)| json!({ "type": kind, "object": object })));
-                    since = store.revision;
+                    // Of a version that has not been yet, nothing is said until it has.
+                    since = since.max(store.revision);
                     let version = json!({ "resourceVersion": since.to_string() });
                     let bookmark = json!({ "apiVersion": "v1", "kind": "Node", "metadata": version });
                     batch.push(json!({ "type": "BOOKMARK", "object": bookmark }));

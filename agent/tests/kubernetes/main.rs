@@ -8,6 +8,7 @@ mod api;
 mod agent_double;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use agent::store::kubernetes::{Config, Kubernetes};
 use agent_double::{AgentDouble, local, pod};
@@ -42,6 +43,10 @@ fn register(api: &Api, n: u8) {
 /// The same, with an agent that has said what it is.
 fn join(api: &Api, n: u8) {
     register(api, n);
+    announce(api, n);
+}
+
+fn announce(api: &Api, n: u8) {
     let text = serde_json::to_string(&local(n).with_subnets(vec![])).unwrap();
     api.put(&format!("node-{n}"), |node| node["metadata"]["annotations"][ANNOTATION] = json!(text));
 }
@@ -215,6 +220,46 @@ async fn a_history_that_is_gone_is_listed_again_and_loses_no_node() {
 }
 
 #[tokio::test]
+async fn after_a_long_time_without_the_server_it_is_watched_again_soon() {
+    let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    join(&api, 2);
+    register(&api, 3);
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it knows two", |view| names(view).len() == 2).await;
+    api.stop().await;
+    // By now it waits longer after each attempt than it will have to.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    announce(&api, 3);
+    api.resume().await;
+    let back = Instant::now();
+    one.until("it says that it is back", |view| view.cut_off.is_none()).await;
+    let said = Instant::now();
+    one.until("it knows the new one", |view| names(view).len() == 3).await;
+    assert!(said.elapsed() < Duration::from_secs(2), "it was not: {:?}", said.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_was_restored_from_a_backup_is_listed_again() {
+    let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    join(&api, 2);
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it knows two", |view| names(view).len() == 2).await;
+    let backup = api.backup();
+    (0..100).for_each(|_| join(&api, 3));
+    one.until("it knows three", |view| names(view).len() == 3).await;
+    api.stop().await;
+    one.until("it is cut off", |view| view.cut_off.is_some()).await;
+    api.restore(backup);
+    api.resume().await;
+    join(&api, 4);
+    let view = one.until("it knows the new one", |view| view.topology.get(&local(4).id).is_some()).await;
+    assert_eq!(names(&view), ["node-1", "node-2", "node-4"], "node-3 has never been");
+}
+
+#[tokio::test]
 async fn a_start_without_the_server_is_made_from_what_was_saved() {
     let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
     register(&api, 1);
@@ -223,7 +268,7 @@ async fn a_start_without_the_server_is_made_from_what_was_saved() {
     one.until("it knows two", |view| names(view).len() == 2).await;
     let file = state.path().join("kubernetes-pods.json");
     while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("10.244.2.0/24")) {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     one.stop().await;
     api.stop().await;
@@ -254,7 +299,7 @@ async fn a_node_that_comes_back_with_another_subnet_tells_where_its_pods_are() {
     let view = one.until("it has another", |view| held(view) == ["10.244.9.0/24"]).await;
     assert_eq!((view.subnets.len(), view.subnets[1].state), (2, SubnetState::Lost));
     while annotation(&api.node("node-1")).is_none_or(|node| node.pods.len() != 1) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     one.change(|local| local.pods.clear());
     one.until("the old one is forgotten", |view| view.subnets.len() == 1).await;
@@ -330,30 +375,4 @@ async fn a_kubeconfig_that_is_none_ends_the_store_with_the_reason() {
     let (_requests, requests) = tokio::sync::mpsc::channel(1);
     let why = store.run(Links { local, view, requests }).await;
     assert!(why.contains("missing"), "{why}");
-}
-
-/// Nodes node-1 to node-3 must be there. Run by `deploy/real-kubernetes`.
-#[tokio::test]
-#[ignore = "takes a real API server, with a controller manager: deploy/real-kubernetes"]
-async fn three_agents_find_one_another_with_the_real_server() {
-    let kubeconfig =
-        std::env::var_os("CNIKIT_REAL_KUBERNETES").expect("CNIKIT_REAL_KUBERNETES names a kubeconfig");
-    let state = tempfile::tempdir().unwrap();
-    let start = |n: u8| {
-        let config = Config { kubeconfig: Some(kubeconfig.clone().into()) };
-        let own = state.path().join(n.to_string());
-        AgentDouble::start(Box::new(Kubernetes::new(config, "pods", pool(), &own).unwrap()), local(n))
-    };
-    let mut agents: Vec<_> = (1..=3).map(start).collect();
-    let mut subnets = std::collections::BTreeSet::new();
-    for agent in &mut agents {
-        let view = agent.until("it knows all", |view| names(view).len() == 3 && held(view).len() == 1).await;
-        assert_eq!((view.cut_off.as_ref(), view.problems.as_slice()), (None, &[][..]));
-        assert!(view.topology.members().all(|member| member.node.held().count() == 1));
-        subnets.extend(held(&view));
-    }
-    assert_eq!(subnets.len(), 3);
-    agents[0].change(|local| local.mtu = 1400);
-    let told = |view: &View| view.topology.get(&local(1).id).is_some_and(|one| one.node.mtu == 1400);
-    agents[1].until("it knows the new MTU", told).await;
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! object   a Node of the API, and the node that it is
 //! known    all of them, kept up to date by a watch
+//! watch    the watch, which goes on after failures
 //! ```
 //!
 //! Subnets are `spec.podCIDRs`, which kube-controller-manager gives (`--allocate-node-cidrs`), each once, and takes back when
@@ -16,19 +17,17 @@
 
 mod known;
 mod object;
+mod watch;
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as Object;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use overlay::report::{Problem, Severity};
 use overlay::{Liveness, Local, Pool, Role, Subnet, SubnetState, View};
 use serde::{Deserialize, Serialize};
@@ -38,13 +37,12 @@ use super::saved::{Memory, Saved, SavedFile, check_network, held_and_lost};
 use super::{Links, Request, Running, Store};
 use known::Known;
 use object::ANNOTATION;
+use watch::Watch;
 
 /// How long the API may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How often it is looked whether something has to be tried again.
 const BEAT: Duration = Duration::from_secs(5);
-/// A watch begins anew after so many seconds, so that a server that vanished is noticed.
-const WATCH: u32 = 120;
 /// How soon an annotation that somebody else has changed is written again.
 const QUARREL: Duration = Duration::from_secs(30);
 
@@ -99,8 +97,10 @@ impl Store for Kubernetes {
                 Err(why) => return why,
             };
             let memory = Memory::of(self.file, links.local.borrow().id);
+            let api = Api::all(client);
             Work {
-                api: Api::all(client),
+                watch: Watch::new(api.clone()),
+                api,
                 pool: self.pool,
                 links,
                 known: Known::default(),
@@ -139,6 +139,7 @@ async fn client(config: &Config) -> Result<kube::Client, String> {
 /// The store at work.
 struct Work {
     api: Api<Object>,
+    watch: Watch,
     pool: Pool,
     links: Links,
     known: Known,
@@ -154,19 +155,14 @@ struct Work {
     cut_off: Option<String>,
 }
 
-type Watch = Pin<Box<dyn Stream<Item = watcher::Result<Event<Object>>> + Send>>;
-
 impl Work {
     async fn run(mut self) -> String {
         self.publish();
-        let config = watcher::Config::default().timeout(WATCH).any_semantic();
-        // It lists again where the server has forgotten what was to come next (410), and waits longer after each failure.
-        let mut watch: Watch = Box::pin(watcher(self.api.clone(), config).default_backoff());
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = watch.next() => match event {
+                event = self.watch.next() => match event {
                     Some(event) => self.hear(event).await,
                     None => return "the watch of the Kubernetes API has ended".to_owned(),
                 },
@@ -207,10 +203,13 @@ impl Work {
 
     async fn beat(&mut self) {
         // A watch that goes on where it was says nothing until something happens.
-        if self.cut_off.is_some() && self.known.is_complete() {
-            let one = ListParams::default().limit(1).match_any();
-            if let Ok(Ok(_)) = timeout(ANSWER, self.api.list_metadata(&one)).await {
-                self.cut_off = None;
+        if self.cut_off.is_some() {
+            let one = ListParams::default().limit(1);
+            if let Ok(Ok(list)) = timeout(ANSWER, self.api.list_metadata(&one)).await {
+                let is_at_work = self.watch.server_answers(list.metadata.resource_version.as_deref());
+                if is_at_work && self.known.is_complete() {
+                    self.cut_off = None;
+                }
             }
         }
         self.tell().await;
@@ -371,7 +370,7 @@ fn with_advice(why: String) -> String {
     let forbidden = why.contains("forbidden") || why.contains("Forbidden");
     let advice = match forbidden {
         true => {
-            " (the service account needs a ClusterRole that may get, list, watch and patch nodes: deploy/cnikit.yaml)"
+            " (the service account needs a ClusterRole that may list, watch and patch nodes: deploy/cnikit.yaml)"
         }
         false if why.contains("Unauthorized") => " (the token or certificate is not valid here)",
         false => "",

@@ -1,0 +1,122 @@
+//! The watch of all Nodes, which goes on after failures.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Node as Object;
+use kube::api::Api;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use tokio::time::{Instant, sleep_until};
+
+/// It begins anew after so many seconds, so that a server that vanished is noticed.
+const LIFE: u32 = 120;
+/// What has not failed for so long after it was begun is at work: that is all there is to be seen of a watch that goes on
+/// where it was while nothing happens.
+const PROOF: Duration = Duration::from_secs(1);
+
+/// All Nodes, and what happens to them.
+pub(super) struct Watch {
+    api: Api<Object>,
+    events: Pin<Box<dyn Stream<Item = watcher::Result<Event<Object>>> + Send>>,
+    backoff: DefaultBackoff,
+    state: State,
+    /// The newest version of a Node that it has told.
+    newest: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Begun then, and not failed since.
+    AtWork(Instant),
+    /// Failed, and not to be begun again before that time.
+    Resting { until: Instant, server: Server },
+}
+
+/// Why a watch has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// The server has too much to do, and has said so.
+    Busy,
+    /// All else: it was not there, or did not want to.
+    Gone,
+}
+
+impl Watch {
+    /// Begins with a list.
+    pub(super) fn new(api: Api<Object>) -> Self {
+        // Pages and not the server's cache, which knows none: a thousand Nodes at once are more than the agent itself. Where
+        // the server has forgotten what was to come next (410), the watcher lists again.
+        let config = watcher::Config::default().timeout(LIFE);
+        let events = Box::pin(watcher(api.clone(), config));
+        let state = State::AtWork(Instant::now());
+        Self { api, events, backoff: DefaultBackoff::default(), state, newest: 0 }
+    }
+
+    /// What happens next. Nothing is lost if this is dropped while it waits.
+    pub(super) async fn next(&mut self) -> Option<watcher::Result<Event<Object>>> {
+        if let State::Resting { until, .. } = self.state {
+            sleep_until(until).await;
+            self.state = State::AtWork(Instant::now());
+        }
+        let event = self.events.next().await?;
+        match &event {
+            Ok(event) => {
+                self.backoff.reset();
+                self.note_version(event);
+            }
+            Err(error) => {
+                let wait = self.backoff.next().unwrap_or(PROOF);
+                self.state = State::Resting { until: Instant::now() + wait, server: Server::of(error) };
+            }
+        }
+        Some(event)
+    }
+
+    /// The server has answered a small question, at this version of everything. Who waits for it needs not wait longer: after
+    /// a long time without it that would be a minute. Whether the watch itself is at work.
+    pub(super) fn server_answers(&mut self, version: Option<&str>) -> bool {
+        // A server whose data come from a backup goes through versions that have been: of a watch from a later one it would
+        // say nothing until all of them have been again.
+        if version.and_then(|version| version.parse().ok()).is_some_and(|version: u64| version < self.newest)
+        {
+            *self = Self::new(self.api.clone());
+            return false;
+        }
+        match self.state {
+            State::AtWork(since) => since.elapsed() >= PROOF,
+            State::Resting { server: Server::Busy, .. } => false,
+            State::Resting { server: Server::Gone, .. } => {
+                self.state = State::AtWork(Instant::now());
+                false
+            }
+        }
+    }
+
+    fn note_version(&mut self, event: &Event<Object>) {
+        match event {
+            Event::Init => self.newest = 0,
+            Event::InitDone => {}
+            Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) => {
+                let version = object.metadata.resource_version.as_deref();
+                let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
+                self.newest = self.newest.max(version);
+            }
+        }
+    }
+}
+
+impl Server {
+    fn of(error: &watcher::Error) -> Self {
+        use watcher::Error;
+        let code = match error {
+            Error::InitialListFailed(kube::Error::Api(status))
+            | Error::WatchStartFailed(kube::Error::Api(status))
+            | Error::WatchFailed(kube::Error::Api(status))
+            | Error::WatchError(status) => status.code,
+            _ => 0,
+        };
+        if code == 429 || code >= 500 { Self::Busy } else { Self::Gone }
+    }
+}
