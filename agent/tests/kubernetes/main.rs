@@ -219,8 +219,8 @@ async fn a_history_that_is_gone_is_listed_again_and_loses_no_node() {
     assert!(sizes.windows(2).all(|pair| pair[1] + 1 >= pair[0] && pair[1] <= pair[0]), "{sizes:?}");
 }
 
-#[tokio::test]
-async fn after_a_long_time_without_the_server_it_is_watched_again_soon() {
+/// Something happens in a long time without the server.
+async fn long_without_the_server(meanwhile: impl FnOnce(&Api)) {
     let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
     register(&api, 1);
     join(&api, 2);
@@ -231,6 +231,7 @@ async fn after_a_long_time_without_the_server_it_is_watched_again_soon() {
     // By now it waits longer after each attempt than it will have to.
     tokio::time::sleep(Duration::from_secs(25)).await;
     announce(&api, 3);
+    meanwhile(&api);
     api.resume().await;
     let back = Instant::now();
     one.until("it says that it is back", |view| view.cut_off.is_none()).await;
@@ -238,6 +239,16 @@ async fn after_a_long_time_without_the_server_it_is_watched_again_soon() {
     one.until("it knows the new one", |view| names(view).len() == 3).await;
     assert!(said.elapsed() < Duration::from_secs(2), "it was not: {:?}", said.elapsed());
     assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn after_a_long_time_without_the_server_it_is_watched_again_soon() {
+    long_without_the_server(|_| {}).await;
+}
+
+#[tokio::test]
+async fn after_a_long_time_without_a_server_that_has_forgotten_it_is_listed_soon() {
+    long_without_the_server(Api::forget_history).await;
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ impl Store for Kubernetes {
             Some(file) => vec![file.display().to_string()],
             None => {
                 let variable = |name| std::env::var(format!("KUBERNETES_SERVICE_{name}")).unwrap_or_default();
-                vec![format!("https://{}:{}", variable("HOST"), variable("PORT"))]
+                vec![url(&variable("HOST"), &variable("PORT"))]
             }
         }
     }
@@ -114,6 +114,14 @@ impl Store for Kubernetes {
             .run()
             .await
         })
+    }
+}
+
+/// Where a pod finds the API, for people.
+fn url(host: &str, port: &str) -> String {
+    match host.contains(':') {
+        true => format!("https://[{host}]:{port}"),
+        false => format!("https://{host}:{port}"),
     }
 }
 
@@ -195,8 +203,8 @@ impl Work {
                     self.tell().await;
                 }
             }
-            // The watch goes on by itself from where it was.
-            Err(watcher::Error::WatchError(status)) if status.code == 410 => {}
+            // The watch goes on by itself, with a list.
+            Err(error) if watch::has_forgotten(&error) => {}
             Err(error) => self.cut_off = Some(format!("the Kubernetes API: {}", with_advice(causes(&error)))),
         }
     }
@@ -391,4 +399,15 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_api_is_can_be_read_in_both_families() {
+        assert_eq!(url("10.96.0.1", "443"), "https://10.96.0.1:443");
+        assert_eq!(url("fd00:96::1", "443"), "https://[fd00:96::1]:443");
+    }
 }

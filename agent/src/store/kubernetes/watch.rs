@@ -67,6 +67,10 @@ impl Watch {
                 self.note_version(event);
             }
             Err(error) => {
+                // It answers, only not from there on: the list that is next need not wait as for one that does not.
+                if has_forgotten(error) {
+                    self.backoff.reset();
+                }
                 let wait = self.backoff.next().unwrap_or(PROOF);
                 self.state = State::Resting { until: Instant::now() + wait, server: Server::of(error) };
             }
@@ -105,6 +109,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// Whether the server has forgotten what was to come next, so that there will be a list.
+pub(super) fn has_forgotten(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 impl Server {
