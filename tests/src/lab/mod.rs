@@ -46,6 +46,7 @@ pub struct Machine {
     agent: PathBuf,
     running: Option<Child>,
     config: Value,
+    environment: Vec<(String, String)>,
 }
 
 impl Lab {
@@ -83,6 +84,7 @@ impl Lab {
             agent: self.agent.clone(),
             running: None,
             config,
+            environment: Vec::new(),
         }
     }
 
@@ -142,6 +144,7 @@ impl Machine {
         self.kill();
         let disk = self.node.inside(|| read_files(Path::new("/var/lib")));
         let mut again = lab.unplugged(self.number, &self.config);
+        again.environment.clone_from(&self.environment);
         lab.switch.shell(&format!("ip link del port{}", self.number));
         drop(self);
         again.node.inside(|| write_files(&disk));
@@ -160,12 +163,14 @@ impl Machine {
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "the agent of n{} is running", self.number);
         let (agent, config) = (self.agent.clone(), self.config.to_string());
+        let environment = self.environment.clone();
         self.running = Some(self.node.inside(|| {
             fs::create_dir_all("/run/agent").unwrap();
             fs::write("/run/agent/config.json", config).unwrap();
             let log = File::options().create(true).append(true).open("/run/agent/log").unwrap();
             let mut command = Command::new(&agent);
             command.args(["agent", "--config", "/run/agent/config.json"]).stdin(Stdio::null()).stderr(log);
+            command.envs(environment);
             command.spawn().expect("the agent")
         }));
     }
@@ -196,6 +201,16 @@ impl Machine {
     /// The agent's configuration, to be changed before it is started.
     pub fn config(&mut self) -> &mut Value {
         &mut self.config
+    }
+
+    /// The agent's process, if it is running.
+    pub fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(Child::id)
+    }
+
+    /// Gives the agent a variable of its environment, before it is started.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// What the agent has said.

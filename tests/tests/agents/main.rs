@@ -8,6 +8,7 @@ mod everybody;
 mod faults;
 mod kernel;
 mod keys;
+mod kubernetes;
 mod members;
 mod partitions;
 mod store;
