@@ -106,6 +106,16 @@ pub(super) fn link_ready(namespace: &mut Namespace, index: u32) {
     start_ipv6(namespace, index);
 }
 
+/// There is no IPv4 on a link any more.
+pub(super) fn ipv4_gone(namespace: &mut Namespace, index: u32) {
+    let Some(link) = namespace.links.get_mut(&index) else { return };
+    let gone: Vec<_> = link.addresses.extract_if(.., |held| held.is_v4()).collect();
+    routes::flush(namespace, index, Family::V4);
+    for held in gone {
+        routes::forget_source(namespace, held.net.addr());
+    }
+}
+
 /// IPv6 has been switched on or off on a link.
 pub(super) fn ipv6_switched(namespace: &mut Namespace, index: u32) {
     let Some(link) = namespace.links.get_mut(&index) else { return };
@@ -141,6 +151,9 @@ fn start_ipv6(namespace: &mut Namespace, index: u32) {
 
 fn add_v4(namespace: &mut Namespace, index: u32, net: Ipv4Net, mut held: Held) -> Result<(), Problem> {
     let Some(link) = namespace.links.get_mut(&index) else { return Ok(()) };
+    if !sysctls::has_ipv4(&namespace.sysctls, &link.name) {
+        return Err(Problem::Refused(Errno::ENOBUFS, None));
+    }
     let same_subnet = |other: &&Held| other.is_v4() && other.net.trunc() == net.trunc().into();
     if link.addresses.iter().any(|other| other.net == held.net) {
         return Err(Problem::Refused(Errno::EEXIST, Some("ipv4: Address already assigned")));

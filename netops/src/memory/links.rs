@@ -4,15 +4,15 @@ use crate::error::Errno;
 use crate::kernel::Created;
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{Link, LinkKind, LinkSettings, MovedLink, Resource};
+use crate::resource::{Link, LinkKind, MovedLink};
 
 use super::machine::{Feature, Machine, NamespaceId, Problem, View};
 use super::masters::{enslave, follow_ports, join_vrf, takes_port};
 use super::namespace::{Interface, Kind, Namespace};
-use super::{addresses, overlay, refused, routes, sysctls, uppers};
+use super::{addresses, overlay, refused, routes, settings, sysctls, uppers};
 
 /// Smallest and largest MTU of a veth and of a bridge (`ETH_MIN_MTU`, `ETH_MAX_MTU`; `linux/if_ether.h`).
-const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+pub(super) const ETHERNET_MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 
 /// A VRF's MTU: what IPv6 takes, and more than any interface has (`vrf_setup()`).
 const VRF_MTU: u32 = 65575;
@@ -201,30 +201,6 @@ pub(super) fn lower(namespace: &mut Namespace, name: &LinkName) -> bool {
     true
 }
 
-/// Changes settings of a link: all of them, or none.
-pub(super) fn set(namespace: &mut Namespace, wanted: &LinkSettings) -> Result<Created, Problem> {
-    let link = namespace.link_mut(&wanted.link)?;
-    if wanted.mac.is_some_and(|mac| !mac.is_unicast()) {
-        return Err(Problem::Refused(Errno::EADDRNOTAVAIL, None));
-    }
-    if matches!(link.kind, Kind::Veth { .. } | Kind::Bridge { .. }) {
-        has_sane_mtu(wanted.mtu)?;
-    }
-    let before = LinkSettings {
-        mac: wanted.mac.map(|mac| std::mem::replace(&mut link.mac, mac)),
-        mtu: wanted.mtu.map(|mtu| std::mem::replace(&mut link.mtu, mtu)),
-        promiscuous: wanted.promiscuous.map(|on| std::mem::replace(&mut link.promiscuous, on)),
-        all_multicast: wanted.all_multicast.map(|on| std::mem::replace(&mut link.all_multicast, on)),
-        transmit_queue: wanted.transmit_queue.map(|n| std::mem::replace(&mut link.transmit_queue, n)),
-        link: wanted.link.clone(),
-    };
-    link.mac_given |= wanted.mac.is_some();
-    if let Some(bridge) = link.bridge() {
-        follow_ports(namespace, bridge);
-    }
-    Ok(if before == *wanted { Created::Kept } else { Created::Changed(Resource::Settings(before)) })
-}
-
 /// Whether a link could carry packets (`IFF_LOWER_UP`).
 pub(super) fn carrier(machine: &Machine, place: NamespaceId, index: u32) -> bool {
     let Some(namespace) = machine.namespaces.get(&place) else { return false };
@@ -260,9 +236,10 @@ pub(super) fn peer<'a>(
     }
 }
 
-/// Starts IPv6 on every link that has got a carrier since it went up. Carriers come from links anywhere, so this is
-/// looked at after everything that was done.
+/// Has links follow those that they are on, and starts IPv6 on every link that has got a carrier since it went up. Carriers
+/// come from links anywhere, so this is looked at after everything that was done.
 pub(super) fn settle(machine: &mut Machine) {
+    settings::follow_parents(machine);
     let places = machine.namespaces.iter();
     let ready: Vec<_> = places
         .flat_map(|(place, namespace)| {
@@ -357,6 +334,7 @@ fn can_be_made(
     }
     if let Some(master) = master {
         let parent = wanted.kind.parent().map(|_| uppers::parent_of(machine, view, wanted)).transpose()?;
+        let parent = parent.map(|(place, parent)| (place, parent.index));
         takes_port(machine, here, master, &wanted.kind, parent)?;
     }
     Ok(master)

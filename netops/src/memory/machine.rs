@@ -12,7 +12,7 @@ use crate::resource::Resource;
 use super::namespace::Namespace;
 use super::overlay::{self, InPlace};
 use super::rules::{self, LOCAL_TABLE};
-use super::{addresses, routes, shaping, sysctls, ways};
+use super::{addresses, routes, settings, shaping, sysctls, uppers, ways};
 use super::{links, masters};
 
 /// A machine with its network namespaces.
@@ -193,7 +193,10 @@ impl Machine {
         let namespace = self.namespace(view, place)?;
         let created = match resource {
             Resource::Link(link) => links::create(self, view, place, link),
-            Resource::LinkUp(link) => links::raise(namespace, link),
+            Resource::LinkUp(link) => {
+                uppers::can_be_up(self, view.of(place)?, link)?;
+                links::raise(self.namespace(view, place)?, link)
+            }
             Resource::Master(master) => masters::set_master(self, view.of(place)?, master),
             Resource::LinkDown(link) => Ok(match links::lower(namespace, link) {
                 true => Created::Changed(Resource::LinkUp(link.clone())),
@@ -205,7 +208,7 @@ impl Machine {
                 let before = std::mem::replace(&mut link.promiscuous, true);
                 Ok(if before { Created::Kept } else { Created::New })
             }
-            Resource::Settings(settings) => links::set(namespace, settings),
+            Resource::Settings(settings) => settings::set(self, view.of(place)?, settings),
             Resource::FixedMac(link) => {
                 let link = namespace.link_mut(link)?;
                 let before = std::mem::replace(&mut link.mac_given, true);

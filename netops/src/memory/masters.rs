@@ -8,6 +8,7 @@ use crate::resource::{LinkKind, Master, Port, PortVlan, Resource};
 use super::links::{has_sane_mtu, lower, raise};
 use super::machine::{Feature, Machine, NamespaceId, Problem};
 use super::namespace::{Kind, Membership, Namespace};
+use super::settings::set_mtu;
 use super::{refused, uppers};
 
 /// Makes a link another's, as `RTM_SETLINK` with `IFLA_MASTER`.
@@ -44,6 +45,10 @@ pub(super) fn set_master(
             _ => LinkKind::Dummy,
         };
         takes_port(machine, place, master, &kind, Some((place, index)))?;
+        // Packets that come in have one taker (`netdev_rx_handler_register()`).
+        if uppers::take_packets(machine, place, index) {
+            return Err(Problem::Refused(Errno::EBUSY, None));
+        }
         let namespace = machine.namespaces.get_mut(&place).ok_or(Problem::NoContainer)?;
         enslave(namespace, index, master, has_vlans);
     }
@@ -154,14 +159,13 @@ pub(super) fn enslave(namespace: &mut Namespace, index: u32, bridge: u32, has_vl
 /// address, the lowest of theirs, which without ports is none at all.
 pub(super) fn follow_ports(namespace: &mut Namespace, bridge: u32) {
     let mtu = namespace.ports(bridge).map(|port| port.mtu).min().unwrap_or(1500);
+    let own_mtu = namespace.links.get(&bridge).is_some_and(|bridge| bridge.mtu_given);
+    // One that it cannot have it does not take.
+    if !own_mtu && has_sane_mtu(Some(mtu)).is_ok() {
+        set_mtu(namespace, bridge, mtu);
+    }
     let mac = namespace.ports(bridge).map(|port| port.mac).min().unwrap_or(MacAddr::new([0; 6]));
-    if let Some(bridge) = namespace.links.get_mut(&bridge) {
-        // One that it cannot have it does not take.
-        if has_sane_mtu(Some(mtu)).is_ok() {
-            bridge.mtu = mtu;
-        }
-        if !bridge.mac_given {
-            bridge.mac = mac;
-        }
+    if let Some(bridge) = namespace.links.get_mut(&bridge).filter(|bridge| !bridge.mac_given) {
+        bridge.mac = mac;
     }
 }

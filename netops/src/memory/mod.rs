@@ -43,6 +43,7 @@ mod namespace;
 mod overlay;
 mod routes;
 mod rules;
+mod settings;
 mod shaping;
 mod snapshot;
 mod sysctls;

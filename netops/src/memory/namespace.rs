@@ -7,7 +7,7 @@ use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{ForwardJump, Isolation, LinkKind, Port, RangeMasquerade, Rule};
+use crate::resource::{ForwardJump, Isolation, LinkKind, MacvlanMode, Port, RangeMasquerade, Rule};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
@@ -51,6 +51,8 @@ pub(super) struct Interface {
     /// The MAC address was asked for: a bridge does not change it for its ports'.
     pub(super) mac_given: bool,
     pub(super) mtu: u32,
+    /// The MTU has been changed since the link was made: a bridge does not change it for its ports'.
+    pub(super) mtu_given: bool,
     pub(super) up: bool,
     pub(super) promiscuous: bool,
     pub(super) all_multicast: bool,
@@ -178,6 +180,7 @@ impl Interface {
             mac: mac.unwrap_or(MacAddr::new([0; 6])),
             mac_given: mac.is_some(),
             mtu: 1500,
+            mtu_given: false,
             up: false,
             promiscuous: false,
             all_multicast: false,
@@ -194,6 +197,17 @@ impl Interface {
     /// The index of the bridge that it is a port of.
     pub(super) fn bridge(&self) -> Option<u32> {
         self.membership.as_ref().map(|membership| membership.bridge)
+    }
+
+    /// Whether its MAC address is that of the link that it is on, whichever of the two one changes.
+    pub(super) fn has_parents_mac(&self) -> bool {
+        let Kind::Upper { as_made, .. } = &self.kind else { return false };
+        match as_made {
+            LinkKind::Macvlan { mode, .. } => *mode == MacvlanMode::Passthru,
+            LinkKind::Ipvlan { .. } => true,
+            LinkKind::Vlan { .. } => !self.mac_given,
+            _ => false,
+        }
     }
 
     /// What the kernel shows of it.

@@ -203,14 +203,29 @@ pub(super) fn flush(namespace: &mut Namespace, index: u32, family: Family) {
         .retain(|entry| entry.link != Some(index) || family_of(entry.route.destination) != family);
 }
 
+/// The MTU of a link that has IPv6 has changed: routes that said no smaller one, or just what it was, say the new one
+/// (`rt6_mtu_change_route()`).
+pub(super) fn mtu_changed(namespace: &mut Namespace, index: u32, before: u32, now: u32) {
+    let out_of_it = |entry: &&mut Entry| {
+        let of_link = entry.link == Some(index) && matches!(entry.route.target, RouteTarget::Link { .. });
+        of_link && family_of(entry.route.destination) == Family::V6
+    };
+    let mtus = namespace.routes.iter_mut().filter(out_of_it).filter_map(|entry| entry.route.mtu.as_mut());
+    mtus.filter(|mtu| **mtu >= now || **mtu == before).for_each(|mtu| *mtu = now);
+}
+
 fn is_onlink(route: &Route) -> bool {
     matches!(route.target, RouteTarget::Link { onlink: true, .. })
 }
 
 /// What `fib_check_nh()` asks of a next hop.
 fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), Problem> {
-    let up = namespace.links.get(&index).is_some_and(|link| link.up);
+    let link = namespace.links.get(&index);
+    let up = link.is_some_and(|link| link.up);
     let Some(gateway) = route.gateway() else {
+        if link.is_some_and(|link| !sysctls::has_ipv4(&namespace.sysctls, &link.name)) {
+            return Err(Problem::Refused(Errno::ENODEV, None));
+        }
         return if up { Ok(()) } else { Err(refused(Errno::ENETDOWN, "Device for nexthop is not up")) };
     };
     let invalid = |errno| Err(refused(errno, "Nexthop has invalid gateway"));
@@ -227,7 +242,6 @@ fn can_send_v4(namespace: &Namespace, index: u32, route: &Route) -> Result<(), P
             () => Ok(()),
         };
     }
-    let link = namespace.links.get(&index);
     if link.is_some_and(|link| is_broadcast(link, gateway)) {
         return invalid(Errno::EINVAL);
     }

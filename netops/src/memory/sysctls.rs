@@ -105,7 +105,7 @@ const LOOPBACK: &[(&str, &str)] = &[
 ];
 
 /// The smallest MTU that IPv6 works with (RFC 8200, section 5); below it a link has none.
-const IPV6_MIN_MTU: u32 = 1280;
+pub(super) const IPV6_MIN_MTU: u32 = 1280;
 
 /// The settings of a namespace that has no link yet.
 pub(super) fn at_birth(ipv6: bool) -> Settings {
@@ -120,14 +120,9 @@ pub(super) fn at_birth(ipv6: bool) -> Settings {
 
 /// A link comes: it has what `default` says.
 pub(super) fn link_born(settings: &mut Settings, link: &Interface) {
-    for (family, names) in [(4, IPV4), (6, IPV6)] {
-        for (name, _) in names {
-            let default = settings.get(&path(family, "default", name)).cloned();
-            // There is no `default` where there is no IPv6.
-            if let Some(value) = default.filter(|_| family == 4 || link.mtu >= IPV6_MIN_MTU) {
-                settings.insert(path(family, link.name.as_str(), name), value);
-            }
-        }
+    ipv4_born(settings, &link.name);
+    if link.mtu >= IPV6_MIN_MTU {
+        ipv6_born(settings, &link.name);
     }
     if link.kind.is_loopback() {
         for (key, value) in LOOPBACK {
@@ -136,10 +131,44 @@ pub(super) fn link_born(settings: &mut Settings, link: &Interface) {
     }
 }
 
+/// IPv4 comes to a link.
+pub(super) fn ipv4_born(settings: &mut Settings, name: &LinkName) {
+    as_default(settings, 4, IPV4, name);
+}
+
+/// IPv6 comes to a link.
+pub(super) fn ipv6_born(settings: &mut Settings, name: &LinkName) {
+    as_default(settings, 6, IPV6, name);
+}
+
+/// There is no `default` where there is no IPv6.
+fn as_default(settings: &mut Settings, family: u8, names: &[(&str, &str)], link: &LinkName) {
+    for (name, _) in names {
+        if let Some(value) = settings.get(&path(family, "default", name)).cloned() {
+            settings.insert(path(family, link.as_str(), name), value);
+        }
+    }
+}
+
 /// A link goes.
 pub(super) fn link_gone(settings: &mut Settings, name: &LinkName) {
-    let prefixes = [path(4, name.as_str(), ""), path(6, name.as_str(), "")];
-    settings.retain(|key, _| !prefixes.iter().any(|prefix| key.starts_with(prefix)));
+    ipv4_gone(settings, name);
+    ipv6_gone(settings, name);
+}
+
+/// IPv4 goes from a link.
+pub(super) fn ipv4_gone(settings: &mut Settings, name: &LinkName) {
+    gone(settings, 4, name);
+}
+
+/// IPv6 goes from a link.
+pub(super) fn ipv6_gone(settings: &mut Settings, name: &LinkName) {
+    gone(settings, 6, name);
+}
+
+fn gone(settings: &mut Settings, family: u8, name: &LinkName) {
+    let prefix = path(family, name.as_str(), "");
+    settings.retain(|key, _| !key.starts_with(&prefix));
 }
 
 /// The settings that are not as they are at birth.
@@ -189,6 +218,11 @@ pub(super) fn set(namespace: &mut Namespace, wanted: &Sysctl) -> Result<Created,
 pub(super) fn ignore_router_advertisements(namespace: &mut Namespace, name: &LinkName) {
     let key = path(6, name.as_str(), "accept_ra");
     namespace.sysctls.entry(key).and_modify(|value| *value = "0".to_owned());
+}
+
+/// Whether there is IPv4 on a link at all.
+pub(super) fn has_ipv4(settings: &Settings, name: &LinkName) -> bool {
+    settings.contains_key(&path(4, name.as_str(), "forwarding"))
 }
 
 /// Whether there is IPv6 on a link at all.

@@ -1,7 +1,7 @@
 //! The rules of links that are on another one: macvlan, ipvlan, VLAN.
 
 use crate::error::Errno;
-use crate::name::MacAddr;
+use crate::name::{LinkName, MacAddr};
 use crate::resource::{Link, LinkKind, MacvlanMode};
 
 use super::links::{self, has_sane_mtu};
@@ -30,8 +30,37 @@ pub(super) fn rests_on(machine: &Machine, top: (NamespaceId, u32), bottom: (Name
     top == bottom || below.any(|link| rests_on(machine, link, bottom))
 }
 
-/// Where a wanted link's parent is, and the parent.
-fn parent<'a>(
+/// Whether what is on a link takes all packets that come in by it: what is a VLAN takes only some.
+pub(super) fn take_packets(machine: &Machine, place: NamespaceId, parent: u32) -> bool {
+    on(machine, place, parent).any(|(_, link)| !matches!(link.kind.name(), "vlan"))
+}
+
+/// Whether a link that is down can be set up: of macvlans on one link each has a MAC address of its own.
+pub(super) fn can_be_up(machine: &Machine, place: NamespaceId, name: &LinkName) -> Result<(), Problem> {
+    match machine.namespaces.get(&place).and_then(|namespace| namespace.link(name)) {
+        Some(link) if !link.up => is_mac_free(machine, link, link.mac),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a macvlan can have a MAC address: its parent does not have it, nor another one that is up
+/// (`macvlan_addr_busy()`).
+pub(super) fn is_mac_free(machine: &Machine, link: &Interface, mac: MacAddr) -> Result<(), Problem> {
+    let Kind::Upper { as_made: LinkKind::Macvlan { .. }, place, parent } = link.kind else { return Ok(()) };
+    if link.has_parents_mac() {
+        return Ok(());
+    }
+    let below = machine.namespaces.get(&place).and_then(|there| there.links.get(&parent));
+    let beside = on(machine, place, parent).map(|(_, other)| other);
+    let beside = beside.filter(|other| other.up && other.kind.name() == link.kind.name());
+    match below.into_iter().chain(beside).any(|other| other.mac == mac) {
+        true => Err(Problem::Refused(Errno::new(libc::EADDRINUSE), None)),
+        false => Ok(()),
+    }
+}
+
+/// The link that a wanted one is going to be on, and where that is.
+pub(super) fn parent_of<'a>(
     machine: &'a Machine,
     view: View,
     wanted: &Link,
@@ -40,27 +69,23 @@ fn parent<'a>(
     let parent = wanted.kind.parent().ok_or_else(gone)?;
     let place = view.of(parent.place)?;
     let namespace = machine.namespaces.get(&place).ok_or(Problem::NoContainer)?;
-    Ok((place, namespace.link(&parent.name).ok_or_else(gone)?))
-}
-
-/// The link that a wanted one is going to be on.
-pub(super) fn parent_of(machine: &Machine, view: View, wanted: &Link) -> Result<(NamespaceId, u32), Problem> {
-    let (place, parent) = parent(machine, view, wanted)?;
+    let parent = namespace.link(&parent.name).ok_or_else(gone)?;
     // A macvlan on a macvlan is beside it, on the same parent, and an ipvlan on an ipvlan.
-    let beside = parent.kind.parent().filter(|_| {
-        !matches!(wanted.kind, LinkKind::Vlan { .. }) && parent.kind.name() == wanted.kind.name()
-    });
-    Ok(beside.unwrap_or((place, parent.index)))
+    let is_beside = !matches!(wanted.kind, LinkKind::Vlan { .. }) && parent.kind.name() == wanted.kind.name();
+    let Some((there, index)) = parent.kind.parent().filter(|_| is_beside) else { return Ok((place, parent)) };
+    let real = machine.namespaces.get(&there).and_then(|there| there.links.get(&index));
+    Ok((there, real.ok_or_else(gone)?))
 }
 
 /// What is asked before one is made.
 pub(super) fn can_be_made(machine: &Machine, view: View, wanted: &Link) -> Result<(), Problem> {
-    let (place, parent) = parent(machine, view, wanted)?;
+    let (place, parent) = parent_of(machine, view, wanted)?;
     let others = || on(machine, place, parent.index).map(|(_, link)| &link.kind);
     let made_as = |kind: &Kind| match kind {
         Kind::Upper { as_made, .. } => Some(as_made.clone()),
         _ => None,
     };
+    let larger = wanted.mtu.is_some_and(|mtu| mtu > parent.mtu);
     match &wanted.kind {
         LinkKind::Vlan { id, .. } => {
             if *id > 4094 {
@@ -70,10 +95,13 @@ pub(super) fn can_be_made(machine: &Machine, view: View, wanted: &Link) -> Resul
             if others().filter_map(made_as).any(is_same) {
                 return Err(refused(Errno::EEXIST, "VLAN device already exists"));
             }
+            if larger {
+                return Err(Problem::Refused(Errno::EINVAL, None));
+            }
         }
         LinkKind::Macvlan { mode, .. } => {
             has_sane_mtu(wanted.mtu)?;
-            if parent.kind.is_loopback() {
+            if larger || parent.kind.is_loopback() {
                 return Err(Problem::Refused(Errno::EINVAL, None));
             }
             if parent.bridge().is_some() {
@@ -95,21 +123,15 @@ pub(super) fn can_be_made(machine: &Machine, view: View, wanted: &Link) -> Resul
     Ok(())
 }
 
-/// Makes one. It has its parent's MTU unless it is given one, and its parent's MAC address unless it may have its own.
+/// Makes one. It has its parent's MTU unless it is given one.
 pub(super) fn add(
     machine: &mut Machine,
     view: View,
     here: NamespaceId,
     wanted: &Link,
 ) -> Result<u32, Problem> {
-    let (_, parent) = parent(machine, view, wanted)?;
-    let inherited: Option<MacAddr> = match &wanted.kind {
-        LinkKind::Macvlan { mode: MacvlanMode::Passthru, .. } | LinkKind::Ipvlan { .. } => Some(parent.mac),
-        LinkKind::Vlan { .. } => wanted.mac.or(Some(parent.mac)),
-        _ => wanted.mac,
-    };
-    let mtu = wanted.mtu.or(Some(parent.mtu));
     let (place, parent) = parent_of(machine, view, wanted)?;
-    let kind = Kind::Upper { as_made: wanted.kind.clone(), place, parent };
-    Ok(links::add(machine, here, &wanted.name, kind, inherited, mtu))
+    let mtu = wanted.mtu.or(Some(parent.mtu));
+    let kind = Kind::Upper { as_made: wanted.kind.clone(), place, parent: parent.index };
+    Ok(links::add(machine, here, &wanted.name, kind, wanted.mac, mtu))
 }

@@ -50,6 +50,14 @@ fn moved(called: &str, original: &str) -> Resource {
     Resource::MovedLink(MovedLink { name: name(called), from: Host, original: name(original), mac: None })
 }
 
+fn address(link: &str, net: &str) -> Resource {
+    Resource::Address(Address::new(name(link), net.parse().unwrap()))
+}
+
+fn mac(last: u8) -> Option<MacAddr> {
+    Some(MacAddr::new([2, 0, 0, 0, 0, last]))
+}
+
 #[test]
 fn a_table_that_a_rule_names_is_looked_at_before_main() {
     let way = |link, table| Resource::Route(Route { table, ..route("0.0.0.0/0", link) });
@@ -132,6 +140,21 @@ fn a_bridge_does_not_take_an_mtu_that_it_cannot_have() {
 }
 
 #[test]
+fn a_bridge_keeps_an_mtu_that_it_was_told() {
+    let mtu = |link, mtu| settings(link, |settings| settings.mtu = Some(mtu));
+    let sequence = [
+        mtu("br0", 1500),
+        mtu("veth0", 1400),
+        master("veth0", "br0"),
+        mtu("veth0", 1200),
+        mtu("br0", 1300),
+        mtu("veth0", 1250),
+        master("veth1", "br0"),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
 fn a_discipline_needs_a_queue() {
     let bucket = |burst| Discipline::TokenBucket(TokenBucket { rate: 1_250_000, burst, limit: 50_000 });
     let empty = |link| settings(link, |settings| settings.transmit_queue = Some(0));
@@ -155,6 +178,121 @@ fn a_discipline_needs_a_queue() {
         ifb("eth0", None),
         empty("eth0"),
         qdisc("eth0", bucket(10_000)),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn ipv6_goes_and_comes_with_the_mtu() {
+    let mtu = |mtu| settings("eth1", |settings| settings.mtu = Some(mtu));
+    let way = Route { mtu: Some(1300), ..route("fd09::/64", "eth1") };
+    let sequence = [
+        ifb("eth1", None),
+        up("eth1"),
+        address("eth1", "fd00::1/64"),
+        Resource::Route(way.clone()),
+        mtu(1300),
+        mtu(1400),
+        address("eth1", "10.0.0.1/24"),
+        mtu(1200),
+        address("eth1", "fd00::1/64"),
+        mtu(60),
+        address("eth1", "10.0.0.1/24"),
+        Resource::Route(route("10.9.0.0/16", "eth1")),
+        mtu(1300),
+        address("eth1", "10.0.0.1/24"),
+        address("eth1", "fd00::1/64"),
+        Resource::Route(way),
+        mtu(9000),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn what_has_a_macvlan_on_it_is_no_port() {
+    let sequence = [
+        Resource::Link(macvlan("eth0", "veth0", MacvlanMode::Bridge)),
+        master("veth0", "br0"),
+        master("veth1", "br0"),
+        Resource::Link(macvlan("eth1", "veth1", MacvlanMode::Bridge)),
+        Resource::Link(Link::new(name("new"), LinkKind::Bridge { vlan_filtering: false })),
+        master("veth0", "new"),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn a_macvlan_that_passes_all_through_has_its_parents_mac() {
+    let mac = |link, last| settings(link, |settings| settings.mac = mac(last));
+    let sequence = [
+        Resource::Link(macvlan("eth0", "veth0", MacvlanMode::Passthru)),
+        mac("veth0", 7),
+        mac("eth0", 8),
+        Resource::Link(macvlan("eth1", "br0", MacvlanMode::Passthru)),
+        mac("br0", 7),
+        mac("eth1", 8),
+        Resource::Link(macvlan("new", "veth1", MacvlanMode::Bridge)),
+        mac("veth1", 7),
+        mac("new", 8),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn a_macvlan_has_no_larger_mtu_than_its_parent() {
+    let mtu = |link, mtu| settings(link, |settings| settings.mtu = Some(mtu));
+    let larger = |called| Link { mtu: Some(9000), ..macvlan(called, "veth0", MacvlanMode::Bridge) };
+    let sequence = [
+        Resource::Link(larger("eth0")),
+        Resource::Link(macvlan("eth0", "veth0", MacvlanMode::Bridge)),
+        master("eth0", "br0"),
+        mtu("eth0", 9000),
+        mtu("veth0", 1300),
+        mtu("veth0", 9000),
+        mtu("eth0", 9000),
+        mtu("eth0", 1400),
+        Resource::Link(macvlan("eth1", "br0", MacvlanMode::Bridge)),
+        mtu("veth0", 1300),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn a_macvlans_mac_is_its_own() {
+    let mac = |link, last| settings(link, |settings| settings.mac = mac(last));
+    let sequence = [
+        Resource::Link(macvlan("eth0", "veth0", MacvlanMode::Bridge)),
+        Resource::Link(macvlan("eth1", "veth0", MacvlanMode::Bridge)),
+        mac("veth0", 7),
+        mac("eth0", 7),
+        up("eth0"),
+        mac("eth0", 8),
+        up("eth0"),
+        mac("eth1", 8),
+        up("eth1"),
+        mac("eth1", 6),
+        up("eth1"),
+        mac("eth1", 8),
+        mac("eth1", 7),
+        mac("veth0", 8),
+    ];
+    in_lab!(|lab| compare(lab, &made(Host, sequence)));
+}
+
+#[test]
+fn what_has_no_mac_to_change() {
+    let mac = |link| settings(link, |settings| settings.mac = mac(7));
+    let tap = LinkKind::Tap(Tap { owner: Some(1000), ..Tap::default() });
+    let sequence = [
+        ifb("eth0", None),
+        mac("eth0"),
+        up("eth0"),
+        mac("eth0"),
+        Resource::Link(Link::new(name("new"), tap)),
+        up("new"),
+        mac("new"),
+        up("br0"),
+        mac("br0"),
     ];
     in_lab!(|lab| compare(lab, &made(Host, sequence)));
 }

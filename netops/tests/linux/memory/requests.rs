@@ -156,12 +156,11 @@ fn links() -> impl Strategy<Value = Link> {
 fn settings() -> impl Strategy<Value = LinkSettings> {
     let mac = choice(&[[2, 0, 0, 0, 0, 7], [2, 0, 0, 0, 0, 8], [1, 0, 0, 0, 0, 7]]).prop_map(MacAddr::new);
     let flags = (prop::option::of(any::<bool>()), prop::option::of(any::<bool>()));
-    let mtu = prop::option::of(choice(&[1300, 60, 9000]));
+    let mtu = prop::option::of(choice(&[1300, 1200, 60, 9000]));
     (names(), prop::option::of(mac), mtu, flags, prop::option::of(choice(&[0, 7, 1000]))).prop_map(
         |(link, mac, mtu, (promiscuous, all_multicast), transmit_queue)| LinkSettings {
-            // A bridge whose MTU somebody has set keeps it, whatever its ports'; loopback has none too large.
-            mtu: mtu.filter(|_| link.as_str().starts_with("veth") || link.as_str().starts_with("eth")),
-            // Loopback's is its own affair.
+            // Loopback's are its own affair.
+            mtu: mtu.filter(|_| link.as_str() != "lo"),
             mac: mac.filter(|_| link.as_str() != "lo"),
             link,
             promiscuous,
