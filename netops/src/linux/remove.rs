@@ -207,7 +207,10 @@ fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Opti
 /// Whether the kernel refused because there was nothing to remove.
 pub(super) fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
     match resource {
-        Resource::Address(_) => matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV),
+        // `ENXIO`: there is no IPv6 on the interface, whose MTU is too small for it.
+        Resource::Address(_) => {
+            matches!(refusal.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENXIO)
+        }
         // What a next hop that is gone means for IPv4's routes by it, which are gone with it.
         Resource::Route(Route { target: RouteTarget::NextHop(_), .. }) if refusal.errno == Errno::EINVAL => {
             true

@@ -3,7 +3,7 @@
 use netops::Place::{Container, Host};
 use netops::*;
 
-use super::Request::{self, Create};
+use super::Request::{self, Create, Remove};
 use super::compare;
 use crate::in_lab;
 use crate::support::name;
@@ -92,6 +92,13 @@ fn a_link_without_ipv6_has_no_ipv6_routes() {
 }
 
 /// And its MTU changes.
+#[test]
+fn a_link_without_ipv6_has_no_ipv6_address_to_remove() {
+    let mtu = settings("veth0", |settings| settings.mtu = Some(1200));
+    let sequence = [Create(Host, mtu), Remove(Host, address("veth0", "fd00::1/64"))];
+    in_lab!(|lab| compare(lab, &sequence));
+}
+
 #[test]
 fn a_link_that_moves_keeps_its_settings() {
     let sequence = [
