@@ -16,17 +16,17 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::netlink::{Datagram, Reply};
+use super::netlink::{Datagram, Socket};
 use super::rtnetlink::link;
 use super::{LinuxKernel, Side, sys};
-use crate::error::{Errno, Error, Operation};
+use crate::error::Error;
 use crate::name::LinkName;
 use crate::place::Place;
 
 /// How long an nf_tables socket is kept after a deletion: some grace periods of RCU.
 pub(super) const KEPT: Duration = Duration::from_millis(100);
-/// How often to look. A look takes rtnetlink's lock, and so waits for a removal that is under way.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How often to look.
+const PAUSE: Duration = Duration::from_micros(50);
 /// When something must be wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -50,15 +50,14 @@ pub(super) fn remove<'a>(
     drop(working);
     side.slow_to_close = false;
     let deadline = Instant::now() + PATIENCE;
-    let mut running = true;
     loop {
-        left = present(kernel, place, left)?;
+        // The other end of the pipe is closed when the process has ended: then there is a last look.
+        let mut ends = [PollFd::new(done.as_fd(), PollFlags::empty())];
+        let running = !matches!(ppoll(&mut ends, Some(TimeSpec::from_duration(PAUSE)), None), Ok(1..));
+        left.retain(|name| is_there(socket, name));
         if left.is_empty() || !running || Instant::now() > deadline {
             return Ok(left);
         }
-        // The other end of the pipe is closed when the process has ended: then there is a last look.
-        let mut ends = [PollFd::new(done.as_fd(), PollFlags::empty())];
-        running = !matches!(ppoll(&mut ends, Some(TimeSpec::from_duration(PAUSE)), None), Ok(1..));
     }
 }
 
@@ -74,11 +73,15 @@ pub(super) fn close(side: &Side) {
 pub(super) fn present<'a>(
     kernel: &mut LinuxKernel,
     place: Place,
-    links: Vec<&'a LinkName>,
+    mut links: Vec<&'a LinkName>,
 ) -> Result<Vec<&'a LinkName>, Error> {
-    let mut request = Datagram::default();
-    links.iter().for_each(|name| link::get(&mut request, name));
-    let replies = kernel.exchange(place, &mut request, Operation::Remove, "interfaces")?;
-    let is_absent = |reply: &Reply| matches!(&reply.refusal, Some(no) if no.errno == Errno::ENODEV);
-    Ok(links.into_iter().zip(replies).filter(|(_, reply)| !is_absent(reply)).map(|(name, _)| name).collect())
+    let socket = kernel.side(place)?.route()?;
+    links.retain(|name| is_there(socket, name));
+    Ok(links)
+}
+
+/// Whether there is a link of a name. The name goes when all that packets see has gone, and whoever would change something
+/// waits for the rest. To ask rtnetlink would be to wait for it, too.
+fn is_there(socket: &Socket, name: &LinkName) -> bool {
+    sys::index_of(socket, name.as_str()) != Err(nix::errno::Errno::ENODEV)
 }

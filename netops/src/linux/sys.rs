@@ -12,6 +12,7 @@ use std::ptr;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, clone};
 
 /// The kind of namespace behind a descriptor, as `clone(2)`'s flag for it (`NS_GET_NSTYPE`, `ioctl_ns(2)`).
 pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
@@ -245,30 +246,39 @@ pub(super) fn let_an_orphan(work: impl FnOnce()) -> Result<(), Errno> {
     unsafe { orphan(work) }
 }
 
+/// Bytes for the stack of an orphan, which sends a message and waits; of one that does other work, too.
+const STACK: usize = 256 * 1024;
+
 /// Runs something in a new process, an orphan in a session of its own.
 ///
 /// # Safety
 /// It must be nothing but async-signal-safe calls, unless this is the process's only thread.
 unsafe fn orphan(work: impl FnOnce()) -> Result<(), Errno> {
-    // SAFETY: the new processes run nothing but what the caller vouches for, and end in _exit(2): so it does not matter
-    // what other threads were holding, and nothing is run twice.
-    let child = unsafe {
-        let child = libc::fork();
-        if child == 0 {
-            // A grandchild becomes init's, which reaps it.
-            let status = match libc::fork() {
+    let mut work = Some(work);
+    // The process between, of which the orphan is the child so that it becomes init's when that ends: it borrows this
+    // one's memory, instead of having it copied, while this thread waits for it to end (`vfork(2)`).
+    let between = Box::new(|| {
+        // SAFETY: the new process runs nothing but what the caller vouches for, and ends in _exit(2): so it does not matter
+        // what other threads were holding, and nothing is run twice.
+        unsafe {
+            match libc::fork() {
                 0 => {
                     libc::setsid();
-                    work();
-                    0
+                    if let Some(work) = work.take() {
+                        work();
+                    }
+                    libc::_exit(0)
                 }
                 -1 => 1,
                 _ => 0,
-            };
-            libc::_exit(status);
+            }
         }
-        Errno::result(child)?
-    };
+    });
+    let mut stack = vec![0; STACK];
+    let borrowed = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: nothing else runs on the stack, and this thread not at all, before that process has ended; it does no more
+    // than fork.
+    let child = unsafe { clone(between, &mut stack, borrowed, Some(libc::SIGCHLD)) }?.as_raw();
     match wait_for(child) {
         // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
         Ok(Some(0)) | Err(Errno::ECHILD) => Ok(()),

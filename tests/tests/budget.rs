@@ -1,0 +1,135 @@
+//! What an ordinary attachment asks of the kernel, to the last system call: who adds one is to know it, and to say here why.
+//!
+//! Counted is what a plugin does from reading its configuration on, but for what depends on the allocator, and for how often
+//! it looks whether a link that is being removed is gone.
+
+use std::collections::BTreeMap;
+
+use cnikit_tests::{Call, Node, isolated, ours};
+use serde_json::{Value, json};
+
+/// Memory, signals and locks; looking for the end of a link; what only an executable for debugging does (`fcntl`).
+const NOT_COUNTED: &[&str] = &[
+    "brk",
+    "mmap",
+    "munmap",
+    "mremap",
+    "mprotect",
+    "madvise",
+    "futex",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sigaltstack",
+    "rseq",
+    "set_robust_list",
+    "sched_yield",
+    "sched_getaffinity",
+    "gettid",
+    "ppoll",
+    "ioctl",
+    "exit",
+    "exit_group",
+    "fcntl",
+];
+
+fn config(previous: Option<&Value>) -> Value {
+    let mut config = json!({
+        "cniVersion": "1.0.0", "name": "blue", "type": "bridge", "isGateway": true,
+        "ipam": {"type": "host-local", "subnet": "10.1.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]},
+    });
+    if let Some(previous) = previous {
+        config["prevResult"] = previous.clone();
+    }
+    config
+}
+
+/// The system calls that a call makes, by name.
+fn census(call: &Call<'_>, node: &Node) -> (Option<Value>, BTreeMap<String, usize>) {
+    let outcome = call.run_through(&["strace", "-f", "-qq", "-o", "/run/census"]);
+    let result = outcome.status.success().then(|| serde_json::from_str(&outcome.stdout).ok()).flatten();
+    assert!(outcome.status.success(), "{outcome}");
+    let trace = node.shell("cat /run/census");
+    let mut counts = BTreeMap::new();
+    let from_configuration = trace.lines().skip_while(|line| !line.contains(" read(0, "));
+    for line in from_configuration {
+        let Some((name, _)) = line.split_once(' ').and_then(|(_, what)| what.trim_start().split_once('('))
+        else {
+            continue;
+        };
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !NOT_COUNTED.contains(&name) {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    (result, counts)
+}
+
+fn assert_counts(what: &str, counts: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    assert_eq!(
+        counts, &expected,
+        "the system calls of {what}: if this is meant to be, say so in this test, and why"
+    );
+}
+
+#[test]
+fn an_ordinary_attachment_makes_the_system_calls_that_are_known() {
+    isolated(|| {
+        let plugins = ours!();
+        let node = Node::new(&plugins);
+        let call = |command, pod, previous: Option<&Value>| {
+            node.call(&plugins, command, "bridge", &config(previous)).on(pod).container("c1")
+        };
+        // The bridge and the directory of leases are there.
+        let first = node.pod("first");
+        node.call(&plugins, "ADD", "bridge", &config(None)).on(&first).container("c0").run().result();
+        let pod = node.pod("second");
+        let (result, add) = census(&call("ADD", &pod, None), &node);
+        assert_counts("ADD", &add, ADD);
+        let (_, del) = census(&call("DEL", &pod, result.as_ref()), &node);
+        assert_counts("DEL", &del, DEL);
+    });
+}
+
+/// Of a pod on a bridge that is there, with a lease in a directory that is there.
+const ADD: &[(&str, usize)] = &[
+    ("close", 13),
+    ("flock", 2),
+    ("fstatfs", 3),
+    ("fsync", 2),
+    ("getrandom", 1),
+    ("linkat", 1),
+    ("openat", 11),
+    ("pread64", 1),
+    ("pwrite64", 1),
+    ("read", 4),
+    ("recvfrom", 14),
+    ("sendto", 9),
+    ("setns", 2),
+    ("setsockopt", 6),
+    ("socket", 2),
+    ("statx", 2),
+    ("write", 3),
+];
+
+/// With its result. The process between and the orphan, which does the waiting, are in it.
+const DEL: &[(&str, usize)] = &[
+    ("clone", 2),
+    ("close", 11),
+    ("close_range", 3),
+    ("flock", 1),
+    ("getrandom", 1),
+    ("newfstatat", 4),
+    ("openat", 7),
+    ("pipe2", 1),
+    ("pread64", 1),
+    ("read", 5),
+    ("recvfrom", 7),
+    ("sendto", 4),
+    ("setsid", 1),
+    ("setsockopt", 5),
+    ("socket", 2),
+    ("statx", 5),
+    ("unlinkat", 2),
+    ("wait4", 1),
+];
