@@ -14,8 +14,8 @@ use crate::name::{LinkName, SysctlKey};
 use crate::place::Place;
 use crate::plan::{Ownership, Step};
 use crate::resource::{
-    Address, Discipline, Master, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route, RouteTarget,
-    TokenBucket,
+    Address, Discipline, Master, NeighbourProxy, OtherAddresses, Parent, PortVlan, Qdisc, Resource, Route,
+    RouteTarget, TokenBucket,
 };
 
 use questions::{queries, routes_beside};
@@ -257,6 +257,14 @@ impl Facts {
                 let actual = neighbours.iter().find(is_permanent)?;
                 let mac = actual.mac.map_or_else(String::new, |mac| mac.to_string());
                 Some(vec![("MAC address", wanted.mac.to_string(), mac)])
+            }
+            Resource::Proxy(wanted) => {
+                let Some(Answer::Proxies(proxies)) = self.answers.get(&(place, Query::Proxies)) else {
+                    return None;
+                };
+                let same =
+                    |proxy: &&NeighbourProxy| proxy.link == wanted.link && proxy.address == wanted.address;
+                proxies.iter().find(same).map(|_| Vec::new())
             }
             Resource::Fdb(wanted) => {
                 let query = Query::FdbOf(wanted.link.clone(), wanted.mac);

@@ -14,8 +14,8 @@ use crate::lookup::{FoundRoute, NeighbourState, RouteLookup};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
 use crate::resource::{
-    Address, FdbEntry, ForwardJump, Isolation, NextHop, Port, Qdisc, RangeMasquerade, Redirect, Resource,
-    Route, Rule, property,
+    Address, FdbEntry, ForwardJump, Isolation, NeighbourProxy, NextHop, Port, Qdisc, RangeMasquerade,
+    Redirect, Resource, Route, Rule, property,
 };
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
@@ -170,6 +170,8 @@ pub enum Query {
     NeighbourOf(LinkName, IpAddr),
     /// The neighbours on an interface.
     NeighboursOn(LinkName),
+    /// All neighbours for which this machine answers. Answer: [`Answer::Proxies`].
+    Proxies,
     /// The FDB entry of a MAC address on a VXLAN interface. Answer: [`Answer::Fdb`] of none or one.
     FdbOf(LinkName, MacAddr),
     /// The FDB entries of a VXLAN interface.
@@ -222,6 +224,7 @@ impl fmt::Display for Query {
             Self::NextHops(protocol) => write!(f, "next hops of protocol {protocol}"),
             Self::NeighbourOf(link, address) => write!(f, "neighbour {address} on \"{link}\""),
             Self::NeighboursOn(link) => write!(f, "neighbours on \"{link}\""),
+            Self::Proxies => f.write_str("proxies for neighbours"),
             Self::FdbOf(link, mac) => write!(f, "FDB entry {mac} of \"{link}\""),
             Self::FdbOn(link) => write!(f, "FDB of \"{link}\""),
             Self::RangeMasquerade => f.write_str("masquerade of ranges"),
@@ -261,6 +264,8 @@ pub enum Answer {
     NextHops(Vec<NextHop>),
     /// Neighbours.
     Neighbours(Vec<NeighbourState>),
+    /// Neighbours for which this machine answers.
+    Proxies(Vec<NeighbourProxy>),
     /// FDB entries.
     Fdb(Vec<FdbEntry>),
     /// The masquerade of ranges, in its shortest form; `None` if there is none, or not one that works.

@@ -53,9 +53,9 @@ pub use port_mapping::{Aspect, Condition, HostPort, PortMapping, PortMasquerade,
 pub use reconcile::{Reconciled, Reconciler, Scope};
 pub use resource::{
     Address, Discipline, DontFragment, FdbEntry, ForwardJump, IpVersion, IpvlanMode, Isolation, Link,
-    LinkKind, LinkSettings, MacvlanMode, Master, MovedLink, NeighbourEntry, Neighbours, NextHop,
-    OtherAddresses, Parent, Port, PortVlan, Qdisc, RangeMasquerade, Redirect, Resource, Route, RouteTarget,
-    Rule, Selector, Sysctl, Tap, TokenBucket, VethPeer, Via, Vxlan,
+    LinkKind, LinkSettings, MacvlanMode, Master, MovedLink, NeighbourEntry, NeighbourProxy, Neighbours,
+    NextHop, OtherAddresses, Parent, Port, PortVlan, Qdisc, RangeMasquerade, Redirect, Resource, Route,
+    RouteTarget, Rule, Selector, Sysctl, Tap, TokenBucket, VethPeer, Via, Vxlan,
 };
 pub use script::{Command, Script};
 pub use watching::Change;

@@ -85,6 +85,21 @@ pub enum Change {
         /// It is gone.
         gone: bool,
     },
+    /// A rule of the routing policy.
+    Rule {
+        /// The table that it leads to, if it leads to one.
+        table: Option<u32>,
+        /// It is gone.
+        gone: bool,
+    },
+    /// A setting of forwarding: `forwarding`, `rp_filter`, `proxy_arp`, `proxy_ndp` and their kind. Of other settings the kernel
+    /// does not tell.
+    Setting {
+        /// The index of the interface that it is of; `None` if it is of all, or of those to come.
+        link: Option<u32>,
+    },
+    /// Something in nf_tables, in whatever table. It is told once for each transaction, and not what it was.
+    Ruleset,
     /// There was more than could be kept, and something was lost: anything may have changed.
     Overrun,
 }

@@ -261,7 +261,7 @@ fn the_way_to_another_machine_is_typed_step_by_step() {
     let route = Route::to(net("10.244.2.0/24"), RouteTarget::NextHop(1002));
     let blackhole = Route { metric: Some(4000), ..Route::to(net("10.244.0.0/16"), RouteTarget::Blackhole) };
     let mark = Selector::Mark { mark: 1, mask: 0xff, version: IpVersion::V4 };
-    let resources: [(Resource, &str); 7] = [
+    let resources: [(Resource, &str); 8] = [
         (
             Resource::Link(Link::new(tunnel.clone(), LinkKind::Vxlan(vxlan))),
             "ip link add name tun0 type vxlan id 7 dstport 8472 local 192.0.2.1 nolearning noudpcsum df set",
@@ -273,6 +273,10 @@ fn the_way_to_another_machine_is_typed_step_by_step() {
         (
             NeighbourEntry { link: tunnel.clone(), address, mac, protocol: 87 }.into(),
             "ip neighbour add fe80::2 lladdr 02:00:00:00:00:02 dev tun0 nud permanent protocol 87",
+        ),
+        (
+            NeighbourProxy { link: tunnel.clone(), address, protocol: 87 }.into(),
+            "ip neighbour replace proxy fe80::2 dev tun0 protocol 87",
         ),
         (
             FdbEntry { link: tunnel, mac, remote: "192.0.2.2".parse().unwrap() }.into(),

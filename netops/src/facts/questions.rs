@@ -29,6 +29,7 @@ pub(super) fn queries(step: &Step) -> Vec<(Place, Query)> {
         Resource::Route(route) | Resource::NoRoute(route) => here(routes_beside(route)),
         Resource::NextHop(hop) => here(Query::NextHop(hop.id)),
         Resource::Neighbour(wanted) => here(Query::NeighbourOf(wanted.link.clone(), wanted.address)),
+        Resource::Proxy(_) => here(Query::Proxies),
         Resource::Fdb(wanted) => here(Query::FdbOf(wanted.link.clone(), wanted.mac)),
         Resource::Rule(_) => here(Query::Rules),
         Resource::Sysctl(sysctl) => here(Query::Sysctl(sysctl.key.clone())),

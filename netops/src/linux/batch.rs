@@ -132,6 +132,12 @@ impl<'a> Batch<'a> {
                 self.expect(Purpose::Make, Created::New);
                 Ok(())
             }
+            Resource::Proxy(proxy) => {
+                let index = self.index(&proxy.link, resource)?;
+                neighbour::put_proxy(&mut self.datagram, NEW, index, proxy);
+                self.expect(Purpose::Make, Created::New);
+                Ok(())
+            }
             Resource::Fdb(entry) => {
                 let index = self.index(&entry.link, resource)?;
                 neighbour::put_fdb(&mut self.datagram, NEW, index, entry);

@@ -90,6 +90,7 @@ impl Means {
             | Resource::NoRoute(_)
             | Resource::NextHop(_)
             | Resource::Neighbour(_)
+            | Resource::Proxy(_)
             | Resource::Fdb(_)
             | Resource::Rule(_)
             | Resource::Qdisc(_)

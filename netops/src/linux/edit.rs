@@ -88,6 +88,9 @@ fn write(
         (Edit::Remove(Resource::Neighbour(neighbour)), Some(index)) => {
             neighbour::delete(datagram, index, neighbour.address);
         }
+        (Edit::Remove(Resource::Proxy(proxy)), Some(index)) => {
+            neighbour::delete_proxy(datagram, index, proxy.address);
+        }
         (Edit::Remove(Resource::Fdb(entry)), Some(index)) => {
             neighbour::delete_fdb(datagram, index, entry.mac);
         }
@@ -97,6 +100,7 @@ fn write(
             (Resource::Neighbour(neighbour), Some(index)) => {
                 neighbour::put(datagram, flags, index, neighbour);
             }
+            (Resource::Proxy(proxy), Some(index)) => neighbour::put_proxy(datagram, flags, index, proxy),
             (Resource::Fdb(entry), Some(index)) => neighbour::put_fdb(datagram, flags, index, entry),
             _ => {
                 let detail = Some("not one of many".to_owned());
@@ -159,6 +163,7 @@ fn link(resource: &Resource) -> Option<&LinkName> {
         Resource::Route(route) => route.link(),
         Resource::NextHop(hop) => hop.via.link(),
         Resource::Neighbour(neighbour) => Some(&neighbour.link),
+        Resource::Proxy(proxy) => Some(&proxy.link),
         Resource::Fdb(entry) => Some(&entry.link),
         _ => None,
     }

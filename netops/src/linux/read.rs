@@ -68,6 +68,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 Some(link) => overlay::neighbours(kernel, place, link.index, name)?,
                 None => Vec::new(),
             }),
+            Query::Proxies => Answer::Proxies(overlay::proxies(kernel, place)?),
             Query::FdbOf(name, mac) => Answer::Fdb(match found.link(name) {
                 Some(link) => overlay::fdb_entry(kernel, place, link.index, name, *mac)?,
                 None => Vec::new(),
@@ -250,6 +251,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::RouteTo(_)
         | Query::NextHop(_)
         | Query::NextHops(_)
+        | Query::Proxies
         | Query::RangeMasquerade
         | Query::Sysctl(_)
         | Query::Entry(_)

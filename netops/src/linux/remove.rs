@@ -142,6 +142,10 @@ fn write_request(
             Some(index) => neighbour::delete(datagram, index, neighbour.address),
             None => return Ok(None),
         },
+        Resource::Proxy(proxy) => match index(kernel, place, &proxy.link)? {
+            Some(index) => neighbour::delete_proxy(datagram, index, proxy.address),
+            None => return Ok(None),
+        },
         Resource::Fdb(entry) => match index(kernel, place, &entry.link)? {
             Some(index) => neighbour::delete_fdb(datagram, index, entry.mac),
             None => return Ok(None),
@@ -219,7 +223,7 @@ pub(super) fn was_gone(resource: &Resource, refusal: &Refusal) -> bool {
         Resource::Route(_) | Resource::NoRoute(_) => {
             matches!(refusal.errno, Errno::ESRCH | Errno::ENODEV | Errno::ENOENT)
         }
-        Resource::NextHop(_) | Resource::Neighbour(_) | Resource::Fdb(_) => {
+        Resource::NextHop(_) | Resource::Neighbour(_) | Resource::Proxy(_) | Resource::Fdb(_) => {
             matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV)
         }
         // `EINVAL`: another discipline is in the place, one of the kernel's own for instance; nothing that a filter

@@ -64,6 +64,25 @@ pub(super) fn force_receive_buffer(socket: &impl AsFd, size: c_int) -> Result<()
     .map(drop)
 }
 
+/// Lets only such datagrams into a socket's queue as pass a filter (`SO_ATTACH_FILTER`).
+pub(super) fn attach_filter(socket: &impl AsFd, filter: &[libc::sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program and the instructions that it points to outlive the call, which copies and only reads them.
+    Errno::result(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// A socket for the Ethernet frames of one interface that carry a protocol and pass a filter (`packet(7)`). Until it is
 /// bound it gets none, so that nothing slips past the filter.
 pub(super) fn packet_socket(
@@ -76,20 +95,7 @@ pub(super) fn packet_socket(
     let descriptor = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
     // SAFETY: it was just opened, and nobody else knows of it.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    // SAFETY: the program and the instructions that it points to outlive the call, which copies and only reads them.
-    Errno::result(unsafe {
-        libc::setsockopt(
-            descriptor,
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    })?;
+    attach_filter(&socket, filter)?;
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as libc::c_ushort,
         sll_protocol: protocol.to_be(),

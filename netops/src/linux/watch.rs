@@ -4,15 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeader;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::netlink::{Failure, Message, Socket, attribute, messages};
-use super::rtnetlink::{address, link, neighbour, next_hop, route};
+use super::netlink::{Failure, Message, Socket, attribute, get_u32, messages};
+use super::rtnetlink::{address, link, neighbour, next_hop, route, rule};
 use super::{Namespace, refused};
 use crate::error::{Error, Operation};
 use crate::place::Place;
 use crate::watching::Change;
 
-/// Hears of what becomes of a namespace's interfaces, addresses, routes, next hops and neighbours, whoever does it.
+/// Hears of what becomes of a namespace's interfaces, addresses, routes, next hops, neighbours, rules, settings of forwarding and
+/// nf_tables, whoever does it.
 ///
 /// It never blocks: its descriptor is readable when there is something to read, as `poll(2)` and its kind have it.
 ///
@@ -34,6 +37,10 @@ use crate::watching::Change;
 #[derive(Debug)]
 pub struct Watch {
     socket: Socket,
+    /// Of nf_tables, if the kernel has them.
+    ruleset: Option<Socket>,
+    /// Readable when one of the two is.
+    ready: Epoll,
     own: Vec<u32>,
 }
 
@@ -43,17 +50,20 @@ impl Watch {
     /// # Errors
     /// As when a socket cannot be opened.
     pub fn open(namespace: Option<&Namespace>) -> Result<Self, Error> {
-        let (socket, place) = match namespace {
-            Some(namespace) => (namespace.enter(|| Socket::listen(&GROUPS))?, Place::Container),
-            None => (Socket::listen(&GROUPS), Place::Host),
+        let open = || (Socket::listen(&GROUPS), Socket::hear_of_transactions().ok());
+        let ((socket, ruleset), place) = match namespace {
+            Some(namespace) => (namespace.enter(open)?, Place::Container),
+            None => (open(), Place::Host),
         };
         let socket =
             socket.map_err(|error| refused(Operation::Open, place, "netlink socket", error.into()))?;
-        Ok(Self { socket, own: Vec::new() })
+        let ready = readiness([Some(&socket), ruleset.as_ref()].into_iter().flatten())
+            .map_err(|errno| refused(Operation::Open, place, "epoll", errno.into()))?;
+        Ok(Self { socket, ruleset, ready, own: Vec::new() })
     }
 
     /// What is done through a [kernel value of ours](crate::LinuxKernel::port) is no news, and left out from now on. Of FDB
-    /// entries the kernel does not say who has changed them: those come.
+    /// entries and of nf_tables the kernel does not say who has changed them: those come.
     pub fn disregard(&mut self, port: u32) {
         if port != 0 && !self.own.contains(&port) {
             self.own.push(port);
@@ -76,22 +86,51 @@ impl Watch {
                 }
             }
         }
+        if self.ruleset.as_mut().is_some_and(has_heard) {
+            changes.push(Change::Ruleset);
+        }
         changes
     }
 }
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.ready.0.as_fd()
     }
 }
 
-/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_NEXTHOP` (`linux/rtnetlink.h`).
-const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+/// What is readable when one of several sockets is.
+fn readiness<'a>(sockets: impl Iterator<Item = &'a Socket>) -> Result<Epoll, Errno> {
+    let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    for socket in sockets {
+        ready.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    }
+    Ok(ready)
+}
+
+/// Whether there was anything; all of it is taken out, or as much as comes while that is done. What was lost counts, too.
+fn has_heard(socket: &mut Socket) -> bool {
+    let mut any = false;
+    for _ in 0..DATAGRAMS {
+        match socket.hear() {
+            Ok(None) => break,
+            Ok(Some(_)) | Err(_) => any = true,
+        }
+    }
+    any
+}
+
+/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV6_RULE`,
+/// `_IPV4_NETCONF`, `_IPV6_NETCONF`, `_NEXTHOP` (`linux/rtnetlink.h`).
+const GROUPS: [u32; 11] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32];
 /// How many datagrams are read at once.
 const DATAGRAMS: usize = 4096;
 const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
+const RTM_NEWNETCONF: u16 = 80;
+const NETCONFA_IFINDEX: u16 = 1;
+/// Length of `struct netconfmsg`, with what fills it up (`NLMSG_ALIGN`).
+const NETCONF_HEADER: usize = 4;
 /// Length of `struct ifaddrmsg`.
 const ADDRESS_HEADER: usize = 8;
 
@@ -113,8 +152,18 @@ fn change(message: &Message<'_>) -> Option<Change> {
             let (id, protocol) = next_hop::identity(body)?;
             Some(Change::NextHop { id, protocol, gone: kind == RTM_DELNEXTHOP })
         }
+        kind @ (libc::RTM_NEWRULE | libc::RTM_DELRULE) => {
+            Some(Change::Rule { table: rule::table(body), gone: kind == libc::RTM_DELRULE })
+        }
+        RTM_NEWNETCONF => Some(Change::Setting { link: setting_of(body) }),
         _ => None,
     }
+}
+
+/// The interface that a message tells settings of. There are negative numbers for all of them, and for those to come.
+fn setting_of(body: &[u8]) -> Option<u32> {
+    let index = attribute(body.get(NETCONF_HEADER..)?, NETCONFA_IFINDEX)?;
+    get_u32(index, 0).filter(|index| i32::try_from(*index).is_ok())
 }
 
 fn link_change(body: &[u8], gone: bool) -> Option<Change> {
@@ -145,7 +194,9 @@ fn neighbour_change(body: &[u8], gone: bool) -> Option<Change> {
 /// Reads bytes as every change that they could be.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_as_changes(body: &[u8]) {
-    for kind in (libc::RTM_NEWLINK..=libc::RTM_GETNEIGH).chain([RTM_NEWNEXTHOP]) {
+    for kind in
+        (libc::RTM_NEWLINK..=libc::RTM_GETNEIGH).chain([RTM_NEWNEXTHOP, RTM_NEWNETCONF, libc::RTM_NEWRULE])
+    {
         let _ = change(&Message { kind, flags: 0, port: 0, sequence: 0, body });
     }
 }

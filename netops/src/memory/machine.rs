@@ -235,6 +235,7 @@ impl Machine {
             }
             Resource::NextHop(hop) => overlay::put_hop(namespace, hop, InPlace::Refuse),
             Resource::Neighbour(neighbour) => overlay::put_neighbour(namespace, neighbour, InPlace::Refuse),
+            Resource::Proxy(proxy) => overlay::put_proxy(namespace, proxy),
             Resource::Fdb(entry) => overlay::put_fdb(namespace, entry, InPlace::Refuse),
             Resource::Rule(rule) => rules::add(&mut namespace.rules, rule),
             Resource::Sysctl(sysctl) => sysctls::set(namespace, sysctl),
@@ -298,6 +299,7 @@ impl Machine {
             Resource::Isolation(isolation) => namespace.isolations.remove(isolation),
             Resource::NextHop(hop) => overlay::remove_hop(namespace, hop.id),
             Resource::Neighbour(neighbour) => overlay::remove_neighbour(namespace, neighbour),
+            Resource::Proxy(proxy) => overlay::remove_proxy(namespace, proxy),
             Resource::Fdb(entry) => overlay::remove_fdb(namespace, entry),
             Resource::RangeMasquerade(_) => namespace.ranges.take().is_some(),
             Resource::Settings(_)
@@ -363,6 +365,7 @@ impl Machine {
                 Answer::Neighbours(overlay::neighbours(namespace, name, |at| at == *address))
             }
             Query::NeighboursOn(name) => Answer::Neighbours(overlay::neighbours(namespace, name, |_| true)),
+            Query::Proxies => Answer::Proxies(overlay::proxies(namespace)),
             Query::FdbOf(name, mac) => Answer::Fdb(overlay::fdb(namespace, name, |of| of == *mac)),
             Query::FdbOn(name) => Answer::Fdb(overlay::fdb(namespace, name, |_| true)),
             Query::RangeMasquerade => Answer::RangeMasquerade(namespace.ranges.clone()),

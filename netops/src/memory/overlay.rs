@@ -8,7 +8,8 @@ use crate::kernel::{Created, Edit};
 use crate::lookup::{FoundRoute, NeighbourState, Reachability, RouteKind, RouteLookup};
 use crate::name::{LinkName, MacAddr};
 use crate::resource::{
-    FdbEntry, IpVersion, LinkKind, NeighbourEntry, NextHop, Resource, Route, RouteTarget, Via, Vxlan,
+    FdbEntry, IpVersion, LinkKind, NeighbourEntry, NeighbourProxy, NextHop, Resource, Route, RouteTarget,
+    Via, Vxlan,
 };
 
 use super::machine::Problem;
@@ -23,6 +24,8 @@ pub(super) struct Overlay {
     hops: BTreeMap<u32, (NextHop, Option<u32>)>,
     /// By interface and address.
     neighbours: BTreeMap<(u32, IpAddr), (MacAddr, u8)>,
+    /// By interface and address.
+    proxies: BTreeMap<(u32, IpAddr), u8>,
     /// By interface and MAC address.
     fdb: BTreeMap<(u32, MacAddr), IpAddr>,
 }
@@ -43,6 +46,7 @@ pub(super) fn edit(namespace: &mut Namespace, edit: Edit<'_>) -> Result<(), Prob
         match resource {
             Resource::NextHop(hop) => drop(remove_hop(namespace, hop.id)),
             Resource::Neighbour(neighbour) => drop(remove_neighbour(namespace, neighbour)),
+            Resource::Proxy(proxy) => drop(remove_proxy(namespace, proxy)),
             Resource::Fdb(entry) => drop(remove_fdb(namespace, entry)),
             Resource::Route(route) => drop(routes::remove(namespace, route)),
             _ => return Err(refused(Errno::EOPNOTSUPP, "not one of many")),
@@ -52,6 +56,7 @@ pub(super) fn edit(namespace: &mut Namespace, edit: Edit<'_>) -> Result<(), Prob
     let made = match edit.resource() {
         Resource::NextHop(hop) => put_hop(namespace, hop, in_place),
         Resource::Neighbour(neighbour) => put_neighbour(namespace, neighbour, in_place),
+        Resource::Proxy(proxy) => put_proxy(namespace, proxy),
         Resource::Fdb(entry) => put_fdb(namespace, entry, in_place),
         Resource::Route(route) => routes::put(namespace, route, in_place),
         _ => Err(refused(Errno::EOPNOTSUPP, "not one of many")),
@@ -145,6 +150,21 @@ pub(super) fn remove_neighbour(namespace: &mut Namespace, neighbour: &NeighbourE
     namespace.overlay.neighbours.remove(&(index, neighbour.address)).is_some()
 }
 
+/// One that is there is taken over.
+pub(super) fn put_proxy(namespace: &mut Namespace, proxy: &NeighbourProxy) -> Result<Created, Problem> {
+    let index = namespace.index(&proxy.link)?;
+    if proxy.address.is_ipv6() && !sysctls::is_ipv6_enabled(&namespace.sysctls, &proxy.link) {
+        return Err(Problem::Refused(Errno::ENOBUFS, None));
+    }
+    namespace.overlay.proxies.insert((index, proxy.address), proxy.protocol);
+    Ok(Created::New)
+}
+
+pub(super) fn remove_proxy(namespace: &mut Namespace, proxy: &NeighbourProxy) -> bool {
+    let Ok(index) = namespace.index(&proxy.link) else { return false };
+    namespace.overlay.proxies.remove(&(index, proxy.address)).is_some()
+}
+
 pub(super) fn put_fdb(
     namespace: &mut Namespace,
     entry: &FdbEntry,
@@ -179,6 +199,7 @@ pub(super) fn link_lost(namespace: &mut Namespace, index: u32, gone: bool) {
         remove_hop(namespace, id);
     }
     namespace.overlay.neighbours.retain(|(link, _), _| *link != index);
+    namespace.overlay.proxies.retain(|(link, _), _| *link != index);
     if gone {
         namespace.overlay.fdb.retain(|(link, _), _| *link != index);
     }
@@ -203,6 +224,15 @@ pub(super) fn neighbours(
         protocol: *protocol,
     };
     on_it.map(state).collect()
+}
+
+pub(super) fn proxies(namespace: &Namespace) -> Vec<NeighbourProxy> {
+    let all = namespace.overlay.proxies.iter();
+    let named = all.filter_map(|((index, address), protocol)| {
+        let link = namespace.links.get(index)?.name.clone();
+        Some(NeighbourProxy { link, address: *address, protocol: *protocol })
+    });
+    named.collect()
 }
 
 pub(super) fn fdb(namespace: &Namespace, name: &LinkName, which: impl Fn(MacAddr) -> bool) -> Vec<FdbEntry> {
@@ -249,14 +279,17 @@ pub(super) fn way(namespace: &Namespace, lookup: &RouteLookup) -> Option<FoundRo
 /// A line for each thing.
 pub(super) fn describe(namespace: &Namespace) -> Vec<String> {
     let name = |index: &u32| namespace.links.get(index).map_or("?", |link| link.name.as_str());
-    let Overlay { hops, neighbours, fdb } = &namespace.overlay;
+    let Overlay { hops, neighbours, proxies, fdb } = &namespace.overlay;
     let hops =
         hops.values().map(|(hop, _)| format!("next hop {} {} proto {}", hop.id, hop.via, hop.protocol));
     let neighbours = neighbours.iter().map(|((link, address), (mac, protocol))| {
         format!("neighbour {address} on \"{}\" mac {mac} proto {protocol}", name(link))
     });
     let fdb = fdb.iter().map(|((link, mac), remote)| format!("fdb of \"{}\" {mac} at {remote}", name(link)));
-    hops.chain(neighbours).chain(fdb).collect()
+    let proxies = proxies.iter().map(|((link, address), protocol)| {
+        format!("proxy for {address} on \"{}\" proto {protocol}", name(link))
+    });
+    hops.chain(neighbours).chain(proxies).chain(fdb).collect()
 }
 
 /// A tunnel has a socket, which no other may have.

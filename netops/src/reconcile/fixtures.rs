@@ -91,7 +91,7 @@ fn correct(
             create(kernel, *place, resource)?;
             Ok(Correction::Changed)
         }
-        Resource::Neighbour(_) | Resource::Fdb(_) => {
+        Resource::Neighbour(_) | Resource::Proxy(_) | Resource::Fdb(_) => {
             let edit = [Edit::Replace(resource)];
             kernel.edit(*place, &edit).into_iter().collect::<Result<Vec<()>, _>>()?;
             Ok(if missing { Correction::Made } else { Correction::Changed })

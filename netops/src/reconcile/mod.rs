@@ -167,6 +167,7 @@ impl Scope {
         match resource {
             Resource::NextHop(hop) => hop.protocol == self.protocol && self.next_hops.contains(&hop.id),
             Resource::Neighbour(neighbour) => neighbour.protocol == self.protocol,
+            Resource::Proxy(proxy) => proxy.protocol == self.protocol,
             Resource::Fdb(entry) => self.links.contains(&entry.link),
             Resource::Route(route) => {
                 route.protocol() == self.protocol && self.tables.contains(&route.table())

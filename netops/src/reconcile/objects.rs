@@ -19,6 +19,7 @@ use crate::watching::Change;
 pub(super) enum Key {
     NextHop(u32),
     Neighbour(LinkName, IpAddr),
+    Proxy(LinkName, IpAddr),
     Fdb(LinkName, MacAddr),
     Route { table: u32, destination: IpNet, metric: u32 },
 }
@@ -31,6 +32,7 @@ impl Key {
         Some(match resource {
             Resource::NextHop(hop) => Self::NextHop(hop.id),
             Resource::Neighbour(neighbour) => Self::Neighbour(neighbour.link.clone(), neighbour.address),
+            Resource::Proxy(proxy) => Self::Proxy(proxy.link.clone(), proxy.address),
             Resource::Fdb(entry) => Self::Fdb(entry.link.clone(), entry.mac),
             Resource::Route(route) => Self::of_route(route),
             _ => return None,
@@ -44,7 +46,7 @@ impl Key {
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::NextHop(_) => 0,
-            Self::Neighbour(..) | Self::Fdb(..) => 1,
+            Self::Neighbour(..) | Self::Proxy(..) | Self::Fdb(..) => 1,
             Self::Route { .. } => 2,
         }
     }
@@ -73,7 +75,7 @@ impl Seen {
         links.sort();
         links.dedup();
         let mut queries: Vec<_> = links.iter().map(|link| Query::Link((*link).clone())).collect();
-        queries.push(Query::NextHops(scope.protocol));
+        queries.extend([Query::NextHops(scope.protocol), Query::Proxies]);
         let of_table = |table: &u32| Query::RoutesOf { protocol: Some(scope.protocol), table: Some(*table) };
         queries.extend(scope.tables.iter().map(of_table));
         queries.extend(links.into_iter().cloned().map(Query::NeighboursOn));
@@ -90,6 +92,7 @@ impl Seen {
             Answer::Links(links) => self.links.extend(links.into_iter().map(|link| (link.index, link.name))),
             Answer::NextHops(hops) => hops.into_iter().for_each(|hop| self.add(scope, hop.into())),
             Answer::Routes(routes) => routes.into_iter().for_each(|route| self.add(scope, route.into())),
+            Answer::Proxies(proxies) => proxies.into_iter().for_each(|proxy| self.add(scope, proxy.into())),
             Answer::Fdb(entries) => entries.into_iter().for_each(|entry| self.add(scope, entry.into())),
             Answer::Neighbours(neighbours) => {
                 for neighbour in neighbours {
@@ -124,6 +127,8 @@ impl Seen {
         let knows = |key| self.ours.contains_key(&key);
         match change {
             Change::Overrun => true,
+            // These are looked at each time.
+            Change::Rule { .. } | Change::Setting { .. } | Change::Ruleset => false,
             // With a link, and with an address, go routes and next hops of which nobody is told.
             Change::Link { index, name, .. } => {
                 self.links.contains_key(index) || name.as_ref().is_some_and(|name| self.leads_out_of(name))
@@ -213,6 +218,7 @@ pub(super) fn substance(resource: &Resource) -> String {
     match resource {
         Resource::NextHop(hop) => hop.via.to_string(),
         Resource::Neighbour(neighbour) => neighbour.mac.to_string(),
+        Resource::Proxy(_) => "there".to_owned(),
         Resource::Fdb(entry) => format!("at {}", entry.remote),
         Resource::Route(route) => match route.mtu {
             Some(mtu) => format!("{} mtu {mtu}", route.target),

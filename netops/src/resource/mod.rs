@@ -20,7 +20,9 @@ pub use forwarding::{ForwardJump, IpVersion, Isolation, Neighbours};
 pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
 pub use link::{Link, Master, MovedLink, Port, PortVlan};
-pub use overlay::{DontFragment, FdbEntry, NeighbourEntry, NextHop, RangeMasquerade, Via, Vxlan};
+pub use overlay::{
+    DontFragment, FdbEntry, NeighbourEntry, NeighbourProxy, NextHop, RangeMasquerade, Via, Vxlan,
+};
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, RouteTarget, Rule, Selector};
 #[cfg(feature = "testing")]
@@ -68,6 +70,8 @@ pub enum Resource {
     NextHop(NextHop),
     /// A neighbour whose MAC address is known beforehand.
     Neighbour(NeighbourEntry),
+    /// A neighbour for which this machine answers. One that is there already is kept.
+    Proxy(NeighbourProxy),
     /// To which machine a tunnel sends the frames for a MAC address.
     Fdb(FdbEntry),
     /// A rule of the routing policy. One that is there already is kept.
@@ -104,6 +108,7 @@ impl Resource {
             | Self::RangeMasquerade(_) => None,
             Self::NextHop(hop) => hop.via.link().map(LinkName::as_str),
             Self::Neighbour(neighbour) => Some(neighbour.link.as_str()),
+            Self::Proxy(proxy) => Some(proxy.link.as_str()),
             Self::Fdb(entry) => Some(entry.link.as_str()),
             Self::LinkUp(link)
             | Self::LinkDown(link)
@@ -180,6 +185,7 @@ impl fmt::Display for Resource {
             Self::Neighbour(neighbour) => {
                 write!(f, "neighbour {} on \"{}\"", neighbour.address, neighbour.link)
             }
+            Self::Proxy(proxy) => write!(f, "proxy for {} on \"{}\"", proxy.address, proxy.link),
             Self::Fdb(entry) => write!(f, "FDB entry {} of \"{}\"", entry.mac, entry.link),
             Self::Rule(rule) => write!(f, "rule for {}", rule.selector),
             Self::Sysctl(sysctl) => write!(f, "sysctl {} = {}", sysctl.key, sysctl.value),

@@ -98,6 +98,20 @@ pub struct NeighbourEntry {
     pub protocol: u8,
 }
 
+/// A neighbour on one interface that is somewhere else, and for which this machine answers who asks there (`RTM_NEWNEIGH` with
+/// `NTF_PROXY`; RFC 4389, and RFC 1027 for IPv4): it gets the neighbour's packets, and passes them on.
+///
+/// For IPv6 it takes the setting `proxy_ndp` of the interface, and forwarding. It goes when its interface goes down.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NeighbourProxy {
+    /// The interface on which it is asked for.
+    pub link: LinkName,
+    /// Its address.
+    pub address: IpAddr,
+    /// Who made it (`NDA_PROTOCOL`).
+    pub protocol: u8,
+}
+
 /// To which machine a VXLAN interface sends the frames for a MAC address (`RTM_NEWNEIGH` of family `AF_BRIDGE` with
 /// `NTF_SELF`). It does not age. The kernel does not remember who made it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -212,6 +226,12 @@ impl From<NextHop> for Resource {
 impl From<NeighbourEntry> for Resource {
     fn from(neighbour: NeighbourEntry) -> Self {
         Self::Neighbour(neighbour)
+    }
+}
+
+impl From<NeighbourProxy> for Resource {
+    fn from(proxy: NeighbourProxy) -> Self {
+        Self::Proxy(proxy)
     }
 }
 

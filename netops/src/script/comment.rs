@@ -78,6 +78,9 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::Neighbour(neighbour) => {
             format!("{} is known to be {}.", neighbour.address, neighbour.mac)
         }
+        Resource::Proxy(proxy) => {
+            format!("Who asks for {} on \"{}\" is answered by this machine.", proxy.address, proxy.link)
+        }
         Resource::Fdb(entry) => {
             format!("Frames for {} go through the tunnel to {}.", entry.mac, entry.remote)
         }

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use crate::kernel::Edit;
-use crate::resource::{FdbEntry, IpVersion, NeighbourEntry, NextHop, RangeMasquerade, Resource, Via, Vxlan};
+use crate::resource::{
+    FdbEntry, IpVersion, NeighbourEntry, NeighbourProxy, NextHop, RangeMasquerade, Resource, Via, Vxlan,
+};
 use crate::ruleset::{OVERLAY_TABLE, POSTROUTING, TUNNELS, range_sets};
 
 use super::Step;
@@ -15,10 +17,12 @@ impl Step<'_> {
         match (edit, edit.resource()) {
             (Edit::Remove(_), Resource::NextHop(hop)) => self.remove_next_hop(hop),
             (Edit::Remove(_), Resource::Neighbour(neighbour)) => self.remove_neighbour(neighbour),
+            (Edit::Remove(_), Resource::Proxy(proxy)) => self.remove_proxy(proxy),
             (Edit::Remove(_), Resource::Fdb(entry)) => self.remove_fdb(entry),
             (Edit::Remove(_), Resource::Route(route)) => self.route("delete", route),
             (_, Resource::NextHop(hop)) => self.next_hop(verb, hop),
             (_, Resource::Neighbour(neighbour)) => self.neighbour(verb, neighbour),
+            (_, Resource::Proxy(proxy)) => self.proxy("replace", proxy),
             (_, Resource::Fdb(entry)) => self.fdb(verb, entry),
             (_, Resource::Route(route)) => self.route(verb, route),
             _ => {}
@@ -68,6 +72,16 @@ impl Step<'_> {
 
     pub(super) fn remove_neighbour(&mut self, neighbour: &NeighbourEntry) {
         self.ip(["neighbour", "delete", &neighbour.address.to_string(), "dev", neighbour.link.as_str()]);
+    }
+
+    pub(super) fn proxy(&mut self, verb: &str, proxy: &NeighbourProxy) {
+        let (address, protocol) = (proxy.address.to_string(), proxy.protocol.to_string());
+        let link = proxy.link.as_str();
+        self.ip(["neighbour", verb, "proxy", &address, "dev", link, "protocol", &protocol]);
+    }
+
+    pub(super) fn remove_proxy(&mut self, proxy: &NeighbourProxy) {
+        self.ip(["neighbour", "delete", "proxy", &proxy.address.to_string(), "dev", proxy.link.as_str()]);
     }
 
     pub(super) fn fdb(&mut self, verb: &str, entry: &FdbEntry) {

@@ -26,3 +26,4 @@ mod sharing;
 mod support;
 mod sysctls;
 mod uppers;
+mod watching;

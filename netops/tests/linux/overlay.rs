@@ -170,6 +170,49 @@ fn neighbours_and_fdb_entries_are_as_they_were_asked_for() {
 }
 
 #[test]
+fn neighbours_elsewhere_are_answered_for() {
+    in_lab!(|mut lab| {
+        with_tunnel(&mut lab);
+        let proxies = ["10.244.2.7", "fd00::7", "fd00::8"].map(|address| NeighbourProxy {
+            link: name("tun0"),
+            address: ip(address),
+            protocol: PROTOCOL,
+        });
+        for wanted in &proxies {
+            make(&mut lab, wanted.clone());
+        }
+        lab.run(Place::Host, "ip neighbour add proxy fd00::9 dev tun0");
+        let others = NeighbourProxy { link: name("tun0"), address: ip("fd00::9"), protocol: 0 };
+        let found = |lab: &mut Lab| match read(lab, Query::Proxies) {
+            Answer::Proxies(mut found) => {
+                found.sort_by_key(|proxy| proxy.address);
+                found
+            }
+            other => panic!("{other:?}"),
+        };
+        let [a, b, c] = proxies.clone();
+        assert_eq!(found(&mut lab), [a.clone(), b, c, others.clone()]);
+        assert!(lab.run(Place::Host, "ip neighbour show proxy").contains("10.244.2.7 dev tun0"));
+        // As many others: what is ours and not wanted goes, and nothing else.
+        let scope = Scope { protocol: PROTOCOL, next_hops: 1..=9, links: Vec::new(), tables: vec![254] };
+        let mut plan = Plan::new();
+        plan.own(Place::Host, a.clone().into());
+        let done = plan.reconcile(&mut lab.kernel, &scope).unwrap();
+        assert_eq!((done.made, done.changed, done.removed, done.failures), (0, 0, 2, Vec::new()));
+        assert_eq!(found(&mut lab), [a.clone(), others]);
+        assert!(plan.check(&mut lab.kernel).unwrap().is_empty());
+        // With the interface's going down they are gone, without a word but the interface's.
+        lab.run(Place::Host, "ip link set tun0 down");
+        assert_eq!(found(&mut lab), []);
+        assert!(plan.check(&mut lab.kernel).unwrap()[0].is_missing());
+        let done = plan.reconcile(&mut lab.kernel, &scope).unwrap();
+        assert_eq!((done.made, done.failures), (1, Vec::new()));
+        assert_eq!(lab.remove(Place::Host, &a.clone().into()), Ok(Removed::Now));
+        assert_eq!(lab.remove(Place::Host, &a.into()), Ok(Removed::Before));
+    });
+}
+
+#[test]
 fn routes_go_by_next_hops_of_either_version_and_to_nowhere() {
     in_lab!(|mut lab| {
         with_tunnel(&mut lab);

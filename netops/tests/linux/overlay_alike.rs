@@ -74,6 +74,7 @@ fn state(kernel: &mut dyn Kernel) -> Vec<String> {
         Query::RoutesOf { protocol: Some(PROTOCOL), table: None },
         Query::RoutesOf { protocol: Some(PROTOCOL), table: Some(100) },
         Query::RangeMasquerade,
+        Query::Proxies,
     ];
     for link in ["tun0", "tun1"].map(name) {
         queries.push(Query::Link(link.clone()));
@@ -89,6 +90,7 @@ fn state(kernel: &mut dyn Kernel) -> Vec<String> {
         match answer {
             Answer::NextHops(hops) => lines.extend(hops.iter().map(|hop| format!("{hop:?}"))),
             Answer::Routes(routes) => lines.extend(routes.iter().map(|route| format!("{query}: {route:?}"))),
+            Answer::Proxies(proxies) => lines.extend(proxies.iter().map(|proxy| format!("{proxy:?}"))),
             Answer::Fdb(entries) => lines.extend(entries.iter().map(|entry| format!("{entry:?}"))),
             Answer::Neighbours(neighbours) => {
                 let told = neighbours.iter().filter(|n| n.reachability == Reachability::Permanent);
@@ -127,7 +129,11 @@ fn requests() -> impl Strategy<Value = Request> {
     (resources(), 0..6).prop_map(|(resource, kind)| {
         let many = matches!(
             resource,
-            Resource::NextHop(_) | Resource::Neighbour(_) | Resource::Fdb(_) | Resource::Route(_)
+            Resource::NextHop(_)
+                | Resource::Neighbour(_)
+                | Resource::Proxy(_)
+                | Resource::Fdb(_)
+                | Resource::Route(_)
         );
         match (kind, many) {
             (0, _) => Request::Remove(resource),
@@ -152,6 +158,9 @@ fn resources() -> impl Strategy<Value = Resource> {
         4 => (1..4_u32, ways).prop_map(|(id, via)| NextHop { id, via, protocol: PROTOCOL }.into()),
         2 => (links(), choice(&["10.255.0.2", "fe80::2"]), mac()).prop_map(|(link, address, mac)| {
             NeighbourEntry { link, address: address.parse().unwrap(), mac, protocol: PROTOCOL }.into()
+        }),
+        2 => (links(), choice(&["10.255.0.7", "fd00::7"])).prop_map(|(link, address)| {
+            NeighbourProxy { link, address: address.parse().unwrap(), protocol: PROTOCOL }.into()
         }),
         2 => (links(), mac(), choice(&["192.0.2.2", "192.0.2.3"])).prop_map(|(link, mac, remote)| {
             FdbEntry { link, mac, remote: remote.parse().unwrap() }.into()
@@ -230,6 +239,10 @@ fn everything() -> Plan {
     for address in ["10.255.0.2", "fe80::2"] {
         let address = address.parse().unwrap();
         add(NeighbourEntry { link: link(), address, mac, protocol: PROTOCOL }.into());
+    }
+    for address in ["10.255.0.7", "fd00::7"] {
+        let address = address.parse().unwrap();
+        add(NeighbourProxy { link: link(), address, protocol: PROTOCOL }.into());
     }
     add(FdbEntry { link: link(), mac, remote: "192.0.2.2".parse().unwrap() }.into());
     let route = |destination: &str, target| Route {

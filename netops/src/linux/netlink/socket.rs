@@ -30,6 +30,24 @@ const LOSSES: usize = 16;
 /// How often a dump is repeated that changes made inconsistent.
 const DUMPS: usize = 8;
 
+/// `NFT_MSG_NEWGEN`, with its subsystem: a transaction was made.
+const NFT_NEW_GENERATION: u16 = (libc::NFNL_SUBSYS_NFTABLES << 8 | libc::NFT_MSG_NEWGEN) as u16;
+/// `linux/netfilter/nfnetlink.h`.
+const NFNLGRP_NFTABLES: u32 = 7;
+
+/// Classic BPF: datagrams that begin with a message of a kind (`nlmsg_type`, at 4).
+fn filter_of_kind(kind: u16) -> [libc::sock_filter; 4] {
+    let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    // It is loaded as if it were in network order.
+    let kind = u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    [
+        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, 4),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, kind),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ]
+}
+
 /// Whom a socket talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) enum Protocol {
@@ -122,6 +140,16 @@ impl Socket {
         socket.expect_many();
         socket.inner.bind_auto()?;
         groups.iter().try_for_each(|group| socket.inner.add_membership(*group))?;
+        Ok(socket)
+    }
+
+    /// A socket that hears of transactions of nf_tables, once of each and of nothing else: whatever else the kernel says of them
+    /// on that group (`NFNLGRP_NFTABLES`), it keeps to itself.
+    pub(in crate::linux) fn hear_of_transactions() -> IoResult<Self> {
+        let mut socket = Self::open(Protocol::Netfilter)?;
+        sys::attach_filter(&socket, &filter_of_kind(NFT_NEW_GENERATION))?;
+        socket.inner.bind_auto()?;
+        socket.inner.add_membership(NFNLGRP_NFTABLES)?;
         Ok(socket)
     }
 

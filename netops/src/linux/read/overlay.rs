@@ -14,7 +14,7 @@ use crate::linux::{LinuxKernel, refused};
 use crate::lookup::{FoundRoute, NeighbourState, RouteKind, RouteLookup};
 use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
-use crate::resource::{FdbEntry, NextHop, Route};
+use crate::resource::{FdbEntry, NeighbourProxy, NextHop, Route};
 
 pub(super) fn routes(
     kernel: &mut LinuxKernel,
@@ -168,6 +168,21 @@ fn named_neighbours(bodies: &[Vec<u8>], index: u32, name: &LinkName) -> Vec<Neig
         protocol: found.protocol,
     };
     found.map(named).collect()
+}
+
+pub(super) fn proxies(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<NeighbourProxy>, Error> {
+    let mut request = Datagram::default();
+    neighbour::get_proxies(&mut request);
+    let bodies = kernel.dump(place, &mut request, &Query::Proxies.to_string())?;
+    let mut names = Names::default();
+    let mut proxies = Vec::with_capacity(bodies.len());
+    for neighbour::Found { index, address, protocol, .. } in
+        bodies.iter().filter_map(|body| neighbour::parse(body))
+    {
+        let link = names.of(kernel, place, index)?;
+        proxies.extend(link.map(|link| NeighbourProxy { link, address, protocol }));
+    }
+    Ok(proxies)
 }
 
 pub(super) fn fdb_entry(

@@ -8,7 +8,7 @@ use super::address::parse_ip;
 use crate::linux::netlink::{Datagram, attribute, get_u16, get_u32};
 use crate::lookup::Reachability;
 use crate::name::MacAddr;
-use crate::resource::{FdbEntry, NeighbourEntry};
+use crate::resource::{FdbEntry, NeighbourEntry, NeighbourProxy};
 
 const RTM_NEWNEIGH: u16 = libc::RTM_NEWNEIGH;
 const RTM_DELNEIGH: u16 = libc::RTM_DELNEIGH;
@@ -24,6 +24,9 @@ const PERMANENT: u16 = 0x80;
 const NOARP: u16 = 0x40;
 /// `NTF_SELF`: the interface's own table, not that of a bridge which it is a port of.
 const SELF: u8 = 0x02;
+
+/// `NTF_PROXY`: this machine answers for it.
+const PROXY: u8 = 0x08;
 
 /// Adds a neighbour.
 pub(in crate::linux) fn put(datagram: &mut Datagram, flags: i32, index: u32, neighbour: &NeighbourEntry) {
@@ -56,6 +59,27 @@ pub(in crate::linux) fn get_all(datagram: &mut Datagram, index: u32) {
     datagram.push(RTM_GETNEIGH, 0, &header(0, 0, 0, 0), |attributes| {
         attributes.u32(NDA_IFINDEX, index);
     });
+}
+
+/// Adds a neighbour that is answered for. The kernel does not mind one that is there.
+pub(in crate::linux) fn put_proxy(datagram: &mut Datagram, flags: i32, index: u32, proxy: &NeighbourProxy) {
+    let header = header(family(proxy.address), index, PERMANENT, PROXY);
+    datagram.push(RTM_NEWNEIGH, flags, &header, |attributes| {
+        attributes.bytes(NDA_PROTOCOL, &[proxy.protocol]);
+        attributes.ip(NDA_DST, proxy.address);
+    });
+}
+
+/// Removes a neighbour that is answered for.
+pub(in crate::linux) fn delete_proxy(datagram: &mut Datagram, index: u32, address: IpAddr) {
+    datagram.push(RTM_DELNEIGH, 0, &header(family(address), index, 0, PROXY), |attributes| {
+        attributes.ip(NDA_DST, address);
+    });
+}
+
+/// Asks for all neighbours that are answered for.
+pub(in crate::linux) fn get_proxies(datagram: &mut Datagram) {
+    datagram.push(RTM_GETNEIGH, 0, &header(0, 0, 0, PROXY), |_| {});
 }
 
 /// Adds an FDB entry.
