@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, Status, StoreStatus, Way};
-use overlay::{Conflict, Liveness, Local, Member, NodeId, Role, SubnetState, Topology, View};
+use overlay::{Conflict, Liveness, Local, Member, NodeId, Range, Role, Topology, View};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::{KernelWork, Traffic};
@@ -51,10 +51,10 @@ impl Known {
     /// Why a pod could not be attached now.
     pub(crate) fn unready(&self) -> Option<String> {
         let view = self.view.borrow();
-        let has_subnet = view.subnets.iter().any(|subnet| subnet.state == SubnetState::Held);
-        if !has_subnet && self.settings.role == Role::Worker {
+        let lacking: Vec<_> = self.settings.pool.lacking(&view.subnets).map(Range::family).collect();
+        if !lacking.is_empty() && self.settings.role == Role::Worker {
             let why = view.waiting.as_deref().unwrap_or("the agent has just been started");
-            return Some(format!("no subnet: {why}"));
+            return Some(format!("no subnet of {}: {why}", lacking.join(" and ")));
         }
         let reconciled = self.ways.borrow().reconciled;
         (!reconciled).then(|| "the kernel does not hold the network's routes yet".to_owned())

@@ -18,11 +18,10 @@ pub(crate) fn node_file(
     cut_off: Option<String>,
 ) -> NodeFile {
     let subnets = assigned(id, view);
-    let waiting = match (&view.waiting, subnets.is_empty()) {
-        (Some(why), true) => Some(why.clone()),
-        (None, true) => Some("the agent has just been started".to_owned()),
-        (_, false) => None,
-    };
+    // A pod needs an address of each family.
+    let lacks = pool.lacking(&view.subnets).next().is_some();
+    let why = || view.waiting.clone().unwrap_or_else(|| "the agent has just been started".to_owned());
+    let waiting = lacks.then(why);
     NodeFile {
         node: id.to_string(),
         bridge: bridge.to_string(),
@@ -187,6 +186,20 @@ mod tests {
         assert_eq!(file.subnets, []);
         assert_eq!(file.waiting.as_deref(), Some("seeds do not answer"));
         assert!(super::tests::file(&View::default()).waiting.is_some());
+    }
+
+    #[test]
+    fn why_one_family_is_missing_is_told() {
+        let range = |cluster: &str, subnet_length| Range { cluster: cluster.parse().unwrap(), subnet_length };
+        let pool = Pool::new(vec![range("10.244.0.0/16", 24), range("fd00::/48", 64)]).unwrap();
+        let bridge = LinkName::new("cnikit-pods").unwrap();
+        let told = |subnets: Vec<Subnet>| {
+            let waiting = Some("fd00::/48 has no free prefix".to_owned());
+            let view = View { subnets, waiting, ..View::default() };
+            node_file(NodeId::from_bytes([1; 16]), &bridge, &pool, 1450, &view, None).waiting
+        };
+        assert!(told(vec![held("10.244.7.0/24")]).unwrap().contains("no free prefix"));
+        assert_eq!(told(vec![held("10.244.7.0/24"), held("fd00:0:0:7::/64")]), None);
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn say_what_changed(before: Option<&NodeFile>, now: &NodeFile) {
     if let Some(waiting) = &now.waiting
         && before.and_then(|before| before.waiting.as_ref()) != Some(waiting)
     {
-        log::info(format_args!("no subnet for pods yet: {waiting}"));
+        log::info(format_args!("no pod can be attached yet: {waiting}"));
     }
     match (before.and_then(|before| before.cut_off.as_ref()), &now.cut_off) {
         (before, Some(why)) if before != Some(why) => log::warning(format_args!("cut off: {why}")),

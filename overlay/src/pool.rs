@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use crate::node::{Subnet, SubnetState};
+
 /// The ranges that pods' addresses are from, at most one of each family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Range>", into = "Vec<Range>")]
@@ -21,6 +23,11 @@ pub struct Range {
 }
 
 impl Range {
+    /// The family of its addresses, as people call it.
+    pub fn family(&self) -> &'static str {
+        if self.cluster.addr().is_ipv6() { "IPv6" } else { "IPv4" }
+    }
+
     /// How many subnets there are.
     pub fn len(&self) -> u64 {
         1 << (self.subnet_length - self.cluster.prefix_len()).min(63)
@@ -107,6 +114,14 @@ impl Pool {
         &self.0
     }
 
+    /// The ranges of which a node that has some subnets holds none: its pods would lack an address of that family.
+    pub fn lacking<'a>(&'a self, subnets: &'a [Subnet]) -> impl Iterator<Item = &'a Range> {
+        let is_of = |range: &Range, subnet: &Subnet| {
+            subnet.state == SubnetState::Held && range.cluster.contains(&subnet.prefix)
+        };
+        self.0.iter().filter(move |range| !subnets.iter().any(|subnet| is_of(range, subnet)))
+    }
+
     /// The range that an address is in.
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.0.iter().find(|range| range.cluster.contains(&address))
@@ -164,6 +179,20 @@ mod tests {
         assert_eq!(range("10.244.0.0/16", 24).derived_index("192.168.1.11".parse().unwrap()), 11);
         assert_eq!(range("10.0.0.0/8", 24).derived_index("192.168.1.11".parse().unwrap()), 0x010b);
         assert_eq!(range("fd00::/48", 64).derived_index("fe80::1:2".parse().unwrap()), 2);
+    }
+
+    #[test]
+    fn a_node_lacks_what_it_does_not_hold() {
+        let pool = Pool::new(vec![range("10.244.0.0/16", 24), range("fd00:10::/48", 64)]).unwrap();
+        let subnet = |prefix: &str, state| Subnet { prefix: prefix.parse().unwrap(), state };
+        let lacking =
+            |subnets: &[Subnet]| pool.lacking(subnets).map(|range| range.family()).collect::<Vec<_>>();
+        let v4 = subnet("10.244.7.0/24", SubnetState::Held);
+        let v6 = subnet("fd00:10:0:7::/64", SubnetState::Held);
+        assert_eq!(lacking(&[]), ["IPv4", "IPv6"]);
+        assert_eq!(lacking(&[v4, subnet("fd00:10:0:7::/64", SubnetState::Tentative)]), ["IPv6"]);
+        assert_eq!(lacking(&[v6, subnet("10.9.0.0/24", SubnetState::Held)]), ["IPv4"]);
+        assert_eq!(lacking(&[v6, v4]), [""; 0]);
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn pool(node: &NodeFile, network: &NetworkName) -> Result<Pool, Error> {
     if node.subnets.len() > MAX_SUBNETS {
         return Err(wrong(node, &format!("more than {MAX_SUBNETS} subnets")));
     }
-    let mut sets = Vec::new();
+    let (mut sets, mut missing) = (Vec::new(), Vec::new());
     for ipv6 in [false, true] {
         let of_family = |net: &IpNet| net.addr().is_ipv6() == ipv6;
         let assigned = node.subnets.iter().filter(|assigned| of_family(&assigned.subnet));
@@ -140,14 +140,16 @@ fn pool(node: &NodeFile, network: &NetworkName) -> Result<Pool, Error> {
             _ if !ranges.is_empty() => {
                 sets.push(RangeSet::new(ranges).map_err(|e| wrong(node, &format!("subnets: {e}")))?);
             }
-            // A pod that is attached without an address of a family never gets one.
-            Some(cluster) => return Err(waiting(node, network, cluster)),
+            Some(cluster) => {
+                missing.push(format!("no {} subnet of {cluster}", if ipv6 { "IPv6" } else { "IPv4" }));
+            }
             None => {}
         }
     }
-    match sets.is_empty() {
-        true => Err(waiting(node, network, "the network")),
-        false => Pool::new(sets).map_err(|e| wrong(node, &format!("subnets: {e}"))),
+    match missing.is_empty() && !sets.is_empty() {
+        // A pod that is attached without an address of a family never gets one.
+        false => Err(waiting(node, network, &missing)),
+        true => Pool::new(sets).map_err(|e| wrong(node, &format!("subnets: {e}"))),
     }
 }
 
@@ -158,8 +160,9 @@ fn range(node: &NodeFile, assigned: &Assigned) -> Result<Range, Error> {
         .map_err(|e| wrong(node, &format!("subnets: {e}")))
 }
 
-fn waiting(node: &NodeFile, network: &NetworkName, of: impl std::fmt::Display) -> Error {
-    let waiting = format!("network {network}: waiting: node {} has no subnet of {of} yet", node.node);
+fn waiting(node: &NodeFile, network: &NetworkName, missing: &[String]) -> Error {
+    let missing = if missing.is_empty() { "no subnet".to_owned() } else { missing.join(", and ") };
+    let waiting = format!("network {network}: waiting: node {} has {missing} yet", node.node);
     let error = Error::new(ErrorCode::TRY_AGAIN_LATER, waiting);
     match &node.waiting {
         Some(reason) => error.with_details(reason),

@@ -80,7 +80,17 @@ fn without_a_subnet_a_runtime_is_told_to_wait_and_status_says_why() {
     refused("no seed answers");
     // One family is not enough where the network has two: the pod would never get the other.
     network.write(&NodeFile { subnets: node().subnets, ..dual_stack() });
-    refused("fd00:10::/48");
+    refused("has no IPv6 subnet of fd00:10::/48 yet");
+    let only = |ipv6: bool| {
+        let mut file = NodeFile { waiting: Some("the pool is used up".to_owned()), ..dual_stack() };
+        file.subnets.retain(|assigned| assigned.subnet.addr().is_ipv6() == ipv6);
+        file
+    };
+    network.write(&only(true));
+    refused("has no IPv4 subnet of 10.244.0.0/16 yet");
+    refused("the pool is used up");
+    network.write(&NodeFile { subnets: Vec::new(), ..dual_stack() });
+    refused("no IPv4 subnet of 10.244.0.0/16, and no IPv6 subnet of fd00:10::/48 yet");
     network.write(&dual_stack());
     plugin.status(&network.call("a").status_request()).unwrap();
     plugin.add(&network.call("a").request()).unwrap();

@@ -325,7 +325,7 @@ impl Work {
         topology.insert(Arc::new(local.with_subnets(subnets.clone())), liveness);
         View {
             waiting: if local.role == Role::Worker { self.waiting(&subnets) } else { None },
-            problems: self.problems(&subnets),
+            problems: self.problems(),
             topology: Arc::new(topology),
             subnets,
             cut_off: self.cut_off.clone(),
@@ -333,14 +333,12 @@ impl Work {
     }
 
     fn waiting(&self, subnets: &[overlay::Subnet]) -> Option<String> {
-        if subnets.iter().any(|subnet| subnet.state == overlay::SubnetState::Held) {
-            return None;
-        }
+        self.store.pool.lacking(subnets).next()?;
         let why = self.own.waiting().or_else(|| self.refused.clone()).or_else(|| self.cut_off.clone());
         Some(why.unwrap_or_else(|| "etcd has not answered yet".to_owned()))
     }
 
-    fn problems(&self, subnets: &[overlay::Subnet]) -> Vec<Problem> {
+    fn problems(&self) -> Vec<Problem> {
         let problem =
             |severity, what: String, advice: &str| Problem { severity, what, advice: advice.to_owned() };
         let mut problems = Vec::new();
@@ -355,9 +353,6 @@ impl Work {
                     "see who wrote them; delete them with etcdctl del",
                 ));
             }
-        }
-        if let (Some(why), false) = (self.own.waiting(), subnets.is_empty()) {
-            problems.push(problem(Severity::Warning, why, "pods get addresses of the other family only"));
         }
         if let Some(why) = &self.refused {
             let advice = "until etcd takes it, other nodes do not know what has changed here";

@@ -29,7 +29,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
 use overlay::report::{Problem, Severity};
-use overlay::{Liveness, Local, Pool, Role, Subnet, SubnetState, View};
+use overlay::{Liveness, Local, Pool, Range, Role, Subnet, View};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -303,7 +303,8 @@ impl Work {
 
     fn waiting(&self, local: &Local, subnets: &[Subnet]) -> Option<String> {
         let name = &local.name;
-        if local.role != Role::Worker || subnets.iter().any(|subnet| subnet.state == SubnetState::Held) {
+        let lacking: Vec<_> = self.pool.lacking(subnets).map(Range::family).collect();
+        if local.role != Role::Worker || lacking.is_empty() {
             return None;
         }
         if !self.known.is_complete() {
@@ -316,8 +317,9 @@ impl Work {
                  spec.nodeName says it"
             ),
             Some(_) => format!(
-                "Node {name} has no podCIDR yet: kube-controller-manager gives it one if it has --allocate-node-cidrs and \
-                 --cluster-cidr (kubeadm init --pod-network-cidr)"
+                "Node {name} has no podCIDR of {} yet: kube-controller-manager gives it one if it has --allocate-node-cidrs and \
+                 --cluster-cidr (kubeadm init --pod-network-cidr)",
+                lacking.join(" and ")
             ),
         })
     }
@@ -365,7 +367,7 @@ impl Work {
         }
         let local = self.links.local.borrow().clone();
         let subnets = self.subnets(&local);
-        if subnets.iter().any(|subnet| subnet.state == SubnetState::Held) {
+        if subnets.iter().any(|subnet| subnet.state == overlay::SubnetState::Held) {
             self.previous.clone_from(&subnets);
         }
         let nodes = (peers_too && std::mem::take(&mut self.unsaved))

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use overlay::report::{Problem, Severity};
 use overlay::{
-    Liveness, Local, Mode, Node, NodeId, NodeName, Pool, Role, Subnet, SubnetState, Topology, View,
+    Liveness, Local, Mode, Node, NodeId, NodeName, Pool, Range, Role, Subnet, SubnetState, Topology, View,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -78,13 +78,14 @@ impl ListedNode {
 #[derive(Debug)]
 pub struct Listed {
     source: Source,
+    pool: Pool,
     nodes: Vec<ListedNode>,
 }
 
 #[derive(Debug)]
 enum Source {
     /// Read again when it changes, and when somebody asks for it.
-    File { path: PathBuf, pool: Pool, reload: watch::Receiver<()> },
+    File { path: PathBuf, reload: watch::Receiver<()> },
     /// Never another.
     Addresses,
 }
@@ -96,7 +97,7 @@ impl Listed {
     /// What is wrong with it.
     pub fn from_file(path: PathBuf, pool: Pool, reload: watch::Receiver<()>) -> Result<Self, String> {
         let nodes = file::read(&path, &pool)?;
-        Ok(Self { source: Source::File { path, pool, reload }, nodes })
+        Ok(Self { source: Source::File { path, reload }, nodes, pool })
     }
 
     /// The nodes of a list of addresses: each node's subnet follows from its address.
@@ -104,7 +105,8 @@ impl Listed {
     /// # Errors
     /// If two nodes would have one subnet.
     pub fn derived(addresses: &[IpAddr], pool: &Pool) -> Result<Self, String> {
-        Ok(Self { source: Source::Addresses, nodes: derived::nodes(addresses, pool)? })
+        let nodes = derived::nodes(addresses, pool)?;
+        Ok(Self { source: Source::Addresses, nodes, pool: pool.clone() })
     }
 
     /// Which node this one is, by its name and its own addresses.
@@ -140,8 +142,11 @@ impl Listed {
         let list = self.endpoints().join(", ");
         let waiting = match own {
             None => Some(format!("{list} has no node \"{}\"", local.name)),
-            Some(_) if subnets.is_empty() && local.role == Role::Worker => {
-                Some(format!("{list} gives node \"{}\" no subnet", local.name))
+            Some(_) if local.role == Role::Worker => {
+                let lacking: Vec<_> = self.pool.lacking(&subnets).map(Range::family).collect();
+                let families = lacking.join(" and ");
+                (!lacking.is_empty())
+                    .then(|| format!("{list} gives node \"{}\" no subnet of {families}", local.name))
             }
             Some(_) => None,
         };
@@ -225,8 +230,8 @@ async fn changed(file: &mut Option<(file::Watch, watch::Receiver<()>)>) {
 impl Listed {
     /// Takes what the file says now. If that makes no sense, what it said before goes on.
     fn read_again(&mut self) -> Result<(), String> {
-        let Source::File { path, pool, .. } = &self.source else { return Ok(()) };
-        match file::read(path, pool) {
+        let Source::File { path, .. } = &self.source else { return Ok(()) };
+        match file::read(path, &self.pool) {
             Ok(nodes) if nodes == self.nodes => Ok(()),
             Ok(nodes) => {
                 log::info(format_args!(
