@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netops::{LinkName, LinuxKernel, Place, read_default_link, read_link};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
-use overlay::{Local, NodeId, Pod};
+use overlay::{Local, Node, NodeId, Pod};
 use tokio::sync::watch;
 
 use crate::events::{self, Events};
@@ -135,10 +135,8 @@ fn addresses(settings: &Settings) -> Vec<(LinkName, IpAddr)> {
 
 /// Whether another host could reach it without knowing by which interface.
 fn is_reachable(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !address.is_link_local() && !address.is_loopback(),
-        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_loopback(),
-    }
+    let on_its_link = matches!(address, IpAddr::V4(address) if address.is_link_local());
+    Node::can_be_at(address) && !on_its_link
 }
 
 fn of_default_route() -> Option<LinkName> {

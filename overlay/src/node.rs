@@ -51,10 +51,49 @@ impl Node {
         addresses.filter(|address| !self.held().any(|prefix| prefix.contains(address)))
     }
 
+    /// Takes out addresses that no node can be at, whoever says so: a packet sent there would go round in this node, or to nobody.
+    /// Returns what is wrong with what the node says of itself, in words, if something is. (A path MTU that is none counts as
+    /// not told.)
+    pub fn take_out_nonsense(&mut self) -> Option<String> {
+        take_out_nonsense(&mut self.addresses, self.mtu)
+    }
+
+    /// Whether a node may be at an address, as far as the address itself says: no loopback or multicast address, nor one that means
+    /// nothing elsewhere.
+    pub fn can_be_at(address: IpAddr) -> bool {
+        match address {
+            // 240.0.0.0/4 is nobody's, and used for what stays in this node; 0.0.0.0/8 is "this network" (RFC 1122, 3.2.1.3).
+            IpAddr::V4(address) => {
+                !address.is_loopback() && !address.is_multicast() && !matches!(address.octets()[0], 0 | 240..)
+            }
+            IpAddr::V6(address) => {
+                !address.is_loopback()
+                    && !address.is_unspecified()
+                    && !address.is_multicast()
+                    && !address.is_unicast_link_local()
+                    && address.to_ipv4_mapped().is_none()
+            }
+        }
+    }
+
     /// Its first address of a family.
     pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| address.is_ipv6() == ipv6)
     }
+}
+
+/// What IPv4 hosts must be able to take (RFC 791, section 3.1): no interface that leads to nodes has less.
+pub(crate) const LEAST_MTU: u32 = 576;
+
+/// As [`Node::take_out_nonsense`].
+pub(crate) fn take_out_nonsense(addresses: &mut Vec<IpAddr>, mtu: u32) -> Option<String> {
+    let (fine, odd) = std::mem::take(addresses).into_iter().partition(|address| Node::can_be_at(*address));
+    *addresses = fine;
+    let odd: Vec<IpAddr> = odd;
+    let at = odd.first().map(|address| format!("no node is at {address}"));
+    let small = (mtu < LEAST_MTU).then(|| format!("no interface has an MTU of {mtu}"));
+    let wrong: Vec<String> = at.into_iter().chain(small).collect();
+    (!wrong.is_empty()).then(|| wrong.join(", and "))
 }
 
 /// A part of the cluster's range, and how far it is a node's.
@@ -163,6 +202,57 @@ impl fmt::Display for Pod {
                 Some((end, _)) if self.container.len() >= 32 => f.write_str(&self.container[..end]),
                 _ => f.write_str(&self.container),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_no_node_can_be_at_is_not_believed() {
+        let odd = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ];
+        let fine = ["10.0.0.1", "192.168.1.11", "172.31.255.255", "fd01::b", "2001:db8::1"];
+        let parse =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let mut addresses = parse(&[&odd[..], &fine[..]].concat());
+        let told = take_out_nonsense(&mut addresses, 1500);
+        assert_eq!((told.as_deref(), addresses), (Some("no node is at 0.0.0.0"), parse(&fine)));
+        let told = take_out_nonsense(&mut parse(&["::1", "10.0.0.1"]), 0).unwrap();
+        assert_eq!(told, "no node is at ::1, and no interface has an MTU of 0");
+        assert_eq!(take_out_nonsense(&mut parse(&fine), 576), None);
+        assert!(take_out_nonsense(&mut parse(&fine), 575).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_is_fine_in_its_order_and_the_rest_is_told(
+            addresses in proptest::collection::vec(any::<IpAddr>(), 0..8), mtu in any::<u32>(),
+        ) {
+            let mut left = addresses.clone();
+            let told = take_out_nonsense(&mut left, mtu);
+            let fine: Vec<IpAddr> = addresses.iter().copied().filter(|address| Node::can_be_at(*address)).collect();
+            prop_assert_eq!(&left, &fine);
+            prop_assert_eq!(told.is_some(), fine.len() < addresses.len() || mtu < LEAST_MTU);
+            // The address itself is asked by way of the library, too.
+            for address in left {
+                prop_assert!(!address.is_loopback() && !address.is_multicast() && !address.is_unspecified());
+            }
         }
     }
 }

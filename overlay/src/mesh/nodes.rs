@@ -10,7 +10,7 @@ use super::shelf::{Shared, Shelf};
 use super::{ABOUT, POD, STAKES, state_of};
 use crate::claim::{Stake, Taken};
 use crate::id::NodeId;
-use crate::node::{Node, Pod, Subnet};
+use crate::node::{Node, Pod, Subnet, take_out_nonsense};
 use crate::pool::Range;
 use crate::report::{Problem, Severity};
 use crate::topology::{Liveness, Topology};
@@ -104,7 +104,10 @@ impl Nodes {
         let about = match marks.about || is_new {
             false => None,
             true => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
-                Some(Ok(about)) => Some(about),
+                Some(Ok(mut about)) => {
+                    problem = problem.or(take_out_nonsense(&mut about.addresses, about.mtu));
+                    Some(about)
+                }
                 // Without it nobody knows where it is.
                 Some(Err(what)) => return self.tell(id, Some(what)),
                 None => return,

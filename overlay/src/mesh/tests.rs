@@ -337,6 +337,35 @@ fn what_is_not_understood_is_told_by_the_nodes_name() {
 }
 
 #[test]
+fn a_node_that_says_what_cannot_be_is_known_by_the_rest_of_it() {
+    let mut net = Net::new();
+    net.start(24);
+    net.start(24);
+    net.run(SECOND * 4);
+    let (now, [one, two]) = (net.now, [0, 1].map(|n: usize| net.nodes[n].id()));
+    let node = net.view(0).topology.get(&two).unwrap().node.clone();
+    let good = node.addresses.clone();
+    let mut addresses =
+        vec!["127.0.0.1".parse().unwrap(), "0.0.0.0".parse().unwrap(), "ff02::1".parse().unwrap()];
+    addresses.extend(&good);
+    let about = codec::About {
+        name: node.name.clone(),
+        addresses,
+        role: node.role,
+        mode: node.mode,
+        tunnel: node.tunnel,
+        mtu: 0,
+    };
+    net.nodes[1].gossip.set(now, ABOUT, &about.encode()).unwrap();
+    net.run(SECOND);
+    let view = net.view(0);
+    assert_eq!(view.topology.get(&two).unwrap().node.addresses, good);
+    assert_eq!(view.topology.get(&one).map(|member| member.liveness), Some(crate::topology::Liveness::Alive));
+    let told = &view.problems[0].what;
+    assert!(told.contains("node n1") && told.contains("127.0.0.1") && told.contains("MTU of 0"), "{told}");
+}
+
+#[test]
 fn a_subnet_of_a_node_that_is_down_for_long_is_taken_when_there_are_hardly_any() {
     let mut net = Net::new();
     // Four subnets.

@@ -118,6 +118,9 @@ impl Known {
                 // Both have keys of their own.
                 node.subnets.clear();
                 node.pods.clear();
+                if let Some(what) = node.take_out_nonsense() {
+                    self.strange.insert(String::from_utf8_lossy(&kv.key.0).into_owned(), what);
+                }
                 self.heard(id).said = Some(node);
             }
             Some(Key::Pod(id, name)) => {

@@ -91,7 +91,8 @@ impl Known {
         let mut ids: BTreeMap<NodeId, &NodeName> = BTreeMap::new();
         let mut reported = BTreeSet::new();
         for (name, seen) in &self.nodes {
-            if let Some(Err(why)) = &seen.said {
+            let wrong = seen.said.as_ref().and_then(|said| said.as_ref().err());
+            if let Some(why) = wrong.or(seen.nonsense.as_ref()) {
                 problems.push(Problem {
                     severity: Severity::Warning,
                     what: format!("the annotation {ANNOTATION} of Node {name} makes no sense: {why}"),

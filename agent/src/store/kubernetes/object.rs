@@ -16,6 +16,8 @@ const MOST_STRAYS: usize = 100;
 pub(super) struct Seen {
     /// What the node says in its annotation, if it says something; or why that makes no sense.
     pub(super) said: Option<Result<Node, String>>,
+    /// What of that was not believed.
+    pub(super) nonsense: Option<String>,
     /// The annotation's text.
     pub(super) annotation: Option<String>,
     /// `spec.podCIDRs`: from the controller manager, never changed.
@@ -30,7 +32,7 @@ impl Seen {
         let name = NodeName::new(name).ok()?;
         let annotation = object.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION)).cloned();
         let pod_cidrs = pod_cidrs(object);
-        let said = annotation.as_deref().map(|text| {
+        let mut said = annotation.as_deref().map(|text| {
             let mut node: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
             // These are the API's to say.
             node.name = name.clone();
@@ -41,8 +43,9 @@ impl Seen {
             }
             Ok(node)
         });
+        let nonsense = said.as_mut().and_then(|said| said.as_mut().ok()?.take_out_nonsense());
         let liveness = liveness(object);
-        Some((name, Self { said, annotation, pod_cidrs, liveness }))
+        Some((name, Self { said, nonsense, annotation, pod_cidrs, liveness }))
     }
 
     /// The node, if its agent has said that it is one.

@@ -54,6 +54,9 @@ fn refuse_contradictions(nodes: &[ListedNode], pool: &Pool) -> Result<(), String
             return Err(format!("node \"{name}\" has no address"));
         }
         for address in &node.addresses {
+            if !overlay::Node::can_be_at(*address) {
+                return Err(format!("node \"{name}\": no node is at {address}"));
+            }
             if let Some(other) = addresses.insert(address, name) {
                 return Err(format!("nodes \"{other}\" and \"{name}\" both have address {address}"));
             }

@@ -9,6 +9,11 @@ use super::*;
 
 const THREE: &str = include_str!("../../../examples/three-nodes.json");
 
+/// The example's.
+fn of_v4() -> Pool {
+    Pool::new(vec![pool().ranges()[0]]).unwrap()
+}
+
 fn pool() -> Pool {
     Pool::new(vec![
         Range { cluster: "10.244.0.0/16".parse().unwrap(), subnet_length: 24 },
@@ -36,7 +41,7 @@ fn nodes(text: &str) -> Result<Vec<ListedNode>, String> {
 
 #[test]
 fn the_example_is_three_nodes_with_a_subnet_each() {
-    let store = Listed { source: Source::Addresses, nodes: nodes(THREE).unwrap() };
+    let store = Listed { source: Source::Addresses, pool: of_v4(), nodes: nodes(THREE).unwrap() };
     let view = store.view(&local("n2"), None);
     assert_eq!(view.topology.members().len(), 3);
     assert_eq!(view.subnets, [Subnet { prefix: "10.244.2.0/24".parse().unwrap(), state: SubnetState::Held }]);
@@ -47,8 +52,14 @@ fn the_example_is_three_nodes_with_a_subnet_each() {
 }
 
 #[test]
+fn a_node_that_lacks_a_family_says_which() {
+    let store = Listed { source: Source::Addresses, pool: pool(), nodes: nodes(THREE).unwrap() };
+    assert!(store.view(&local("n2"), None).waiting.unwrap().ends_with("gives node \"n2\" no subnet of IPv6"));
+}
+
+#[test]
 fn a_node_that_is_not_listed_waits_and_says_so() {
-    let store = Listed { source: Source::Addresses, nodes: nodes(THREE).unwrap() };
+    let store = Listed { source: Source::Addresses, pool: pool(), nodes: nodes(THREE).unwrap() };
     let view = store.view(&local("n9"), None);
     assert!(view.waiting.unwrap().contains("no node \"n9\""));
     assert_eq!(view.topology.members().len(), 4);
@@ -70,6 +81,7 @@ fn contradictions_are_refused_with_the_names() {
         ),
         (node("n2", "10.0.0.2", "10.244.2.7/24"), "did you mean 10.244.2.0/24?"),
         (node("n2", "10.0.0.2", "10.1.0.0/24"), "node \"n2\": 10.1.0.0/24 is not in the cluster's range"),
+        (node("n2", "127.0.0.1", "10.244.2.0/24"), "node \"n2\": no node is at 127.0.0.1"),
         (r#"{"name": "n2", "addresses": []}"#.to_owned(), "node \"n2\" has no address"),
         (r#"{"name": "n2", "addresses": ["x"]}"#.to_owned(), "nodes[1].addresses[0]: invalid IP address"),
         (r#"{"name": "n2", "address": ["x"]}"#.to_owned(), "unknown field `address`"),
