@@ -47,6 +47,8 @@ pub(crate) use seal::ProbeSeal;
 
 /// How long is waited for what belongs to a change.
 const GATHERING: Duration = Duration::from_millis(20);
+/// How long until our part of nf_tables is looked at, after somebody has changed any of it.
+const RULESET: Duration = Duration::from_millis(500);
 /// How often everything is looked at, whatever was heard.
 const AUDIT: Duration = Duration::from_secs(300);
 /// How long until what was refused is tried again.
@@ -257,15 +259,19 @@ impl DataPlane {
     /// Others have changed something.
     fn hear(&mut self, changes: &[Change]) {
         for change in changes {
-            if self.weaver.is_touched_by(change) {
+            let mut within = GATHERING;
+            if matches!(change, Change::Ruleset) {
+                // Whose it was is not told, and others may change theirs all the time.
+                within = RULESET;
+            } else if self.weaver.is_touched_by(change) {
                 log::debug(|| format!("heard: {change:?}"));
                 self.look = true;
             } else if !self.weaver.notice(change) {
                 continue;
             }
             // Where nothing else is due, what somebody undoes again and again is not repaired without end.
-            let pause = self.quarrel.pause(Instant::now());
-            if pause.is_zero() {
+            let pause = self.quarrel.pause(Instant::now()).max(within);
+            if pause == GATHERING {
                 self.hurry(GATHERING);
             } else {
                 self.try_again(pause);

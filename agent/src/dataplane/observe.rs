@@ -101,6 +101,8 @@ impl Observed {
             Query::RoutesOf { protocol: None, table: Some(MAIN_TABLE) },
             Query::Addresses(settings.bridge.clone()),
             Query::Sysctl(setting("net/ipv6/conf/all/disable_ipv6")?),
+            Query::Sysctl(setting("net/ipv4/neigh/default/gc_thresh3")?),
+            Query::Sysctl(setting("net/ipv6/neigh/default/gc_thresh3")?),
             Query::Sysctl(setting("net/ipv4/conf/all/rp_filter")?),
         ];
         queries.extend(inward.iter().map(|link| Query::Sysctl(SysctlKey::ipv4(link, "rp_filter"))));
@@ -119,6 +121,7 @@ impl Observed {
             _ => None,
         };
         self.underlay.ipv6 = number().is_some_and(|disabled| disabled == 0);
+        let neighbour_limits = [number(), number()];
         let all = number().unwrap_or(0);
         let strict = inward.iter().filter(|_| number().unwrap_or(0).max(all) == 1).cloned().collect();
         let has_v6 = settings.pool.ranges().iter().any(|range| range.cluster.addr().is_ipv6());
@@ -133,23 +136,32 @@ impl Observed {
             bridge_mac: bridge.and_then(|bridge| bridge.mac),
             bridge_addresses,
             routes: routes.into_iter().filter(is_foreign).collect(),
+            neighbour_limits,
             strict,
             advertised,
         };
         Ok(())
     }
 
+    /// Whether an interface is ours, or leads to other nodes.
+    fn matters(&self, name: &LinkName, settings: &fabric::Settings) -> bool {
+        is_ours(name, settings) || self.underlay.hops.values().any(|hop| hop.link == *name)
+    }
+
     /// Whether a change may make it look otherwise.
     pub(super) fn is_touched_by(&self, change: &Change, settings: &fabric::Settings) -> bool {
-        let matters = |name: &LinkName| {
-            is_ours(name, settings) || self.underlay.hops.values().any(|hop| hop.link == *name)
-        };
         match change {
-            Change::Link { name, index, .. } => {
-                name.as_ref().or_else(|| self.links.get(index)).is_some_and(matters)
-            }
+            Change::Link { name, index, .. } => name
+                .as_ref()
+                .or_else(|| self.links.get(index))
+                .is_some_and(|name| self.matters(name, settings)),
             // Of an interface that was not there yet, too.
             Change::Address { .. } | Change::Overrun => true,
+            // Of one that is not known, settings are told when it comes, too.
+            Change::Setting { link } => {
+                let name = link.and_then(|link| self.links.get(&link));
+                name.is_none_or(|name| self.matters(name, settings))
+            }
             Change::Route { table, protocol, .. } => *protocol != fabric::PROTOCOL && *table == MAIN_TABLE,
             _ => false,
         }

@@ -25,6 +25,7 @@ pub(super) struct Kept {
 enum Key<'a> {
     NextHop(u32),
     Neighbour(&'a LinkName, IpAddr),
+    Proxy(&'a LinkName, IpAddr),
     Fdb(&'a LinkName, MacAddr),
     Route(IpNet),
 }
@@ -37,6 +38,7 @@ impl Kept {
         let mut queries = vec![
             Query::NextHops(scope.protocol),
             Query::RoutesOf { protocol: Some(scope.protocol), table: scope.tables.first().copied() },
+            Query::Proxies,
         ];
         queries.extend(there.clone().cloned().map(Query::NeighboursOn));
         queries.extend(there.cloned().map(Query::FdbOn));
@@ -65,6 +67,10 @@ impl Kept {
                             protocol: neighbour.protocol,
                         }))
                     }));
+                }
+                Answer::Proxies(proxies) => {
+                    let ours = proxies.into_iter().filter(|proxy| proxy.protocol == scope.protocol);
+                    resources.extend(ours.map(Resource::Proxy));
                 }
                 Answer::Fdb(entries) => resources.extend(entries.into_iter().map(Resource::Fdb)),
                 _ => {}
@@ -122,6 +128,7 @@ fn key(resource: &Resource) -> Option<Key<'_>> {
     Some(match resource {
         Resource::NextHop(hop) => Key::NextHop(hop.id),
         Resource::Neighbour(neighbour) => Key::Neighbour(&neighbour.link, neighbour.address),
+        Resource::Proxy(proxy) => Key::Proxy(&proxy.link, proxy.address),
         Resource::Fdb(entry) => Key::Fdb(&entry.link, entry.mac),
         // Those of other tables are for probes.
         Resource::Route(route)

@@ -98,11 +98,16 @@ impl Weaver {
         self.reconciler.forget();
     }
 
-    /// Whether what is not ours has changed.
+    /// Whether what is not ours has changed, or something of ours that there is one of, and that is looked at each time.
     pub(super) fn is_touched_by(&mut self, change: &Change) -> bool {
         // That it is noticed is due also if it is both.
         let ours = self.reconciler.notice(change);
-        let touched = self.observed.is_touched_by(change, &self.settings);
+        let touched = match change {
+            Change::Rule { table, .. } => {
+                table.is_some_and(|table| self.reconciler.scope().tables.contains(&table))
+            }
+            _ => self.observed.is_touched_by(change, &self.settings),
+        };
         touched || (ours && matches!(change, Change::Link { .. }))
     }
 

@@ -10,9 +10,9 @@ use netops::{
 };
 
 use super::owners::Owners;
-use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, TRIALS, gateway};
+use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, TRIALS, gateway, scattered};
 use crate::id::NodeId;
-use crate::node::{Mode, Role, SubnetState};
+use crate::node::{Mode, Role};
 use crate::path::tunnel_overhead;
 use crate::report::Way;
 
@@ -24,7 +24,7 @@ impl Facts<'_> {
         [false, true].into_iter().filter(move |ipv6| has(*ipv6) && (!ipv6 || self.underlay.ipv6))
     }
 
-    fn has_family(&self, ipv6: bool) -> bool {
+    pub(super) fn has_family(&self, ipv6: bool) -> bool {
         self.families().any(|family| family == ipv6)
     }
 }
@@ -99,12 +99,7 @@ fn plan_bridge(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners) {
         let prefix_route = net.prefix_len() < net.max_prefix_len();
         plan.own(HERE, Resource::Address(Address { prefix_route, ..Address::new(bridge.clone(), net) }));
     }
-    // Pods ask the segment for whatever is in their own subnet. Where some of that is on another node, this one answers for it.
-    if let Ok(key) = SysctlKey::new(&format!("net/ipv4/neigh/{bridge}/proxy_delay")) {
-        plan.own(HERE, Resource::Sysctl(Sysctl::optional(key, 0)));
-    }
-    let scattered = i32::from(is_scattered(facts, owners));
-    plan.own(HERE, Resource::Sysctl(Sysctl::optional(SysctlKey::ipv4(bridge, "proxy_arp"), scattered)));
+    scattered::plan(plan, facts, owners);
 }
 
 /// The MAC address of a node's bridge, from its id: not the tunnel's.
@@ -119,17 +114,7 @@ fn gateways(facts: &Facts<'_>, owners: &Owners) -> BTreeSet<IpNet> {
     let held = facts.own.held().filter(|net| pool.holds(net));
     let held: BTreeSet<IpNet> =
         held.filter_map(|net| IpNet::new(gateway(net), net.prefix_len()).ok()).collect();
-    let lost = |address: &IpAddr| {
-        let mut lost = facts.own.subnets.iter().filter(|subnet| subnet.state == SubnetState::Lost);
-        lost.find(|subnet| subnet.prefix.contains(address)).map(|subnet| subnet.prefix)
-    };
-    let usual = |address: &IpAddr| {
-        let range = pool.range_of(*address)?;
-        IpNet::new(*address, range.subnet_length).ok()
-    };
-    let own_strays =
-        owners.strays.iter().filter(|(_, owner)| **owner == facts.own.id).map(|(address, _)| *address);
-    let left = own_strays.filter_map(|address| lost(&address).or_else(|| usual(&address))).map(gateway);
+    let left = scattered::left(facts, owners).into_iter().map(gateway);
     let left: BTreeSet<IpNet> =
         left.filter(|address| !held.iter().any(|net| net.addr() == *address)).map(IpNet::from).collect();
     held.into_iter().chain(left).collect()
@@ -146,16 +131,6 @@ pub(super) fn stale_addresses(facts: &Facts<'_>, owners: &Owners) -> Vec<Resourc
             && owners.by_subnet(net.addr()) != Some(facts.own.id)
     };
     facts.host.bridge_addresses.iter().filter(is_stale).cloned().map(Resource::Address).collect()
-}
-
-/// Whether pods of one subnet are on this node and on another.
-fn is_scattered(facts: &Facts<'_>, owners: &Owners) -> bool {
-    let is_own = |id: Option<NodeId>| id == Some(facts.own.id);
-    let strays = owners.strays.iter();
-    let by_strays =
-        strays.into_iter().any(|(address, owner)| is_own(Some(*owner)) || is_own(owners.by_subnet(*address)));
-    by_strays
-        || owners.subnets.iter().any(|(prefix, owner)| !is_own(Some(*owner)) && is_own(owners.around(prefix)))
 }
 
 /// Pods appear to the world as their node, and to one another as they are.

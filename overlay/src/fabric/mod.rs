@@ -4,7 +4,9 @@
 //! Topology, own subnets and pods ─▶ owners      which prefix, and which single address, is whose
 //! Reach of each peer             ─▶ hops        one next hop object for each peer and family
 //!                                   routes      a destination, whose it is, by that one's next hop
-//! Host                           ─▶ overlap     what is in the way
+//! Host                           ─▶ neighbours  what will be too many
+//!                                   overlap     what is in the way
+//!                                   scattered   pods of one subnet on several nodes
 //!                                   ground      the bridge, the tunnel's interface, settings, masquerade
 //! ```
 //!
@@ -16,10 +18,12 @@
 
 mod ground;
 mod hops;
+mod neighbours;
 mod numbers;
 mod overlap;
 mod owners;
 mod routes;
+mod scattered;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +90,9 @@ pub struct Host {
     pub routes: Vec<Route>,
     /// Interfaces by which packets are let in only if what answers them leaves there, too (`rp_filter` is 1).
     pub strict: Vec<LinkName>,
+    /// How many neighbours it finds by asking at most, of IPv4 and of IPv6 (`gc_thresh3`). It says so in its first network namespace
+    /// only.
+    pub neighbour_limits: [Option<u32>; 2],
     /// Interfaces that heed router advertisements as long as the node is no router itself (`accept_ra` is 1).
     pub advertised: Vec<LinkName>,
 }
@@ -131,6 +138,7 @@ pub fn weave(facts: &Facts<'_>) -> Fabric {
     let hops = hops::Hops::of(facts, &mut problems);
     hops.plan(&mut plan);
     routes::plan(&mut plan, facts, &owners, &hops, &ranges);
+    problems.extend(neighbours::scarce(facts));
     problems.extend(overlap::in_the_way(facts, &owners, &ranges));
     problems.sort();
     let stale = ground::stale_addresses(facts, &owners);

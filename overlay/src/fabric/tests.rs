@@ -286,6 +286,27 @@ proptest! {
         }
     }
 
+    /// A pod asks its own segment for what has a prefix with it: who is elsewhere is answered for, and who is here is not.
+    #[test]
+    fn neighbours_that_are_elsewhere_are_answered_for(cluster in any_cluster()) {
+        let addresses: Vec<_> = cluster.addresses().into_iter().filter(IpAddr::is_ipv6).collect();
+        for (node, fabric) in cluster.nodes.iter().zip(&cluster.fabrics) {
+            let is_here = |address: &IpAddr| node.pods.iter().any(|pod| pod.addresses.contains(address));
+            let proxied: Vec<IpAddr> = resources(&fabric.plan).filter_map(|resource| match resource {
+                Resource::Proxy(proxy) => Some(proxy.address),
+                _ => None,
+            }).collect();
+            prop_assert!(!proxied.iter().any(is_here));
+            for own in addresses.iter().filter(|address| is_here(address)) {
+                let segment = IpNet::new(*own, 64).unwrap();
+                for other in addresses.iter().filter(|other| segment.contains(*other) && !is_here(other)) {
+                    prop_assert!(proxied.contains(other), "{} asks for {}", own, other);
+                    prop_assert!(is_set(fabric, "proxy_ndp"));
+                }
+            }
+        }
+    }
+
     /// What two nodes both have goes to one of them; from their own pods, to themselves.
     #[test]
     fn own_pods_never_leave_and_others_agree(cluster in any_cluster()) {
@@ -442,13 +463,15 @@ fn a_lost_subnets_address_loses_its_prefix_and_stays_for_the_pods_that_send_to_i
     assert_eq!(addresses, [("10.244.0.1/24".to_owned(), true), ("10.244.1.1/32".to_owned(), false)]);
     assert_eq!(leads(&fabric.plan, "10.244.1.7".parse().unwrap()), Ok(None));
     assert_eq!(leads(&fabric.plan, "10.244.1.8".parse().unwrap()), Ok(Some(own_address(1, false))));
-    let proxy = |fabric: &Fabric| {
-        resources(&fabric.plan).any(|resource| {
-            matches!(resource, Resource::Sysctl(s) if s.key.as_str().ends_with("proxy_arp") && s.value == "1")
-        })
-    };
-    assert!(proxy(&fabric), "the lost subnet's other pods are elsewhere now");
-    assert!(!proxy(&pair(|_, _, _, _| {})));
+    assert!(is_set(&fabric, "proxy_arp"), "the lost subnet's other pods are elsewhere now");
+    assert!(!is_set(&pair(|_, _, _, _| {}), "proxy_arp"));
+}
+
+/// Whether a setting that there is one of is on.
+fn is_set(fabric: &Fabric, setting: &str) -> bool {
+    resources(&fabric.plan).any(
+        |resource| matches!(resource, Resource::Sysctl(s) if s.key.as_str().ends_with(setting) && s.value == "1"),
+    )
 }
 
 #[test]
@@ -478,6 +501,28 @@ fn pods_keep_their_addresses_among_themselves_and_where_somebody_said_so() {
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
     assert_eq!(masquerade.sources, nets(&["10.244.0.0/20", "fd00:244::/60"]));
     assert_eq!(masquerade.exceptions, nets(&["10.244.0.0/20", "fd00:244::/60", "192.168.0.0/16"]));
+}
+
+#[test]
+fn a_kernel_that_keeps_too_few_neighbours_is_told_of_with_what_to_do() {
+    let told = |limits: [Option<u32>; 2], pods: u16| {
+        let fabric = pair(|nodes, _, _, host| {
+            nodes[0].pods = (0..pods).map(|n| pod(IpAddr::from([10, 244, 0, n as u8]))).collect();
+            host.neighbour_limits = limits;
+        });
+        fabric.problems
+    };
+    assert_eq!(told([Some(1024), Some(1024)], 100), []);
+    assert_eq!(told([None, None], 250), [], "a kernel that does not say");
+    // 250 pods that are known to the node and know it, and one other node: 501 of IPv4, 1 of IPv6.
+    let problems = told([Some(512), Some(512)], 250);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].what.contains("some 501 neighbours of ipv4") && problems[0].what.contains("keeps 512")
+    );
+    assert!(problems[0].advice.contains("net.ipv4.neigh.default.gc_thresh3=1024"), "{problems:?}");
+    assert_eq!(told([Some(669), Some(2)], 250).len(), 0, "three quarters, and one of two");
+    assert_eq!(told([Some(667), Some(1)], 250).len(), 2);
 }
 
 #[test]

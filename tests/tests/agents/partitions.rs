@@ -6,7 +6,9 @@ use cnikit_tests::isolated;
 use cnikit_tests::lab::{Lab, Machine};
 use serde_json::json;
 
-use crate::common::{assert_everybody_talks, assert_subnets_differ, cluster, lab, logs, talking, usual};
+use crate::common::{
+    Families, assert_everybody_talks, assert_subnets_differ, cluster, config, lab, logs, talking, usual,
+};
 
 fn split(lab: &Lab, one: &[Machine], other: &[Machine]) {
     for from in one {
@@ -91,8 +93,8 @@ fn two_clusters_that_took_the_same_subnets_become_one_and_every_pod_stays_reacha
     isolated(|| {
         let lab = lab();
         // So few subnets that they cannot but take the same.
-        let mut config = usual();
-        config["cluster"] = json!(["10.244.0.0/22"]);
+        let mut config = config("auto", Families::Both);
+        config["cluster"] = json!(["10.244.0.0/22", "fd00:244::/62"]);
         let mut one = lab.machines(2, &config);
         let mut other: Vec<_> = (3..=4).map(|n| lab.machine(n, &config)).collect();
         for machine in &mut other {

@@ -18,6 +18,7 @@ use overlay::{
 use tokio::sync::{oneshot, watch};
 
 use super::super::{Links, Settings, run};
+use crate::counters::KernelWork;
 use crate::known::Ways;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -174,6 +175,7 @@ struct Agent {
     local: watch::Sender<Arc<Local>>,
     view: watch::Sender<Arc<View>>,
     ways: watch::Receiver<Arc<Ways>>,
+    work: Arc<KernelWork>,
     stop: oneshot::Sender<()>,
     ended: mpsc::Receiver<Option<String>>,
 }
@@ -355,8 +357,9 @@ impl Machine {
         let (ways_sender, ways) = watch::channel(Arc::<Ways>::default());
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = mpsc::channel();
+        let work = Arc::<KernelWork>::default();
         let links =
-            Links { local: local_receiver, view: view_receiver, ways: ways_sender, work: Arc::default() };
+            Links { local: local_receiver, view: view_receiver, ways: ways_sender, work: Arc::clone(&work) };
         // In a thread of its own, in the namespace of the one that begins it.
         self.place.run(move || {
             thread::spawn(move || {
@@ -370,7 +373,7 @@ impl Machine {
                 let _ = end.send(why);
             });
         });
-        self.agent = Some(Agent { local, view, ways, stop, ended });
+        self.agent = Some(Agent { local, view, ways, work, stop, ended });
     }
 
     /// As kill -9 does: nothing is tidied up.
@@ -382,6 +385,11 @@ impl Machine {
 
     pub(super) fn ways(&self) -> Arc<Ways> {
         self.agent.as_ref().unwrap().ways.borrow().clone()
+    }
+
+    /// How often others had changed what it keeps.
+    pub(super) fn repairs(&self) -> u64 {
+        self.agent.as_ref().unwrap().work.repairs.get()
     }
 
     pub(super) fn way_to(&self, other: &Self) -> Way {

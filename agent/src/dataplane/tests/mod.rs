@@ -165,6 +165,48 @@ fn what_somebody_deletes_is_there_again_and_what_is_not_ours_is_left() {
 }
 
 #[test]
+fn rules_settings_and_the_masquerade_are_there_again_at_once_whoever_changes_them() {
+    let lab = Lab::new(2, Mode::Auto);
+    lab.wait_for_ways("plain routes", |path| is_route(path.way));
+    let place = &lab.machines[0].place;
+    let whole = || {
+        let nft = place.try_says("nft", "-s list table inet cnikit-overlay").unwrap_or_default();
+        let settings = ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/cnikit0/proxy_arp"];
+        let settings: Vec<_> = settings.iter().map(|path| place.sysctl(&format!("net/{path}"))).collect();
+        // Rules of one priority are in the order in which they were made.
+        let mut rules: Vec<_> =
+            ["rule", "-6 rule"].map(|look| place.ip(look)).concat().lines().map(str::to_owned).collect();
+        rules.sort();
+        [rules.join("\n"), settings.join(" "), nft].join("\n")
+    };
+    let before = whole();
+    assert!(before.contains("fully-random") && before.contains("lookup 8787"), "{before}");
+    for (program, deed) in [
+        ("ip", "rule flush table 8787"),
+        ("ip", "-6 rule flush table 8788"),
+        ("sysctl", "-qw net.ipv4.ip_forward=0"),
+        ("sysctl", "-qw net.ipv6.conf.all.forwarding=0"),
+        ("sysctl", "-qw net.ipv4.conf.cnikit0.proxy_arp=1"),
+        ("nft", "delete table inet cnikit-overlay"),
+        ("nft", "flush chain inet cnikit-overlay postrouting"),
+        ("nft", "flush ruleset"),
+    ] {
+        let so_far = lab.machines[0].repairs();
+        place.try_says(program, deed).unwrap();
+        let took = lab.wait(&format!("all again after {program} {deed}"), |lab| {
+            lab.machines[0].repairs() > so_far && whole() == before
+        });
+        assert!(took < Duration::from_secs(15), "{program} {deed}: {took:?}");
+    }
+    // What others do among themselves costs nothing but a look.
+    let so_far = lab.machines[0].repairs();
+    place.try_says("nft", "add table inet somebodys").unwrap();
+    place.ip("rule add fwmark 5 table 5");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.machines[0].repairs(), so_far);
+}
+
+#[test]
 fn an_interface_that_goes_down_takes_its_routes_along_and_they_come_back_with_it() {
     let lab = Lab::new(2, Mode::Route);
     lab.wait_for_ways("plain routes", |path| is_route(path.way) && path.mtu_confirmed);
@@ -259,31 +301,50 @@ fn the_nodes_mtu_is_followed() {
 fn stray_pods_are_reached_and_reach_also_whom_they_think_to_be_on_their_segment() {
     let mut lab = Lab::new(2, Mode::Vxlan);
     lab.wait_for_ways("tunnels", |path| is_tunnel(path.way) && path.mtu_confirmed);
-    // The first node loses its subnet to the second one; its pod goes on.
-    let lost = lab.machines[0].node.subnets[0].prefix;
-    let address = lab.machines[0].pod_addresses()[0];
+    // The first node loses its subnets to the second one; its pod goes on.
+    let lost: Vec<_> = lab.machines[0].node.subnets.iter().map(|subnet| subnet.prefix).collect();
+    let strays = lab.machines[0].pod_addresses();
     let held = |prefix: &str| Subnet { prefix: prefix.parse().unwrap(), state: SubnetState::Held };
-    lab.machines[0].node.subnets[0].state = SubnetState::Lost;
-    lab.machines[0].node.subnets.push(held("10.244.50.0/24"));
-    lab.machines[0].node.pods = vec![Pod {
+    let pod = |addresses: &[IpAddr]| Pod {
         container: "c".to_owned(),
         interface: "eth0".to_owned(),
-        addresses: vec![address],
+        addresses: addresses.to_vec(),
         namespace: None,
         name: None,
-    }];
-    lab.machines[1].node.subnets.push(Subnet { prefix: lost, state: SubnetState::Held });
-    lab.tell();
-    lab.wait("its own route", |lab| lab.machines[1].place.ip("route").contains(&format!("{address} nhid")));
-    let (first, second) = (&lab.machines[0], &lab.machines[1]);
-    assert!(second.pod.reaches(&first.pod, address, 1000), "{}", second.state());
+    };
+    lab.machines[0].node.subnets.iter_mut().for_each(|subnet| subnet.state = SubnetState::Lost);
+    lab.machines[0].node.subnets.extend(["10.244.50.0/24", "fd00:244:0:50::/64"].map(held));
+    lab.machines[0].node.pods = vec![pod(&strays)];
+    let taken = lost.iter().map(|prefix| Subnet { prefix: *prefix, state: SubnetState::Held });
+    lab.machines[1].node.subnets.extend(taken);
     // A new pod of the second node, in what was the first one's.
-    second.pod.ip("addr add 10.244.1.200/32 dev eth0");
-    second.place.ip("route add 10.244.1.200/32 dev cnikit0");
+    let new: [IpAddr; 2] = ["10.244.1.200", "fd00:244:0:1::200"].map(|address| address.parse().unwrap());
+    lab.machines[1].node.pods = vec![pod(&new)];
+    lab.tell();
+    let (first, second) = (&lab.machines[0], &lab.machines[1]);
+    for stray in &strays {
+        let look = if stray.is_ipv6() { "-6 route" } else { "route" };
+        lab.wait("its own route", |_| second.place.ip(look).contains(&format!("{stray} nhid")));
+        assert!(second.pod.reaches(&first.pod, *stray, 1000), "{stray} {}", second.state());
+    }
+    second.pod.ip("addr add 10.244.1.200/24 dev eth0");
+    second.pod.ip("addr add fd00:244:0:1::200/64 dev eth0 nodad");
     lab.wait("the address without its prefix", |lab| {
         !lab.machines[0].place.ip("addr show dev cnikit0").contains("10.244.1.1/24")
     });
-    assert!(first.pod.reaches(&second.pod, "10.244.1.200".parse().unwrap(), 1000), "{}", first.state());
+    for address in new {
+        assert!(first.pod.reaches(&second.pod, address, 1000), "{address} {}", first.state());
+    }
+    // Now that has a segment in common with the stray, too.
+    for stray in strays {
+        assert!(second.pod.reaches(&first.pod, stray, 1000), "{stray} {}", second.state());
+    }
+    // When it is over, nobody is answered for.
+    lab.machines[0].node.pods.clear();
+    lab.tell();
+    for machine in &lab.machines {
+        lab.wait("no proxies", |_| machine.place.ip("neigh show proxy").is_empty());
+    }
 }
 
 #[test]
