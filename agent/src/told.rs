@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlay::report::Problem;
 use plugin_overlay::NodeFile;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -21,6 +22,7 @@ const FIRST_VIEW: Duration = Duration::from_secs(3);
 pub(crate) async fn tell_plugin(known: Arc<Known>) -> String {
     let path = known.settings.run_dir.join(format!("{}.json", known.settings.network));
     let mut told: Option<NodeFile> = None;
+    let mut problems = Vec::new();
     let mut known_parts = Watched::new(&known);
     // What an agent that ran before has told goes on until the store has said something.
     let mut view = known.view.clone();
@@ -34,6 +36,9 @@ pub(crate) async fn tell_plugin(known: Arc<Known>) -> String {
             say_what_changed(told.as_ref(), &file);
             told = Some(file);
         }
+        let now = known.view.borrow().problems.clone();
+        say_problems(&problems, &now);
+        problems = now;
         if !known_parts.changed().await {
             return "nothing changes any more".to_owned();
         }
@@ -79,6 +84,16 @@ fn say_what_changed(before: Option<&NodeFile>, now: &NodeFile) {
             "{} is also the address of {}: delete one of the two pods",
             duplicate.address, duplicate.other
         ));
+    }
+}
+
+/// Problems that are new, or gone.
+pub(crate) fn say_problems(before: &[Problem], now: &[Problem]) {
+    for problem in now.iter().filter(|problem| !before.contains(problem)) {
+        log::warning(format_args!("{}: {}", problem.what, problem.advice));
+    }
+    for problem in before.iter().filter(|problem| !now.contains(problem)) {
+        log::info(format_args!("not any more: {}", problem.what));
     }
 }
 

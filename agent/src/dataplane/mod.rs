@@ -40,6 +40,7 @@ use tokio::time::sleep_until;
 use crate::counters::KernelWork;
 use crate::known::Ways;
 use crate::log;
+use crate::told::say_problems;
 use probes::Sockets;
 use weaver::Weaver;
 
@@ -391,12 +392,7 @@ impl Quarrel {
 
 /// Ways and problems that are new, or gone.
 fn say_what_changed(before: &Ways, now: &Ways) {
-    for problem in now.problems.iter().filter(|problem| !before.problems.contains(problem)) {
-        log::warning(format_args!("{}: {}", problem.what, problem.advice));
-    }
-    for problem in before.problems.iter().filter(|problem| !now.problems.contains(problem)) {
-        log::info(format_args!("not any more: {}", problem.what));
-    }
+    say_problems(&before.problems, &now.problems);
     log::debug(|| {
         let differs = |id: &&overlay::NodeId| {
             let essence = |ways: &Ways| ways.paths.get(*id).map(|path| (path.way, path.mtu));

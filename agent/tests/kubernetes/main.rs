@@ -18,14 +18,25 @@ use serde_json::{Value, json};
 
 const ANNOTATION: &str = "cnikit.io/node";
 
+fn range(cluster: &str, subnet_length: u8) -> Range {
+    Range { cluster: cluster.parse().unwrap(), subnet_length }
+}
+
 fn pool() -> Pool {
-    let range = |cluster: &str, subnet_length| Range { cluster: cluster.parse().unwrap(), subnet_length };
+    Pool::new(vec![range("10.244.0.0/16", 24)]).unwrap()
+}
+
+fn dual_stack() -> Pool {
     Pool::new(vec![range("10.244.0.0/16", 24), range("fd00:10::/48", 64)]).unwrap()
 }
 
 fn store(api: &Api, state: &Path) -> Box<Kubernetes> {
+    store_of(api, state, pool())
+}
+
+fn store_of(api: &Api, state: &Path, pool: Pool) -> Box<Kubernetes> {
     let config = Config { kubeconfig: Some(api.kubeconfig()) };
-    Box::new(Kubernetes::new(config, "pods", pool(), state).unwrap())
+    Box::new(Kubernetes::new(config, "pods", pool, state).unwrap())
 }
 
 /// What a kubelet and the controller manager say of the n-th node.
@@ -118,6 +129,15 @@ async fn a_pod_cidr_that_comes_late_is_waited_for_in_words() {
 }
 
 #[tokio::test]
+async fn a_family_that_a_node_has_no_pod_cidr_of_is_waited_for_by_its_name() {
+    let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    let mut one = AgentDouble::start(store_of(&api, state.path(), dual_stack()), local(1));
+    let view = one.until("it has one family", |view| held(view) == ["10.244.1.0/24"]).await;
+    assert!(view.waiting.as_ref().unwrap().contains("Node node-1 has no podCIDR of IPv6 yet"), "{view:?}");
+}
+
+#[tokio::test]
 async fn both_families_are_known() {
     let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
     for n in [1, 2] {
@@ -133,7 +153,7 @@ async fn both_families_are_known() {
     second.addresses.clear();
     let text = serde_json::to_string(&second.with_subnets(vec![])).unwrap();
     api.put("node-2", |node| node["metadata"]["annotations"][ANNOTATION] = json!(text));
-    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    let mut one = AgentDouble::start(store_of(&api, state.path(), dual_stack()), local(1));
     let view = one.until("it knows two", |view| names(view).len() == 2).await;
     assert_eq!(held(&view), ["10.244.1.0/24", "fd00:10:0:1::/64"]);
     let two = &view.topology.get(&local(2).id).unwrap().node;
