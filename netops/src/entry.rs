@@ -13,7 +13,7 @@ use crate::port_mapping::{HostPort, PortMapping};
 use crate::resource::Resource;
 
 /// Something in cnikit's tables that one attachment owns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Entry {
     /// Source NAT for one address, where its packets leave its subnet.
@@ -63,7 +63,7 @@ impl EntryKind {
 /// Source NAT for packets of one address to anywhere but its own subnet and multicast.
 ///
 /// An element of a verdict map in cnikit's own nf_tables table: one lookup per new connection, however many there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Masquerade {
     /// The address; at most one masquerade each.
     pub source: IpAddr,
@@ -74,7 +74,7 @@ pub struct Masquerade {
 }
 
 /// Drops what a bridge port sends from any MAC address but one (nf_tables, family bridge).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SpoofCheck {
     /// The port; at most one check each.
     pub port: LinkName,
@@ -88,7 +88,7 @@ pub struct SpoofCheck {
 /// [`ForwardJump`](crate::ForwardJump).
 ///
 /// An element of a set in cnikit's own nf_tables table: two lookups per forwarded packet, however many there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Forwarded {
     /// The address; at most one entry each.
     pub address: IpAddr,

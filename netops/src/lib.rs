@@ -42,7 +42,7 @@ pub use kernel::{
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use linux::read_as_answers;
-pub use linux::{LinuxKernel, Namespace, PacketSocket, Watch, open_tap};
+pub use linux::{LinuxKernel, Namespace, PacketSocket, Watch, open_tap, shrink_footprint};
 pub use lookup::{FoundRoute, NeighbourState, Reachability, RouteKind, RouteLookup};
 #[cfg(feature = "testing")]
 pub use memory::{Batching, Feature, MemoryKernel, Snapshot};

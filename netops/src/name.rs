@@ -27,8 +27,10 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 /// The name of a network interface: 1 to 15 bytes, as the kernel's `dev_valid_name()` has it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkName(String);
+///
+/// In place, with zeros behind it: there are thousands of one name where a node has thousands of peers.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkName([u8; Self::MAX]);
 
 impl LinkName {
     /// Longest name in bytes (`IFNAMSIZ` less the terminating NUL, `linux/if.h`).
@@ -49,25 +51,39 @@ impl LinkName {
         } else if name.chars().any(|c| matches!(c, '/' | ':' | '%' | '\0') || c.is_whitespace()) {
             "must not contain '/', ':', '%', NUL or white space"
         } else {
-            return Ok(Self(name.to_owned()));
+            return Ok(Self::of(name));
         };
         Err(Invalid::new("interface name", name, reason))
     }
 
+    fn of(name: &str) -> Self {
+        let mut bytes = [0; Self::MAX];
+        bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        Self(bytes)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        // It was made of text.
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     /// The loopback interface, which every network namespace is born with.
     pub fn loopback() -> Self {
-        Self("lo".to_owned())
+        Self::of("lo")
     }
 }
 
 impl fmt::Display for LinkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LinkName").field(&self.as_str()).finish()
     }
 }
 

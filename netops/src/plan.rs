@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::resource::Resource;
 
 /// Whose a step's resource is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ownership {
     /// The plan's alone: made by it, gone with it. That it exists already is an error.
     Own,
@@ -14,7 +14,7 @@ pub enum Ownership {
 }
 
 /// One resource of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Step {
     /// Where it must exist.
     pub place: Place,
@@ -41,7 +41,7 @@ impl Step {
 }
 
 /// What must exist, in the order in which it can be made; removed in reverse.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
     steps: Vec<Step>,
 }

@@ -13,7 +13,7 @@ use crate::ruleset;
 /// Elements of maps in cnikit's own nf_tables table: a new connection costs a few look-ups, however many ports there are.
 /// What conntrack remembers goes along: with a UDP mapping's beginning, that the port led elsewhere; with any mapping's
 /// end, that it led there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PortMapping {
     /// The node's port; at most one mapping each.
     pub port: HostPort,
@@ -52,7 +52,7 @@ pub enum Transport {
 
 /// Source NAT for some of what goes through a mapped port, so that answers come back by way of the node. Such connections
 /// carry a bit of the packet mark from where their destination is changed to where their source is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortMasquerade {
     /// From where a connection comes that is masqueraded, besides the node's loopback addresses (IPv4).
     pub from: IpNet,
@@ -61,7 +61,7 @@ pub struct PortMasquerade {
 }
 
 /// Something that must be so of a connection, or must not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// What.
     pub what: Aspect,
@@ -70,7 +70,7 @@ pub struct Condition {
 }
 
 /// What a condition looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Aspect {
     /// The source is within a prefix.
     Source(IpNet),

@@ -12,7 +12,8 @@
 //!      ├── forward_jump.rs  a way through those ── nft/ ─┤
 //!      └── rtnetlink/    links, routes, rules, tc, … ────┴── netlink/   messages and the socket
 //!
-//! packet.rs: a socket for whole frames, watch.rs: one that hears of changes; these stand apart
+//! packet.rs: a socket for whole frames, watch.rs: one that hears of changes, footprint.rs: memory that is not needed; these
+//! stand apart
 //! sys.rs: the system calls that need `unsafe`
 //! ```
 
@@ -23,6 +24,7 @@ mod conntrack;
 mod create;
 mod detached;
 mod edit;
+mod footprint;
 mod foreign;
 mod forward_jump;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "fuzzing")]
 pub use answers::read_as_answers;
+pub use footprint::shrink_footprint;
 pub use namespace::Namespace;
 use netlink::{Datagram, Failure, Protocol, Refusal, Reply, Socket};
 pub use packet::PacketSocket;

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, c_int};
 use std::fs::File;
 use std::mem::size_of_val;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -347,4 +348,22 @@ pub(super) fn end_with_parent(command: &mut Command) {
     };
     // SAFETY: see `ask`.
     unsafe { command.pre_exec(ask) };
+}
+
+/// Gives free memory of the heap back to the kernel, where the C library knows how to.
+pub(super) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and what is in use stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Has the kernel map pages of the running program anew when they are touched next (`MADV_DONTNEED`).
+pub(super) fn forget_pages(pages: Range<usize>) {
+    // SAFETY: the caller names code and constants, which are mapped from a file, and as nobody has ever written to them, what is
+    // mapped anew is the same. Where it is not mapped, the kernel refuses.
+    unsafe {
+        libc::madvise(ptr::with_exposed_provenance_mut(pages.start), pages.len(), libc::MADV_DONTNEED);
+    }
 }

@@ -310,7 +310,7 @@ impl Work<'_> {
             let mut keys: Vec<_> = self.seen.ours.keys().filter(stale).cloned().collect();
             keys.sort();
             let mut resources: Vec<_> =
-                keys.iter().filter_map(|key| Some((key, self.seen.ours.get(key)?.clone()))).collect();
+                keys.iter().filter_map(|key| Some((key, (**self.seen.ours.get(key)?).clone()))).collect();
             let surplus = std::mem::take(&mut self.seen.surplus);
             let (now, later): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|(key, _)| key.rank() == rank);
             self.seen.surplus = later;
@@ -335,7 +335,7 @@ impl Work<'_> {
             }
             Edit::Replace(_) if self.seen.ours.contains_key(key) => {
                 self.outcome.changed += 1;
-                let before = self.seen.ours.get(key).map(objects::substance).unwrap_or_default();
+                let before = self.seen.ours.get(key).map(|ours| objects::substance(ours)).unwrap_or_default();
                 self.outcome.note(|| {
                     format!(
                         "{} was {before}, not {}",
@@ -349,7 +349,7 @@ impl Work<'_> {
                 self.outcome.note(|| format!("{resource} was missing"));
             }
         }
-        self.seen.ours.insert(key.clone(), resource.clone());
+        self.seen.ours.insert(key.clone(), Box::new(resource.clone()));
     }
 }
 

@@ -55,7 +55,8 @@ impl Key {
 /// What there is.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) ours: HashMap<Key, Resource>,
+    /// Boxed: the table has more places than things.
+    pub(super) ours: HashMap<Key, Box<Resource>>,
     /// More than one of a key, which we did not make.
     pub(super) surplus: Vec<(Key, Resource)>,
     /// Neighbours that the kernel has found by itself.
@@ -117,8 +118,8 @@ impl Seen {
 
     fn add(&mut self, scope: &Scope, resource: Resource) {
         let Some(key) = Key::of(&resource).filter(|_| scope.has(&resource)) else { return };
-        if let Some(other) = self.ours.insert(key.clone(), resource) {
-            self.surplus.push((key, other));
+        if let Some(other) = self.ours.insert(key.clone(), Box::new(resource)) {
+            self.surplus.push((key, *other));
         }
     }
 
@@ -148,7 +149,7 @@ impl Seen {
                 let Some(link) = self.links.get(link).filter(|link| scope.links.contains(link)) else {
                     return false;
                 };
-                match (self.ours.get(&Key::Fdb(link.clone(), *mac)), gone) {
+                match (self.ours.get(&Key::Fdb(link.clone(), *mac)).map(|ours| &**ours), gone) {
                     (Some(Resource::Fdb(ours)), false) => Some(ours.remote) != *remote,
                     (known, gone) => known.is_some() == *gone,
                 }

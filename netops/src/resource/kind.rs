@@ -7,7 +7,7 @@ use crate::name::{LinkName, MacAddr};
 use crate::place::Place;
 
 /// What a link is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LinkKind {
     /// A software bridge. Its MAC address should be given: a bridge without one of its own takes its ports' lowest and
@@ -182,7 +182,7 @@ pub(crate) mod property {
 
 /// The other end of a [`LinkKind::Veth`]. It cannot be created up (the kernel answers `ENOTCONN`: the ends are joined
 /// after the peer is configured), so raise it with [`crate::Resource::LinkUp`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VethPeer {
     /// Where it is put.
     pub place: Place,
@@ -195,7 +195,7 @@ pub struct VethPeer {
 }
 
 /// The interface that another one is on, which may be in another namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Parent {
     /// Where it is.
     pub place: Place,
@@ -253,7 +253,7 @@ impl fmt::Display for IpvlanMode {
 }
 
 /// A [`LinkKind::Tap`]'s terms. It stays when the program that has opened it ends (`TUNSETPERSIST`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Tap {
     /// Several descriptors may be open at once, each a queue of its own (`IFF_MULTI_QUEUE`).
     pub multi_queue: bool,

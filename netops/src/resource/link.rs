@@ -7,7 +7,7 @@ use crate::name::{LinkName, MacAddr, Mark};
 use crate::place::Place;
 
 /// A network interface to be created (`RTM_NEWLINK`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Its name.
     pub name: LinkName,
@@ -49,7 +49,7 @@ impl Link {
 ///
 /// The name is kept as its alias, as the CNI plugin `host-device` does, so that whoever takes it back knows it. Taking
 /// it back, it is down. Bridges and `lo` cannot be moved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MovedLink {
     /// Its name here.
     pub name: LinkName,
@@ -76,7 +76,7 @@ impl Link {
 ///
 /// A VRF takes it down and up again (`cycle_netdev()`): its IPv4 addresses stay, its IPv6 addresses where the setting
 /// `keep_addr_on_down` says so, and of its routes those that come with addresses, now in the VRF's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Master {
     /// The interface.
     pub link: LinkName,
@@ -85,7 +85,7 @@ pub struct Master {
 }
 
 /// How a bridge treats a port (`IFLA_BRPORT_*`). Goes with its link: never removed by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Port {
     /// The port's interface.
     pub link: LinkName,
@@ -100,7 +100,7 @@ pub struct Port {
 }
 
 /// VLANs `first..=last` of a bridge port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortVlan {
     /// First VLAN ID, 1 to 4094.
     pub first: u16,

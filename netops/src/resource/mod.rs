@@ -32,7 +32,7 @@ pub use shaping::{Discipline, Qdisc, Redirect, TokenBucket};
 pub use sysctl::Sysctl;
 
 /// One thing that the kernel can be asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
     /// A network interface.

@@ -128,7 +128,7 @@ pub struct FdbEntry {
 /// (RFC 7348). It sends only to those that an [`FdbEntry`] names: nothing is learned and nothing is flooded.
 ///
 /// UDP checksums are as RFC 7348 and RFC 6935 have it: none over IPv4, always over IPv6.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Vxlan {
     /// The network's number (VNI), below 2²⁴. A namespace has one interface of each on a port.
     pub vni: u32,

@@ -10,7 +10,7 @@ use super::forwarding::IpVersion;
 use crate::name::LinkName;
 
 /// An address on an interface (`RTM_NEWADDR`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// The interface.
     pub link: LinkName,
@@ -43,7 +43,7 @@ impl Address {
 
 /// What it means that an interface holds addresses other than the wanted one: any of IPv4, or an IPv6 one whose
 /// prefix overlaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OtherAddresses {
     /// Nothing.
     Welcome,
@@ -54,7 +54,7 @@ pub enum OtherAddresses {
 }
 
 /// A route (`RTM_NEWROUTE`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Destination; the host bits are masked off.
     pub destination: IpNet,
@@ -202,7 +202,7 @@ pub(crate) const BOOT: u8 = 3;
 pub(crate) const V6_METRIC: u32 = 1024;
 
 /// Some packets are looked up in a routing table of their own, before any other (`RTM_NEWRULE`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Which packets.
     pub selector: Selector,
@@ -213,7 +213,7 @@ pub struct Rule {
 }
 
 /// Which packets a [`Rule`] is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// Those that come from a prefix; one without length: all of its family. (To remove such a rule is to remove the first
     /// that has the rest: the kernel takes it for a question without a source.)

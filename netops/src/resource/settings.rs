@@ -5,7 +5,7 @@ use crate::name::{LinkName, MacAddr};
 
 /// Settings of an interface that may have existed before (`RTM_SETLINK`). What is absent is left as it is; what was there
 /// before comes back with [`Created::Changed`](crate::Created::Changed). Nothing to remove.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkSettings {
     /// The interface.
     pub link: LinkName,

@@ -6,7 +6,7 @@ use crate::name::LinkName;
 
 /// A queueing discipline of an interface (`RTM_NEWQDISC`). That there is another in its place already is `EEXIST`; one
 /// that the kernel chose by itself is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Qdisc {
     /// The interface.
     pub link: LinkName,
@@ -15,7 +15,7 @@ pub struct Qdisc {
 }
 
 /// What a queueing discipline does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Discipline {
     /// Lets no more leave than a rate allows (`tbf`, handle `1:`, at the root).
@@ -28,7 +28,7 @@ pub enum Discipline {
 ///
 /// The kernel does not remember the burst in bytes but as the time that it takes at the rate, in ticks of 64 ns and 32
 /// bits: what is read back may be some bytes less, and a burst that takes longer than 274 s is read back less a multiple of that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenBucket {
     /// Tokens that come into the bucket: bytes per second.
     pub rate: u64,
@@ -83,7 +83,7 @@ const TICK: u128 = 64;
 /// Everything that comes in by one interface goes out of another, which sends it back to where it came from if it is
 /// an ifb ([`crate::LinkKind::Ifb`]): a filter that matches all (`u32`) with one action (`mirred`). It hangs from the
 /// first one's [`Discipline::Ingress`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Redirect {
     /// By which packets come in.
     pub from: LinkName,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::name::SysctlKey;
 
 /// A kernel setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sysctl {
     /// Which.
     pub key: SysctlKey,
