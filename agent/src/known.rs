@@ -151,10 +151,15 @@ impl Known {
 }
 
 impl Ways {
+    /// What something follows from.
+    pub(crate) fn essence(&self) -> (u32, &[Problem], bool) {
+        (self.mtu, &self.problems, self.reconciled)
+    }
+
     fn path(&self, peer: &NodeId) -> Path {
         self.paths.get(peer).cloned().unwrap_or_else(|| Path {
             way: Way::None,
-            reason: "the node has just become known".to_owned(),
+            reason: "the node has just become known".into(),
             mtu: 0,
             mtu_confirmed: false,
             round_trip: None,

@@ -123,6 +123,7 @@ impl Agent {
 
         let links = Links { local: local.subscribe(), view, requests: requests_receiver };
         parts.start("the store", store.run(links));
+        parts.start("what keeps the process small", keep_small());
         parts.start("what looks at this node", local::keep(known.settings.clone(), pods_receiver, local));
         parts.start("the data plane", data_plane(&known, ways, &keys));
         let mut agent = Self { known, parts, manager, reload, keys };
@@ -210,6 +211,17 @@ fn data_plane(
     let links = dataplane::Links { local, view, ways, work };
     let seal = Box::new(ProbeSeal::new(keys.subscribe()));
     dataplane::run(dataplane::Settings::of(&known.settings), links, seal)
+}
+
+/// How often memory is given back that was needed for a moment.
+const SHRINK: Duration = Duration::from_secs(60);
+
+/// A thousand nodes that come at once are much work, and then hardly any.
+async fn keep_small() -> String {
+    loop {
+        tokio::time::sleep(SHRINK).await;
+        netops::shrink_footprint();
+    }
 }
 
 /// The agent's parts at work.

@@ -1,5 +1,6 @@
 //! What an agent says when it is asked: the JSON of its API, as types for both ends.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ pub struct Path {
     /// What packets do.
     pub way: Way,
     /// Why this one: `same segment, probes come back`.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The largest packet to a pod, in bytes: what the route says.
     pub mtu: u32,
     /// Whether that has come through (a probe of that size was answered), or is only what interfaces promise.

@@ -1,6 +1,7 @@
 //! The kernel's half: what it holds is looked at, and brought to what it must hold.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use netops::{Change, Error, Kernel, LinuxKernel, Plan, RangeMasquerade, Reconciled, Reconciler, Resource};
@@ -30,8 +31,8 @@ pub(super) struct Weaver {
     kept_until: Option<Instant>,
     problems: Vec<Problem>,
     succeeded: bool,
-    /// The last plan.
-    plan: Plan,
+    /// The last plan's hash: of many nodes it takes more memory than anything else here.
+    plan: u64,
 }
 
 /// What came of it.
@@ -66,7 +67,7 @@ impl Weaver {
             kept_until: None,
             problems: Vec::new(),
             succeeded: false,
-            plan: Plan::new(),
+            plan: hash(&Plan::new()),
         })
     }
 
@@ -147,7 +148,8 @@ impl Weaver {
             self.remove_stale(&fabric.stale);
         }
         self.problems = fabric.problems;
-        let known = fabric.plan == self.plan;
+        let plan = hash(&fabric.plan);
+        let known = plan == std::mem::replace(&mut self.plan, plan);
         let mut repaired = false;
         let refused = match self.reconciler.reconcile(&fabric.plan, &mut self.kernel) {
             Ok(done) => {
@@ -168,7 +170,6 @@ impl Weaver {
         // While the store is cut off, it is not over at its end.
         let again =
             self.kept.as_ref().and(self.kept_until).map(|until| until.max(now + Duration::from_secs(1)));
-        self.plan = fabric.plan;
         Woven { repaired, refused, again, port }
     }
 
@@ -208,6 +209,12 @@ pub(super) fn remove_all(kernel: &mut LinuxKernel, settings: &Settings) -> Resul
     let refused = removed.into_iter().filter_map(Result::err).chain(done.failures);
     let refused: Vec<String> = refused.map(|error| error.to_string()).collect();
     if refused.is_empty() { Ok(done.removed + gone) } else { Err(refused.join("; ")) }
+}
+
+fn hash(plan: &Plan) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    plan.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn say(done: &Reconciled) {

@@ -95,7 +95,7 @@ pub(crate) fn id(number: u8) -> NodeId {
 pub(crate) fn route(gateway: &str) -> Path {
     Path {
         way: Way::Route { gateway: gateway.parse().unwrap() },
-        reason: "same segment, probes come back".to_owned(),
+        reason: "same segment, probes come back".into(),
         mtu: 1500,
         mtu_confirmed: true,
         round_trip: Some(123),
@@ -107,7 +107,7 @@ pub(crate) fn route(gateway: &str) -> Path {
 pub(crate) fn tunnel(remote: &str) -> Path {
     Path {
         way: Way::Vxlan { remote: remote.parse().unwrap() },
-        reason: "another segment".to_owned(),
+        reason: "another segment".into(),
         mtu: 1450,
         mtu_confirmed: true,
         round_trip: Some(310),

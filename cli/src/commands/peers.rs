@@ -63,7 +63,7 @@ fn table(peers: &[Peer], charset: Charset) -> Table {
             mtu(peer),
             Cell::or_dash(peer.path.round_trip.map(|time| charset.time(time)).as_deref()),
             Cell::from(peer.pods.to_string()),
-            Cell::from(&peer.path.reason),
+            Cell::from(&*peer.path.reason),
         ]);
     }
     table

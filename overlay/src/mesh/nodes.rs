@@ -314,6 +314,9 @@ fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> (Vec<Box<s
             Err(what) => *problem = Some(what),
         }
     }
+    // There are as many of these as nodes, and most stay as they are.
+    keys.shrink_to_fit();
+    pods.shrink_to_fit();
     (keys, pods)
 }
 

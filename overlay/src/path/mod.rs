@@ -17,7 +17,8 @@
 //! large probes are lost and small ones are not, the largest that passes is searched for (`size`) and becomes the route's
 //! MTU, so that pods are told (ICMP) instead of waiting for ever.
 //!
-//! At rest a path is probed once in 10 to 60 s: the more peers, the less often, so that it costs the same.
+//! At rest a path is probed once in 10 to 180 s: the more peers, the less often, so that it costs the same. Those that are due
+//! within a second are probed at once: to wake up costs as much as a probe.
 
 mod limit;
 mod options;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use options::{Direct, Via};
 pub use peer::Resumed;
-pub use wire::{Seal, Unsealed};
+pub use wire::{Kind, Message, Seal, Unsealed};
 
 pub(crate) use options::tunnel_overhead;
 
@@ -52,7 +53,6 @@ use limit::Bucket;
 use options::{Here, Options};
 use peer::Peer;
 use round::Context;
-use wire::{Kind, Message};
 
 /// Where the cluster's nodes listen for probes, unless they are told otherwise (UDP).
 pub const DEFAULT_PORT: u16 = 4794;
@@ -125,13 +125,15 @@ pub struct Paths {
     settings: Settings,
     seal: Box<dyn Seal>,
     random: Random,
-    peers: BTreeMap<NodeId, Entry>,
+    /// Boxed: the map has more places than peers.
+    peers: BTreeMap<NodeId, Box<Entry>>,
     due: BTreeSet<(Instant, NodeId)>,
     resumed: BTreeMap<u32, Resumed>,
     outbox: VecDeque<Probe>,
     answers: Bucket,
     here: Option<(Node, Underlay, Option<NodeId>)>,
     changed: bool,
+    begun: Instant,
 }
 
 struct Entry {
@@ -146,10 +148,16 @@ const ANSWERS_TO_ONE: (f64, f64) = (10.0, 40.0);
 const ANSWERS_TO_ALL: (f64, f64) = (2000.0, 4000.0);
 /// A path is probed so often at most and at least, and all together so often.
 const SHORTEST_REST: Duration = Duration::from_secs(10);
-const LONGEST_REST: Duration = Duration::from_secs(60);
-const REST_PER_PEER: Duration = Duration::from_millis(60);
+const LONGEST_REST: Duration = Duration::from_secs(180);
+const REST_PER_PEER: Duration = Duration::from_millis(180);
 /// When many peers appear at once, their first probes are as far apart as this.
 const BEGIN_PER_PEER: Duration = Duration::from_millis(2);
+
+/// How long a path is left alone on which all is well, of a node that has so many peers.
+pub fn rest(peers: usize) -> Duration {
+    let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+    REST_PER_PEER.saturating_mul(peers).clamp(SHORTEST_REST, LONGEST_REST)
+}
 
 impl std::fmt::Debug for Paths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,6 +187,7 @@ impl Paths {
             answers: Bucket::new(ANSWERS_TO_ALL, now),
             here: None,
             changed: false,
+            begun: now,
         }
     }
 
@@ -195,7 +204,7 @@ impl Paths {
 
         let gone: Vec<NodeId> = self.peers.keys().filter(|id| topology.get(id).is_none()).copied().collect();
         for id in gone {
-            if let Some(Entry { due: Some(due), .. }) = self.peers.remove(&id) {
+            if let Some(due) = self.peers.remove(&id).and_then(|entry| entry.due) {
                 self.due.remove(&(due, id));
             }
             self.changed = true;
@@ -209,7 +218,7 @@ impl Paths {
                 let begin = now + crowd.mul_f64(self.random.fraction());
                 let resumed = self.resumed.remove(&next_hop_of(&id));
                 let peer = Peer::new(Arc::clone(&member.node), member.liveness, options, resumed, begin);
-                let entry = Entry { peer, due: None, answers: Bucket::new(ANSWERS_TO_ONE, now) };
+                let entry = Box::new(Entry { peer, due: None, answers: Bucket::new(ANSWERS_TO_ONE, now) });
                 self.peers.entry(id).or_insert(entry).schedule(&mut self.due);
                 self.changed = true;
                 continue;
@@ -263,7 +272,12 @@ impl Paths {
 
     /// What shall be sent next. Before it is, the kernel must hold what [`reaches`](Self::reaches) says.
     pub fn transmit(&mut self) -> Option<Probe> {
-        self.outbox.pop_front()
+        let next = self.outbox.pop_front();
+        if next.is_none() {
+            // What many peers needed that came at once is not needed again.
+            self.outbox = VecDeque::new();
+        }
+        next
     }
 
     /// When [`advance`](Self::advance) is due.
@@ -314,10 +328,10 @@ impl Paths {
     }
 
     fn with_peer(&mut self, now: Instant, id: &NodeId, act: impl FnOnce(&mut Peer, &mut Context<'_>)) {
-        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let interval = rest(self.peers.len());
         let Some(entry) = self.peers.get_mut(id) else { return };
-        let interval = REST_PER_PEER.saturating_mul(peers).clamp(SHORTEST_REST, LONGEST_REST);
-        let mut context = Context { now, random: &mut self.random, interval, launches: Vec::new() };
+        let mut context =
+            Context { now, begun: self.begun, random: &mut self.random, interval, launches: Vec::new() };
         let before = entry.peer.reach();
         act(&mut entry.peer, &mut context);
         self.changed |= before != entry.peer.reach();

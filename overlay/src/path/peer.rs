@@ -35,7 +35,8 @@ pub(super) struct Peer {
     pub(super) way: Way,
     pub(super) size: Size,
     check: Round,
-    trial: Option<Trial>,
+    /// Boxed: at rest most peers have none.
+    trial: Option<Box<Trial>>,
     /// How often plain routes have failed after they had proved themselves, and when the last one did so.
     relapses: u32,
     proved: Option<Instant>,
@@ -318,13 +319,13 @@ impl Peer {
         if !wanted {
             self.trial = None;
         } else if self.trial.is_none() {
-            self.trial = Some(Trial {
+            self.trial = Some(Box::new(Trial {
                 round: Round::due(begin),
                 wins: 0,
                 losses: 0,
                 patience: PATIENCE,
                 not_before: begin,
-            });
+            }));
         }
     }
 

@@ -1,5 +1,7 @@
 //! What there is to say of paths, for people.
 
+use std::borrow::Cow;
+
 use super::options::Obstacle;
 use super::peer::Peer;
 use super::size;
@@ -11,10 +13,10 @@ use crate::topology::Liveness;
 const NAMED: usize = 5;
 
 /// Why the way to a peer is what it is.
-pub(super) fn reason(peer: &Peer) -> String {
+pub(super) fn reason(peer: &Peer) -> Cow<'static, str> {
     let auto = peer.options.mode == Mode::Auto;
     let said = match peer.way {
-        Way::None => return obstacle(peer),
+        Way::None => return obstacle(peer).into(),
         Way::Router { .. } => "all goes by the router",
         Way::Vxlan { .. } if !auto => "told to use tunnels",
         Way::Vxlan { .. } if peer.direct().is_none() => "not on one segment",
@@ -27,8 +29,7 @@ pub(super) fn reason(peer: &Peer) -> String {
         Way::Route { .. } if peer.options.remotes.is_empty() => "same segment, and no tunnel",
         Way::Route { .. } => "same segment, probes come back",
     };
-    let silent = if peer.silent > 0 { "; nothing comes back" } else { "" };
-    format!("{said}{silent}")
+    if peer.silent > 0 { format!("{said}; nothing comes back").into() } else { said.into() }
 }
 
 /// Why there is no way.

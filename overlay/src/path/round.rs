@@ -36,6 +36,8 @@ pub(super) struct Launch {
 /// What a peer needs to know, and where it says what shall be sent.
 pub(super) struct Context<'a> {
     pub(super) now: Instant,
+    /// When seconds begin to be counted.
+    pub(super) begun: Instant,
     pub(super) random: &'a mut Random,
     /// How long a path is left alone on which all is well.
     pub(super) interval: Duration,
@@ -43,9 +45,11 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// When the next round is due where all is well. Nobody's rounds stay in step with others'.
+    /// When the next round is due where all is well: at the end of a second, as those of other peers. Nobody's rounds stay in
+    /// step with others'.
     pub(super) fn rest(&mut self) -> Instant {
-        self.now + self.spread(self.interval)
+        let due = self.now + self.spread(self.interval);
+        self.begun + Duration::from_secs(due.saturating_duration_since(self.begun).as_secs() + 1)
     }
 
     /// After a pause, or at the end of a rest if that is sooner.
@@ -96,7 +100,8 @@ impl Round {
 
     /// What was answered.
     pub(super) fn close(&mut self) -> Vec<u32> {
-        self.flights.clear();
+        // Most of the time most peers are at rest: what they need then is all that they keep.
+        self.flights = Vec::new();
         std::mem::take(&mut self.answered)
     }
 

@@ -34,18 +34,23 @@ impl Seal for Unsealed {
 
 /// A probe, or what answers one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) kind: Kind,
-    pub(crate) from: NodeId,
+pub struct Message {
+    /// Which of the two.
+    pub kind: Kind,
+    /// Who says it.
+    pub from: NodeId,
     /// Whom it is for: whoever else gets it has an address that is not its own.
-    pub(crate) to: NodeId,
+    pub to: NodeId,
     /// What only one probe has; its answer repeats it.
-    pub(crate) nonce: u64,
+    pub nonce: u64,
 }
 
+/// What a [`Message`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// It asks whether the way is one.
     Probe,
+    /// It says so.
     Answer,
 }
 
@@ -55,7 +60,7 @@ const LENGTH: usize = MAGIC.len() + 1 + 16 + 16 + 8;
 
 impl Message {
     /// As a datagram of so many bytes, or more if it does not fit.
-    pub(crate) fn write(&self, seal: &mut dyn Seal, size: usize) -> Vec<u8> {
+    pub fn write(&self, seal: &mut dyn Seal, size: usize) -> Vec<u8> {
         let mut message = Vec::with_capacity(LENGTH);
         message.extend_from_slice(&MAGIC);
         message.push(match self.kind {
@@ -75,8 +80,8 @@ impl Message {
         datagram
     }
 
-    /// Of a datagram.
-    pub(crate) fn read(datagram: &[u8], seal: &mut dyn Seal) -> Option<Self> {
+    /// Of a datagram; `None` if it is none of ours.
+    pub fn read(datagram: &[u8], seal: &mut dyn Seal) -> Option<Self> {
         let (length, rest) = datagram.split_first_chunk::<2>()?;
         let sealed = rest.get(..usize::from(u16::from_be_bytes(*length)))?;
         let message = seal.open(sealed)?;

@@ -9,7 +9,7 @@ pub(super) fn is_local(leg: &Leg) -> bool {
 pub(super) fn path_told(path: &overlay::report::Path) -> String {
     match path.answered {
         Some(seconds) => format!("last probe answered {seconds} s ago"),
-        None => path.reason.clone(),
+        None => path.reason.to_string(),
     }
 }
 
