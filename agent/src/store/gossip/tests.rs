@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use overlay::report::Forgotten;
-use overlay::{Liveness, Mode, NodeName, Pod, Range, Role, SubnetState, View};
+use overlay::{Liveness, Mode, NodeName, Range, Role, SubnetState, View};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,8 +22,6 @@ struct Cluster {
     network: [u8; 2],
     port: u16,
     key: [u8; 32],
-    /// How many pods each node has.
-    pods: u16,
 }
 
 /// A node: its disk stays when its agent ends.
@@ -53,7 +51,7 @@ impl Cluster {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let base = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 64;
         let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { network: [127, 77], port, key: [7; 32], pods: 0 }
+        Self { network: [127, 77], port, key: [7; 32] }
     }
 
     fn address(&self, number: u16) -> SocketAddr {
@@ -102,7 +100,7 @@ impl Cluster {
             mode: Mode::Auto,
             tunnel: None,
             mtu: 1500,
-            pods: (0..self.pods).map(|pod| self.pod(number, pod)).collect(),
+            pods: Vec::new(),
         };
         let (local, local_receiver) = watch::channel(Arc::new(local));
         let (view_sender, view) = watch::channel(Arc::default());
@@ -110,18 +108,6 @@ impl Cluster {
         let links = Links { local: local_receiver, view: view_sender, requests: requests_receiver };
         let task = tokio::spawn(Box::new(store).run(links));
         node.running = Some(Running { task, view, requests, _local: local });
-    }
-
-    /// A pod as they are; its address is of no subnet.
-    fn pod(&self, node: u16, pod: u16) -> Pod {
-        let [a, b] = node.to_be_bytes();
-        Pod {
-            container: format!("{node:032x}{pod:032x}"),
-            interface: "eth0".to_owned(),
-            addresses: vec![std::net::IpAddr::from([100 + b % 27, a, b, u8::try_from(pod % 250).unwrap()])],
-            namespace: Some("default".to_owned()),
-            name: Some(format!("web-{pod}")),
-        }
     }
 
     async fn start_all<const N: usize>(&self) -> [Node; N] {
@@ -309,28 +295,4 @@ async fn what_strangers_send_by_stream_is_not_answered() {
         let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.is_empty(), "{answer:?}");
     }
-}
-
-/// Others, for whoever measures what an agent costs: `CNIKIT_OTHERS` of them at 10.7.0.1 and so on, with `CNIKIT_PODS` pods
-/// each, for `CNIKIT_SECONDS`. See `tests/e2e/agent-at-rest`.
-#[tokio::test]
-#[ignore = "runs for minutes, and wants a namespace in which 10.7.0.0/17 is its own"]
-async fn others_for_a_measurement() {
-    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
-    let pods = u16::try_from(number("CNIKIT_PODS", 0)).unwrap();
-    let cluster = Cluster { network: [10, 7], port: 4793, key: [7; 32], pods };
-    let others = u16::try_from(number("CNIKIT_OTHERS", 999)).unwrap();
-    let mut nodes: Vec<Node> = (1..=others).map(|number| cluster.node(number)).collect();
-    for node in &mut nodes {
-        cluster.start(node, &[1, 2]);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(number("CNIKIT_SECONDS", 300))).await;
-    let view = nodes[0].wait("itself", |view| alive(view) > 0).await;
-    println!(
-        "{} nodes are known, {} answer, {} subnets",
-        view.topology.members().len(),
-        alive(&view),
-        subnets(&view)
-    );
 }
