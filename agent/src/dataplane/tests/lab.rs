@@ -178,6 +178,7 @@ struct Agent {
     work: Arc<KernelWork>,
     stop: oneshot::Sender<()>,
     ended: mpsc::Receiver<Option<String>>,
+    thread_id: i32,
 }
 
 pub(super) fn link(name: &str) -> LinkName {
@@ -253,14 +254,18 @@ impl Lab {
 
     /// Tells one of others that are not there.
     pub(super) fn tell_of(&self, number: usize, others: &[Node]) {
+        self.machines[number].see(self.view_of(number, others));
+    }
+
+    /// What one has to be told of others that are not there.
+    pub(super) fn view_of(&self, number: usize, others: &[Node]) -> Arc<View> {
         let machine = &self.machines[number];
         let mut topology = Topology::new();
         for node in others.iter().chain([&machine.node]) {
             topology.insert(Arc::new(node.clone()), Liveness::Alive);
         }
         let subnets = machine.node.subnets.clone();
-        let view = View { topology: Arc::new(topology), subnets, ..View::default() };
-        machine.agent.as_ref().unwrap().view.send_replace(Arc::new(view));
+        Arc::new(View { topology: Arc::new(topology), subnets, ..View::default() })
     }
 
     pub(super) fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) -> Duration {
@@ -361,8 +366,10 @@ impl Machine {
         let links =
             Links { local: local_receiver, view: view_receiver, ways: ways_sender, work: Arc::clone(&work) };
         // In a thread of its own, in the namespace of the one that begins it.
+        let (tell, told) = mpsc::channel();
         self.place.run(move || {
             thread::spawn(move || {
+                tell.send(nix::unistd::gettid().as_raw()).unwrap();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let why = runtime.block_on(async {
                     tokio::select! {
@@ -373,7 +380,20 @@ impl Machine {
                 let _ = end.send(why);
             });
         });
-        self.agent = Some(Agent { local, view, ways, work, stop, ended });
+        let thread_id = told.recv().unwrap();
+        self.agent = Some(Agent { local, view, ways, work, stop, ended, thread_id });
+    }
+
+    /// The store knows something else from now on.
+    pub(super) fn see(&self, view: Arc<View>) {
+        self.agent.as_ref().unwrap().view.send_replace(view);
+    }
+
+    /// How long its data plane has had a processor.
+    pub(super) fn on_processor(&self) -> Duration {
+        let path = format!("/proc/self/task/{}/schedstat", self.agent.as_ref().unwrap().thread_id);
+        let text = std::fs::read_to_string(path).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     }
 
     /// As kill -9 does: nothing is tidied up.

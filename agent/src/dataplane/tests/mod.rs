@@ -1,6 +1,7 @@
 //! Data planes in real kernels.
 
 mod lab;
+mod many;
 
 use std::net::IpAddr;
 use std::thread;
