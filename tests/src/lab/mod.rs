@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-pub use self::traffic::{Lost, Stream, Voice, everybody_to_everybody};
+pub use self::traffic::{Lost, Stream, Voice, everybody_to_everybody, one_and_everybody};
 pub use self::wire::{Packet, Tap};
 use crate::call::Implementation;
 use crate::node::{Node, Pod};

@@ -56,6 +56,19 @@ impl Voice {
 /// # Panics
 /// If something was heard from another address than the speaker's own.
 pub fn everybody_to_everybody(voices: &[&Voice], patience: Duration) -> Vec<String> {
+    talk(voices, |_, _| true, patience)
+}
+
+/// The same between one and each of the others.
+///
+/// # Panics
+/// As [`everybody_to_everybody`].
+pub fn one_and_everybody(one: &Voice, others: &[Voice], patience: Duration) -> Vec<String> {
+    let voices: Vec<&Voice> = [one].into_iter().chain(others).collect();
+    talk(&voices, |from, to| from == 0 || to == 0, patience)
+}
+
+fn talk(voices: &[&Voice], wanted: impl Fn(usize, usize) -> bool, patience: Duration) -> Vec<String> {
     for voice in voices {
         voice.drain();
     }
@@ -63,7 +76,8 @@ pub fn everybody_to_everybody(voices: &[&Voice], patience: Duration) -> Vec<Stri
     for (from, one) in voices.iter().enumerate() {
         for (to, other) in voices.iter().enumerate() {
             for ipv6 in [false, true] {
-                if from != to && one.mouth(ipv6).is_some() && other.mouth(ipv6).is_some() {
+                if from != to && wanted(from, to) && one.mouth(ipv6).is_some() && other.mouth(ipv6).is_some()
+                {
                     missing.insert((from, to, ipv6));
                 }
             }

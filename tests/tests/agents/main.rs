@@ -11,6 +11,7 @@ mod keys;
 mod kubernetes;
 mod members;
 mod partitions;
+mod soon;
 mod store;
 mod subnets;
 mod wire;
