@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub(crate) tellings: u8,
     /// It has not been sent on.
     pub(crate) is_fresh: bool,
-    /// When the rest of its writes was asked for last.
+    /// When its position was told last, for others to say what follows.
     pub(crate) asked: Option<Time>,
     /// How often it is still to be told how it is.
     pub(crate) life_tellings: u8,

@@ -86,8 +86,11 @@ impl Gossip {
         let Some(node) = self.nodes.get(&head.id) else { return };
         let (life, position) = (node.life, node.position());
         if head.epoch < position.epoch {
-            // Its disk was set back, or it is another process: it will see by this.
-            self.write_digest_of(reply, &head.id);
+            // Its disk was set back, or it is another process: it will see by this. Not with each datagram: two nodes that both
+            // exist twice would go on correcting one another.
+            if self.may_ask(&head.id) {
+                self.write_digest_of(reply, &head.id);
+            }
             return;
         }
         self.locate(head, from);

@@ -196,21 +196,25 @@ impl Gossip {
 
     /// Asks for what follows of a node.
     pub(crate) fn ask_for_rest(&mut self, id: &PeerId, asking: Asking, reply: &mut Letters) {
-        let pause = self.config.gather * 4;
-        let now = self.now;
-        let ours = match self.nodes.get_mut(id) {
-            Some(node)
-                if asking == Asking::AfterAWhile && node.asked.is_some_and(|asked| now < asked + pause) =>
-            {
-                return;
-            }
-            Some(node) => {
-                node.asked = Some(now);
-                node.position()
-            }
-            None => Position::default(),
-        };
-        self.write_wants(reply, &[(*id, ours)]);
+        if !self.may_ask(id) && asking == Asking::AfterAWhile {
+            return;
+        }
+        let ours = self.nodes.get_mut(id).map(|node| {
+            node.asked = Some(self.now);
+            node.position()
+        });
+        self.write_wants(reply, &[(*id, ours.unwrap_or_default())]);
+    }
+
+    /// Whether it is a while since a node's position was told last, for others to say what follows; from now on it is not.
+    pub(crate) fn may_ask(&mut self, id: &PeerId) -> bool {
+        let (now, pause) = (self.now, self.config.gather * 4);
+        let Some(node) = self.nodes.get_mut(id) else { return true };
+        let may = node.asked.is_none_or(|asked| now >= asked + pause);
+        if may {
+            node.asked = Some(now);
+        }
+        may
     }
 
     /// What somebody lacks of some nodes.

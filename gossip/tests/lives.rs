@@ -185,6 +185,23 @@ fn a_node_that_exists_twice_hears_of_it() {
 }
 
 #[test]
+fn two_nodes_that_exist_twice_do_not_correct_one_another_for_ever() {
+    let mut network = settled(6);
+    // What is doubled has two answers, and a long way.
+    network.links.doubled = 100;
+    network.links.delay.1 = Duration::from_millis(1400);
+    for node in [2, 3] {
+        let copy = network.start(node, 1, address(70 + node));
+        network.join(copy, &[address(0)]);
+    }
+    network.run(seconds(30));
+    network.take_sent();
+    network.run(seconds(60));
+    let each = network.take_sent() as f64 / 8.0 / 60.0;
+    assert!(each < 60.0, "{each} datagrams a second");
+}
+
+#[test]
 fn a_forgotten_node_does_not_come_back_by_itself() {
     let mut network = settled(20);
     network.stop(7);
