@@ -13,7 +13,9 @@
 //! node to each other, or stop new nodes while a part of the cluster is away. It counts as seen when two things have happened
 //! since it was published: time has passed in which news go to everybody several times over ([`Settings::wait`]), and all was
 //! exchanged with some member, so that the node knows what had been claimed before. Where that cannot be had (streams are
-//! blocked, datagrams are not), more time will do. Time in which the node was suspended does not count: it heard nobody.
+//! blocked, datagrams are not), more time will do. Time in which the node was suspended does not count: it heard nobody. And
+//! who knows only of holders that have just come back themselves, such as a seed that is started again, waits until those who
+//! were there all the time have found them.
 //!
 //! So two may hold one prefix, if they could not hear one another for longer than they waited. They find out as soon as they
 //! can, and both know who yields: of two that hold a prefix the one with the higher id (ids are random, and no clock can be
@@ -70,6 +72,8 @@ impl Settings {
 
 /// So many times longer waits who cannot exchange all with a member.
 const WITHOUT_EXCHANGE: u32 = 4;
+/// So many times longer than others object takes it until who comes back has heard of all.
+const COMING_BACK: u32 = 4;
 /// How often a pool without a free prefix is looked at.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A pool with less than this part left is short: subnets of nodes that are down for long are taken.
@@ -156,9 +160,10 @@ impl Claims {
                 .iter()
                 .find(|subnet| subnet.state == SubnetState::Held && range.is_subnet(&subnet.prefix));
             let stage = match held {
-                Some(subnet) => {
-                    Stage::Held { prefix: subnet.prefix, returning: Some(now + settings.settle * 4) }
-                }
+                Some(subnet) => Stage::Held {
+                    prefix: subnet.prefix,
+                    returning: Some(now + settings.settle * COMING_BACK),
+                },
                 None => Stage::Nothing { again: now },
             };
             Claim { range: *range, stage, exhausted: false }
@@ -219,6 +224,8 @@ impl Claims {
                 let wait = self.settings.wait(around.standing.others);
                 let is_informed = around.standing.exchanged.is_none_or(|last| last > exchanges);
                 let due = if is_informed { until } else { until + wait * (WITHOUT_EXCHANGE - 1) };
+                let due =
+                    if around.taken.is_hearsay() { due + self.settings.settle * COMING_BACK } else { due };
                 if !around.standing.wanted || around.taken.overlapping(&prefix).any(objects) {
                     Stage::Nothing { again: now }
                 } else if !around.standing.admitted || now > due + wait {
@@ -266,7 +273,7 @@ impl Claims {
     pub(crate) fn was_away(&mut self, now: Time) {
         for claim in &mut self.claims {
             if let Stage::Held { returning, .. } = &mut claim.stage {
-                *returning = Some(now + self.settings.settle * 4);
+                *returning = Some(now + self.settings.settle * COMING_BACK);
             }
         }
     }

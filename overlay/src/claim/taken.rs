@@ -50,6 +50,9 @@ pub(crate) struct Taken {
     by_place: BTreeSet<(IpAddr, u8, NodeId)>,
     /// How many there are of each family and length: nearly always one length. A prefix that contains another has one of them.
     lengths: BTreeMap<(bool, u8), usize>,
+    /// How many stakes say that they are held, and how many that their owner has just come back.
+    held: usize,
+    returning: usize,
     /// What was a forgotten node's, and until when it stays unused.
     quarantine: BTreeMap<IpNet, Time>,
 }
@@ -66,6 +69,8 @@ impl Taken {
             return false;
         }
         for stake in self.by_node.remove(&id).unwrap_or_default() {
+            self.held -= usize::from(stake.kind == StakeKind::Held);
+            self.returning -= usize::from(stake.kind == StakeKind::Returning);
             self.by_place.remove(&place(&stake.prefix, id));
             let length = (stake.prefix.addr().is_ipv6(), stake.prefix.prefix_len());
             if let Some(count) = self.lengths.get_mut(&length) {
@@ -79,6 +84,8 @@ impl Taken {
         let mut once: Vec<Stake> = Vec::with_capacity(stakes.len());
         for stake in stakes {
             if self.by_place.insert(place(&stake.prefix, id)) {
+                self.held += usize::from(stake.kind == StakeKind::Held);
+                self.returning += usize::from(stake.kind == StakeKind::Returning);
                 *self
                     .lengths
                     .entry((stake.prefix.addr().is_ipv6(), stake.prefix.prefix_len()))
@@ -90,6 +97,12 @@ impl Taken {
             self.by_node.insert(id, once.into());
         }
         true
+    }
+
+    /// All that is known to be held is of nodes that have just come back: they may not have met those who were there all the
+    /// time.
+    pub(crate) fn is_hearsay(&self) -> bool {
+        self.held == 0 && self.returning > 0
     }
 
     /// A node is gone for good; what it held stays unused until a time.

@@ -101,6 +101,20 @@ fn a_claim_waits_until_all_was_exchanged_after_it_or_for_longer() {
 }
 
 #[test]
+fn those_who_have_just_come_back_cannot_say_that_nobody_objects() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    node.exchanged = 9;
+    node.taken.set(id(1), vec![stake("10.0.1.0/24", StakeKind::Returning)]);
+    node.step(Time::ZERO);
+    let due = node.claims.timeout();
+    assert_eq!(node.step(due)[0].kind, StakeKind::Tentative);
+    // It may have gone again.
+    let back = Settings::default().settle * COMING_BACK;
+    assert_eq!(node.step(due + back - Time::from_millis(1))[0].kind, StakeKind::Tentative);
+    assert_eq!(node.step(due + back)[0].kind, StakeKind::Held);
+}
+
+#[test]
 fn time_in_which_a_node_was_suspended_does_not_count() {
     let mut node = Lone::new(5, "10.0.0.0/16", &[]);
     node.step(Time::ZERO);
