@@ -98,6 +98,15 @@ impl World {
         self.machines[one].mesh.as_ref().is_some_and(|mesh| mesh.topology().get(id).is_some())
     }
 
+    /// It may be a cluster's first node, nothing tells it that it is not, and no seed does.
+    pub(crate) fn is_first_again(&self, n: usize) -> bool {
+        let machine = &self.machines[n];
+        let mut others = machine.seeds.iter().filter(|seed| **seed != n);
+        machine.settings.bootstrap
+            && machine.disk.subnets.is_empty()
+            && !others.any(|seed| self.machines[*seed].mesh.is_some())
+    }
+
     /// Clusters become one as soon as somebody in one and somebody in the other have heard of one another: by a seed, or because
     /// one is where another was.
     pub(crate) fn acquaint(&mut self) {

@@ -40,23 +40,33 @@ pub struct Measured {
 /// Measures so many nodes with so many pods each.
 pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
     let began = Instant::now();
+    // It may take long: who waits is told how far it is.
+    let told = |what: &str, world: &World| {
+        let (taken, now) = (began.elapsed().as_secs(), world.now.as_secs());
+        eprintln!("{nodes} nodes, after {taken} s: {what}, at {now} s, {} steps", world.steps());
+    };
     let mut world = World::new(WorldSettings { seed, reads_once: true, ..WorldSettings::default() });
     world.check.limit = u64::MAX;
     world.start_many(nodes);
     let cold =
         until(&mut world, |world| world.everybody_has_a_subnet() && world.count_known() == nodes * nodes);
-    for nth in 0..pods {
-        for n in 0..nodes {
-            world.add_pod(n, 1 + nth);
+    told("started", &world);
+    for n in 0..nodes {
+        for nth in 0..pods {
+            world.machines[n].add_pod(1 + nth);
         }
+        world.tell(n);
     }
     until(&mut world, |world| world.count_pods() == nodes * (nodes - 1) * pods);
+    told("all pods are known", &world);
     world.run(Duration::from_secs(20));
+    told("at rest", &world);
 
     let new = world.add_pod(nodes / 2, 1 + pods).expect("it has a subnet");
     let pod = until(&mut world, |world| world.who_know(nodes / 2, &new.container) == nodes - 1);
 
     let (rest_messages, rest_bytes) = rate(&mut world, |_, _| {});
+    told("measured at rest", &world);
     let mut turn = 0;
     let (churn_messages, churn_bytes) = rate(&mut world, |world, nodes| {
         for _ in 0..(nodes * pods).div_ceil(100).min(nodes * 2) {
@@ -69,6 +79,7 @@ pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
         }
     });
 
+    told("measured while pods come and go", &world);
     let late = world.add(&[0]);
     world.start(late);
     let node = until(&mut world, |world| world.count_holding(late) == nodes);

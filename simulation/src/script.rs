@@ -10,7 +10,7 @@ const MOST: usize = 16;
 /// How long it takes at most, when all is well again, until everybody agrees.
 const LIMIT: Duration = Duration::from_secs(180);
 /// Bytes that a node of so few sends in a second, at most.
-const BYTES: u64 = 1_000_000;
+const BYTES: u64 = 60_000;
 
 /// What happens to some nodes, one thing after the other. When all of it has happened, everything works again.
 #[derive(Clone, PartialEq, Eq)]

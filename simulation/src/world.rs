@@ -153,14 +153,9 @@ impl World {
         machine.seen = u64::MAX;
         self.check.history.starts(n, now);
         self.strangers = true;
-        if !(0..self.machines.len()).any(|other| other != n && self.knows(other, n)) {
+        let is_known = (0..self.machines.len()).any(|other| other != n && self.knows(other, n));
+        if !is_known || self.is_first_again(n) {
             self.check.history.founds(n);
-        }
-        let machine = &self.machines[n];
-        let runs =
-            |seed: &usize| *seed != n && self.machines.get(*seed).is_some_and(|seed| seed.mesh.is_some());
-        if machine.settings.bootstrap && !machine.seeds.iter().any(runs) && machine.lives > 1 {
-            self.check.history.excuse(n, now, "it may be the first, and no seed answered");
         }
         self.after(n);
     }

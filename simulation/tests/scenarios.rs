@@ -230,3 +230,21 @@ fn at_rest_a_node_costs_the_same_however_many_there_are() {
     assert!(many.0 < few.0 * 1.5 + 1.0, "messages per second: {few:?}, {many:?}");
     assert!(many.1 < few.1 * 2.0 + 200.0, "bytes per second: {few:?}, {many:?}");
 }
+
+#[test]
+fn a_new_node_that_meets_only_a_seed_that_is_just_back_takes_nothing_of_those_that_both_have_not_met() {
+    for seed in 1..5 {
+        // Of eight prefixes seven are taken.
+        let mut world =
+            settled(7, WorldSettings { seed, cluster: "10.0.0.0/21".parse().unwrap(), ..Default::default() });
+        world.crash(0, false);
+        world.run(SECOND * 30);
+        let late = world.add(&[0]);
+        world.start(late);
+        world.run(SECOND * 5);
+        let subnets = world.machines[late].mesh.as_ref().unwrap().subnets();
+        assert!(subnets.iter().all(|subnet| subnet.state != overlay::SubnetState::Held));
+        world.start(0);
+        assert_settles(&mut world, 30);
+    }
+}
