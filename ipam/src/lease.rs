@@ -125,7 +125,7 @@ impl Lease {
         match &self.holder {
             Holder::Attachment(holder) => holder == owner,
             Holder::Container(id) => id == owner.container_id(),
-            Holder::Nobody | Holder::Stranger => false,
+            Holder::Nobody | Holder::Stranger | Holder::Unreadable => false,
         }
     }
 }
@@ -142,6 +142,9 @@ pub enum Holder {
     Nobody,
     /// Something that no CNI plugin writes. The address is taken until a person, or a garbage collection, removes it.
     Stranger,
+    /// Whoever it is, the file cannot be read: a bad block, or a right that is missing. The address is taken until a
+    /// person removes it; garbage collection does not, for it may be a healthy container's.
+    Unreadable,
 }
 
 impl Holder {
@@ -174,6 +177,7 @@ impl fmt::Display for Holder {
             Self::Container(id) => write!(f, "container {id}"),
             Self::Nobody => f.write_str("nobody"),
             Self::Stranger => f.write_str("a file that no CNI plugin wrote"),
+            Self::Unreadable => f.write_str("a file that cannot be read"),
         }
     }
 }

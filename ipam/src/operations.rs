@@ -25,6 +25,10 @@ pub fn release(store: &dyn LeaseStore, owner: &Owner, hint: &[IpAddr]) -> Result
     if !all_are_its || table.known_leases(owner) > leases.len() {
         leases = exactly_held_by(&mut *table, owner)?;
     }
+    if leases.is_empty() {
+        // Somebody may have died on the way to a lease, or from one.
+        table.tidy(Some(owner))?;
+    }
     table.remove(&leases)?;
     Ok(leases.into_iter().map(|lease| lease.address).collect())
 }
@@ -72,8 +76,14 @@ pub fn retain(
 ) -> Result<Vec<Lease>, StoreError> {
     let mut table = store.lock()?;
     let mut garbage = table.leases()?;
-    garbage.retain(|lease| lease.holder == Holder::Nobody || !keep(lease));
+    garbage.retain(|lease| match lease.holder {
+        Holder::Nobody => true,
+        // It may be that of a healthy container.
+        Holder::Unreadable => false,
+        _ => !keep(lease),
+    });
     table.remove(&garbage)?;
+    table.tidy(None)?;
     Ok(garbage)
 }
 

@@ -59,6 +59,16 @@ pub trait LeaseTable {
     /// If some lease could not be removed. The others are.
     fn remove(&mut self, leases: &[Lease]) -> Result<(), StoreError>;
 
+    /// Removes what a store holds of an owner beside its leases, which somebody left there who died; `None`: of every
+    /// owner. [`remove`](Self::remove) does so by itself for the owners of what it removes.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be removed.
+    fn tidy(&mut self, _owner: Option<&Owner>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The addresses that are taken, each once, in no order. Must not read the leases.
     ///
     /// # Errors

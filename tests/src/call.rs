@@ -10,6 +10,8 @@ use std::{fs, thread};
 
 use serde_json::Value;
 
+#[cfg(target_arch = "x86_64")]
+use crate::faults::Tracer;
 use crate::node::{Node, Pod};
 
 /// Longer than any call may take: what takes longer hangs.
@@ -175,6 +177,13 @@ impl<'a> Call<'a> {
         let spawned = self.node.inside(|| program.spawn());
         let mut child = spawned.unwrap_or_else(|error| panic!("{:?}: {error}", program.get_program()));
         let (status, stdout, stderr) = self.serve(&mut child);
+        Outcome { status, stdout, stderr, command: self.to_string() }
+    }
+
+    /// Executes it under a tracer, until everything has ended that it started.
+    #[cfg(target_arch = "x86_64")]
+    pub fn traced(&self, tracer: &mut Tracer) -> Outcome {
+        let (status, stdout, stderr) = self.node.inside(|| tracer.run(&self.program(), &self.stdin));
         Outcome { status, stdout, stderr, command: self.to_string() }
     }
 

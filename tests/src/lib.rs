@@ -8,6 +8,7 @@
 //! | [`State`] | everything that the kernel and the lease directory hold, as one JSON value |
 //! | [`Scene`] | the same without what is random, so that two nodes can be compared |
 //! | [`lab`] | nodes on a segment, an agent on each, pods that talk |
+//! | [`faults`] | what happens at a system call: it fails, or its process dies |
 //! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
 //!
 //! The oracle is always another program: `ip`, `nft`, `iptables-save`, the reference's plugins.
@@ -21,6 +22,8 @@
 mod call;
 pub mod deliberate;
 mod difference;
+#[cfg(target_arch = "x86_64")] // a system call is made to fail by its registers
+pub mod faults;
 mod isolation;
 pub mod lab;
 mod memory;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use serde_json::{Map, Value, json};
@@ -18,7 +19,7 @@ use crate::node::Node;
 pub struct State(pub(crate) Value);
 
 /// How long a state may take to become what is expected: the kernel finishes some things after it has answered.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 impl State {
     /// Reads it.
@@ -44,13 +45,18 @@ impl State {
 
     /// Reads it until it satisfies somebody, or for a few seconds.
     pub fn when(node: &Node, satisfied: impl Fn(&Self) -> bool) -> Self {
-        let started = std::time::Instant::now();
+        Self::within(PATIENCE, node, satisfied)
+    }
+
+    /// The same, for another time.
+    pub fn within(patience: Duration, node: &Node, satisfied: impl Fn(&Self) -> bool) -> Self {
+        let started = Instant::now();
         loop {
             let state = Self::of(node);
-            if satisfied(&state) || started.elapsed() > PATIENCE {
+            if satisfied(&state) || started.elapsed() > patience {
                 return state;
             }
-            thread::sleep(std::time::Duration::from_millis(30));
+            thread::sleep(Duration::from_millis(30));
         }
     }
 

@@ -67,31 +67,43 @@ pub fn dispatch(plugin: &dyn Plugin, env: Env, stdio: Stdio<'_>) -> Outcome {
     let mut version = None;
     let answer = catch_unwind(AssertUnwindSafe(|| answer(plugin, env, stdin, &mut version)));
     let answer = answer.unwrap_or_else(|panic| Err(panicked(&*panic)));
-    let (text, outcome) = match answer {
-        Ok(text) => (text, Outcome::Done),
+    let (text, added, outcome) = match answer {
+        Ok(Answer { text, added }) => (text, added, Outcome::Done),
         Err(error) => {
             let error = version.iter().fold(error, |error, version| error.with_version(version));
-            (error.to_json(), Outcome::Failed(error))
+            (error.to_json(), None, Outcome::Failed(error))
         }
     };
     match (stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()), outcome) {
         (Err(error), Outcome::Done) => {
+            // Nobody will know what was made. What cannot be taken back either is the runtime's DEL's.
+            if let Some(request) = added {
+                let _ = catch_unwind(AssertUnwindSafe(|| plugin.del(&del_request(request)?)));
+            }
             Outcome::Failed(Error::io(format!("write the answer to stdout: {error}")))
         }
         (_, outcome) => outcome,
     }
 }
 
-/// The answer's text; empty for commands whose success needs no words.
+/// What a success has to say.
+#[derive(Default)]
+struct Answer {
+    /// Empty for commands that need no words.
+    text: String,
+    /// The ADD that it is the answer to.
+    added: Option<Request>,
+}
+
 fn answer(
     plugin: &dyn Plugin,
     env: Env,
     stdin: &mut dyn Read,
     version: &mut Option<String>,
-) -> Result<String, Error> {
+) -> Result<Answer, Error> {
     let command = command(&env);
     if command == Ok(Command::Version) {
-        return Ok(versions(plugin, stdin));
+        return Ok(Answer { text: versions(plugin, stdin), added: None });
     }
     // stdin is read before anything else is complained about, since only it knows the version to complain in.
     let input = read(stdin);
@@ -108,7 +120,7 @@ fn call(
     command: Command,
     invocation: Invocation,
     config: NetworkConfig,
-) -> Result<String, Error> {
+) -> Result<Answer, Error> {
     match command {
         Command::Add => {
             let version = config.cni_version();
@@ -116,7 +128,8 @@ fn call(
             if !may_use_own_netns(request.invocation.env()) {
                 netns::refuse_own(&request.netns)?;
             }
-            return Ok(plugin.add(&request)?.to_json(version));
+            let text = plugin.add(&request)?.to_json(version);
+            return Ok(Answer { text, added: Some(request) });
         }
         Command::Check => plugin.check(&request(config, invocation)?)?,
         Command::Del => plugin.del(&del_request(request(config, invocation)?)?)?,
@@ -127,7 +140,7 @@ fn call(
         Command::Status => plugin.status(&StatusRequest { config, invocation })?,
         Command::Version => {}
     }
-    Ok(String::new())
+    Ok(Answer::default())
 }
 
 fn request(config: NetworkConfig, invocation: Invocation) -> Result<Request, Error> {

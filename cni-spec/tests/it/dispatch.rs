@@ -196,7 +196,7 @@ fn without_a_command_the_plugin_introduces_itself() {
 }
 
 #[test]
-fn a_stdout_that_nobody_reads_is_a_failure() {
+fn a_stdout_that_nobody_reads_is_a_failure_and_what_was_added_is_taken_back() {
     struct Full;
     impl Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -208,10 +208,10 @@ fn a_stdout_that_nobody_reads_is_a_failure() {
     }
     let config = conf("1.0.0").to_string();
     let stdio = Stdio { stdin: &mut config.as_bytes(), stdout: &mut Full, stderr: &mut Vec::new() };
-    let Outcome::Failed(error) = dispatch(&Recorder::default(), env("ADD"), stdio) else {
-        panic!("no failure")
-    };
+    let recorder = Recorder::default();
+    let Outcome::Failed(error) = dispatch(&recorder, env("ADD"), stdio) else { panic!("no failure") };
     assert_eq!(error.code(), ErrorCode::IO_FAILURE);
+    assert_eq!(recorder.calls(), ["ADD pod-1 eth0 /run/netns/nonexistent", "DEL pod-1 None"]);
 }
 
 #[test]

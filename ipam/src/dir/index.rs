@@ -1,6 +1,6 @@
 //! The index of one boot: `.cnikit.<boot ID>/<container ID>:<interface>:<slot>`, hard links to the lease files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,9 @@ pub(super) const SWEPT: &str = "swept";
 /// `full.N` holds the modification time that the lease directory had when set N was found full, and the set's
 /// ranges.
 const FULL: &str = "full.";
+
+/// Names of entries that belong to no owner begin with this.
+const OTHERS: char = '@';
 
 #[derive(Debug)]
 pub(super) struct Index {
@@ -110,12 +113,31 @@ impl Index {
         Ok(())
     }
 
+    /// The same for all owners. Entries that name none are leases of others, under `@<address>`.
+    pub(super) fn tidy_all(&self) -> Result<(), StoreError> {
+        let mut owners = BTreeSet::new();
+        let mut others = Vec::new();
+        self.entries.for_each(|name, _| match owner_of(name) {
+            Some(owner) => drop(owners.insert(owner)),
+            None => others.extend(name.starts_with(OTHERS).then(|| name.to_owned())),
+        })?;
+        for owner in owners {
+            self.tidy(&owner)?;
+        }
+        for other in others {
+            if self.entries.stat(&other)?.is_some_and(|stat| stat.st_nlink == 1) {
+                self.entries.unlink(&other)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a lease that somebody else wrote. What cannot be added (a full disk, a file system without hard links)
     /// merely outlives the boot.
     pub(super) fn adopt(&self, leases: &Directory, file: &str, owner: Option<&Owner>) {
         let name = match owner.map(|owner| (owner, self.entries_of(owner))) {
             Some((owner, Ok(entries))) => entry_name(owner, entries.len()),
-            Some((_, Err(_))) | None => format!("@{file}"),
+            Some((_, Err(_))) | None => format!("{OTHERS}{file}"),
         };
         let _ = leases.link(file, &self.entries, &name);
     }
@@ -189,4 +211,11 @@ pub(super) fn no_hard_links(errno: Errno) -> bool {
 /// Container IDs and interface names contain no `:`.
 fn entry_name(owner: &Owner, slot: usize) -> String {
     format!("{}:{}:{slot}", owner.container_id(), owner.interface())
+}
+
+/// The owner in an entry's name.
+fn owner_of(entry: &str) -> Option<Owner> {
+    let (id, rest) = entry.split_once(':')?;
+    let (interface, _slot) = rest.split_once(':')?;
+    Owner::new(id, interface).ok()
 }

@@ -212,15 +212,22 @@ impl LeaseTable for DirTable<'_> {
             let unlinked = self.directory.unlink(&lease.address.to_string());
             outcome = outcome.and(unlinked);
         }
-        if let Ok(Some(index)) = self.index() {
-            let mut owners: Vec<&Owner> = gone.iter().filter_map(Lease::owner).collect();
-            owners.dedup();
-            for owner in owners {
-                // A stale entry does no harm, and goes with the boot.
-                let _ = index.tidy(owner);
-            }
+        let mut owners: Vec<&Owner> = gone.iter().filter_map(Lease::owner).collect();
+        owners.dedup();
+        for owner in owners {
+            // What stays is the next one's work, who must hear of it.
+            let tidied = self.tidy(Some(owner));
+            outcome = outcome.and(tidied);
         }
         outcome
+    }
+
+    fn tidy(&mut self, owner: Option<&Owner>) -> Result<(), StoreError> {
+        match (self.index()?, owner) {
+            (Some(index), Some(owner)) => index.tidy(owner),
+            (Some(index), None) => index.tidy_all(),
+            (None, _) => Ok(()),
+        }
     }
 
     fn addresses(&mut self) -> Result<Vec<IpAddr>, StoreError> {
@@ -357,10 +364,9 @@ fn read_holder(leases: &Directory, address: IpAddr) -> Result<Option<Holder>, St
     let file = match leases.file(&name, OFlag::O_RDONLY, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::ENOENT) => return Ok(None),
-        // A symbolic link, a socket, a device without a driver, somebody else's.
-        Err(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV | Errno::EACCES | Errno::EPERM) => {
-            return Ok(Some(Holder::Stranger));
-        }
+        // A symbolic link, a socket, a device without a driver.
+        Err(Errno::ELOOP | Errno::ENXIO | Errno::ENODEV) => return Ok(Some(Holder::Stranger)),
+        Err(Errno::EACCES | Errno::EPERM | Errno::EIO) => return Ok(Some(Holder::Unreadable)),
         Err(errno) => return Err(leases.error("open", &name, errno)),
     };
     let metadata = file.metadata().map_err(|error| leases.error("read", &name, error))?;
@@ -370,8 +376,8 @@ fn read_holder(leases: &Directory, address: IpAddr) -> Result<Option<Holder>, St
     let mut content = [0; LIMIT];
     match file.read_at(&mut content, 0) {
         Ok(length) => Ok(Some(Holder::parse(content.get(..length).unwrap_or_default()))),
-        // A bad block: whoever it was, we cannot tell.
-        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => Ok(Some(Holder::Stranger)),
+        // A bad block.
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => Ok(Some(Holder::Unreadable)),
         Err(error) => Err(leases.error("read", &name, error)),
     }
 }

@@ -80,7 +80,7 @@ fn examine(leases: &Directory, index: &Index, address: IpAddr, stat: &FileStat) 
         Ok(Some(Holder::Attachment(owner))) => index.adopt(leases, &address.to_string(), Some(&owner)),
         Ok(Some(Holder::Container(_))) => index.adopt(leases, &address.to_string(), None),
         // No plugin wrote it, so no boot ends its life.
-        Ok(Some(Holder::Stranger) | None) | Err(_) => {}
+        Ok(Some(Holder::Stranger | Holder::Unreadable) | None) | Err(_) => {}
     }
     0
 }

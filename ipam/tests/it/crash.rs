@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::{NETWORK, boot, can_run, ip, lease, lease_files, owner, pool, scratch, store};
-use ipam::{AcquireError, DirStore, Pool, acquire, find, release};
+use ipam::{AcquireError, DirStore, Pool, acquire, find, release, retain};
 
 /// The calls that change something.
 const CHANGES: [&str; 7] = ["openat", "mkdirat", "write", "linkat", "pwrite64", "unlinkat", "renameat"];
@@ -106,6 +106,9 @@ fn victim() {
         Ok("acquire") => acquire(&store, &pool, &owner("victim"), &[])
             .map_err(|error| error.to_string())
             .and_then(|reservation| reservation.commit().map(drop).map_err(|error| error.to_string())),
+        Ok("collect") => retain(&store, |lease| lease.is_held_by(&owner("healthy")))
+            .map(drop)
+            .map_err(|error| error.to_string()),
         _ => release(&store, &owner("victim"), &[ip("10.1.2.3"), ip("fd00::3")])
             .map(drop)
             .map_err(|e| e.to_string()),
@@ -173,12 +176,51 @@ fn everything_can_be_put_right(data_dir: &Path, injection: &str) {
         Err(error) => panic!("{injection}: {error}"),
     }
     release(&store, &owner("victim"), &[]).unwrap();
+    assert_eq!(index_entries_of_the_victim(data_dir), 0, "{injection}: a name is left in the index");
     let left = lease_files(data_dir);
     assert!(left.values().all(|content| content == "healthy\r\neth0"), "{injection}: {left:?}");
     // Nothing is lost for ever: with the healthy pod's, all addresses can be leased.
     let healthy = left.keys().filter(|name| !name.contains(':')).count();
     for number in healthy..5 {
         lease(&store, &pool, &format!("pod{number}")).unwrap_or_else(|error| panic!("{injection}: {error}"));
+    }
+}
+
+fn index_entries_of_the_victim(data_dir: &Path) -> usize {
+    let entries = std::fs::read_dir(data_dir.join(NETWORK).join(".cnikit.this-boot")).into_iter().flatten();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("victim:")).count()
+}
+
+#[test]
+fn a_release_after_a_death_on_the_way_to_a_lease_leaves_no_name_in_the_index() {
+    let data_dir = scratch();
+    in_midst_of_a_boot(data_dir.path());
+    let draft = data_dir.path().join(NETWORK).join(".cnikit.this-boot/victim:eth0:0");
+    for collect in [false, true] {
+        std::fs::write(&draft, "victim\r\neth0").unwrap();
+        if collect {
+            retain(&store(data_dir.path()), |lease| lease.is_held_by(&owner("healthy"))).unwrap();
+        } else {
+            release(&store(data_dir.path()), &owner("victim"), &[]).unwrap();
+        }
+        assert!(!draft.exists(), "collect: {collect}");
+    }
+    assert_eq!(find(&store(data_dir.path()), &owner("healthy")).unwrap().len(), 2);
+}
+
+#[test]
+fn a_collection_keeps_a_lease_that_it_cannot_read() {
+    if !strace_is_installed() {
+        return;
+    }
+    for nth in 1..=6 {
+        let data_dir = scratch();
+        in_midst_of_a_boot(data_dir.path());
+        let injection = format!("pread64:error=EIO:when={nth}");
+        let output = run_victim(data_dir.path(), "collect", &injection);
+        assert!(output.status.success(), "{injection}: {output:?}");
+        assert_eq!(find(&store(data_dir.path()), &owner("healthy")).unwrap().len(), 2, "{injection}");
     }
 }
 

@@ -236,11 +236,14 @@ impl Socket {
             .map_err(|errno| Failure::Refused(errno.into()))
     }
 
-    /// Asks for a list. Repeats the question if the list changed while it was being read.
+    /// Asks for a list. Repeats the question if the list changed while it was being read, or if a part of it was lost.
     pub(in crate::linux) fn dump(&mut self, request: &mut Datagram) -> Result<Reply, Failure> {
         request.add_flags(0, libc::NLM_F_DUMP);
         for _ in 0..DUMPS {
-            let mut replies = self.exchange(request)?;
+            let mut replies = match self.exchange(request) {
+                Err(Failure::Lost) => continue,
+                outcome => outcome?,
+            };
             match replies.pop() {
                 Some(Reply { refusal: Some(Refusal { errno, .. }), .. }) if errno == INTERRUPTED => {}
                 Some(reply) => return Ok(reply),
@@ -253,6 +256,7 @@ impl Socket {
     fn collect(&mut self, first: u32, count: usize, last: usize) -> Result<Vec<Reply>, Failure> {
         let mut replies: Vec<Reply> = std::iter::repeat_with(Reply::default).take(count).collect();
         let mut losses = 0..LOSSES;
+        let mut lost = false;
         loop {
             let length = match self.receive() {
                 Ok(length) => length,
@@ -260,8 +264,12 @@ impl Socket {
                 Err(ErrorKind::WouldBlock) if replies.iter().any(|reply| reply.refusal.is_some()) => {
                     return Ok(replies);
                 }
-                // ENOBUFS, ENOMEM: something was lost; what was not is still there, and the request was executed.
-                Err(_) if losses.next().is_some() => continue,
+                // ENOBUFS, ENOMEM: something was lost, an answer or a refusal; what was not is still there, and must not be
+                // taken for the answer to the next request.
+                Err(error) if losses.next().is_some() => {
+                    lost |= error != ErrorKind::WouldBlock;
+                    continue;
+                }
                 Err(_) => return Err(Failure::Lost),
             };
             let Some(received) = self.buffer.get(..length) else { return Err(Failure::Truncated) };
@@ -283,7 +291,7 @@ impl Socket {
                 }
             }
             if finished {
-                return Ok(replies);
+                return if lost { Err(Failure::Lost) } else { Ok(replies) };
             }
         }
     }

@@ -1,0 +1,144 @@
+//! All rounds of a scenario.
+
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
+use std::thread;
+
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use super::points::Point;
+use super::scenario::Scenario;
+use super::tracer::{Fault, Tracer};
+use super::ward::{Round, Verb, Ward};
+use crate::call::Implementation;
+
+/// Which faults happen where.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// Only these errors, where they fit.
+    pub errnos: Option<Vec<Errno>>,
+    /// How many of the errors that fit a point are tried there.
+    pub errors_per_point: usize,
+    /// How processes die.
+    pub kills: Vec<Fault>,
+    /// The points' numbers, from 1.
+    pub points: RangeInclusive<usize>,
+    /// Only every n-th fault.
+    pub step: usize,
+    /// How many nodes there are at once.
+    pub jobs: usize,
+}
+
+/// What rounds came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The points where something happened.
+    pub points: usize,
+    /// Rounds in which it happened.
+    pub rounds: usize,
+    /// Calls that failed, or were killed.
+    pub failed: usize,
+    /// Of those, calls that said so well; a call that was killed cannot.
+    pub reported: usize,
+    /// Rounds with something left by a failed ADD, or by a DEL or GC that said it was done.
+    pub before: usize,
+    /// Rounds with something left after the clean-up.
+    pub after: usize,
+    /// Of those, rounds after which another pod's state was different.
+    pub others: usize,
+    /// Rounds in which a success was none by the plugin's own CHECK, or a clean-up or a repetition failed.
+    pub troubles: usize,
+    /// Calls that did not end.
+    pub hung: usize,
+}
+
+impl Default for Campaign {
+    /// Everything, everywhere.
+    fn default() -> Self {
+        let jobs = thread::available_parallelism().map_or(1, Into::into);
+        let kills = Fault::KILLS.to_vec();
+        Self { errnos: None, errors_per_point: usize::MAX, kills, points: 1..=usize::MAX, step: 1, jobs }
+    }
+}
+
+impl Campaign {
+    /// Everything that can happen to one verb of a scenario: tallies of errors and of deaths. Tells of each round that
+    /// was not clean.
+    pub fn run(
+        &self,
+        scenario: &Scenario,
+        plugins: &Implementation,
+        verb: Verb,
+        tell: &(dyn Fn(usize, Fault, &Round) + Sync),
+    ) -> [Tally; 2] {
+        let mut ward = Ward::new(scenario, plugins);
+        let (counted, census) = ward.census(verb);
+        if !counted.is_clean() {
+            // Without a fault: there is nothing to be learned from faults.
+            tell(0, Fault::KILLS[0], &counted);
+        }
+        let faults = Mutex::new(self.faults(&census).into_iter());
+        let tallies = Mutex::new([Tally::default(), Tally::default()]);
+        let work = |mut ward: Ward| {
+            loop {
+                let Some((number, fault)) = faults.lock().unwrap().next() else { return };
+                let killing = matches!(fault, Fault::Kill { .. });
+                let round = ward.round(verb, &mut Tracer::at(number, fault), killing);
+                if round.hit.is_some() {
+                    tallies.lock().unwrap()[usize::from(killing)].add(number, &round);
+                    if !round.is_clean() {
+                        tell(number + 1, fault, &round);
+                    }
+                }
+                if !round.leaves_the_node() {
+                    ward = Ward::new(scenario, plugins);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.jobs {
+                scope.spawn(|| work(Ward::new(scenario, plugins)));
+            }
+            work(ward);
+        });
+        tallies.into_inner().unwrap()
+    }
+
+    /// Each fault with the number of its point, from 0.
+    fn faults(&self, census: &[&'static Point]) -> Vec<(usize, Fault)> {
+        let mut faults = Vec::new();
+        for (number, point) in
+            census.iter().enumerate().filter(|(number, _)| self.points.contains(&(number + 1)))
+        {
+            let fits = |errno: &&Errno| self.errnos.as_ref().is_none_or(|only| only.contains(errno));
+            let errors = point.errnos.iter().filter(fits).take(self.errors_per_point);
+            faults.extend(errors.map(|errno| (number, Fault::Fail(*errno))));
+            faults.extend(self.kills.iter().map(|kill| (number, *kill)));
+        }
+        faults.into_iter().step_by(self.step).collect()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, number: usize, round: &Round) {
+        self.points = self.points.max(number + 1);
+        self.rounds += 1;
+        self.failed += usize::from(round.failed);
+        self.reported += usize::from(round.failed && round.reported);
+        self.before += usize::from(!round.before.is_empty());
+        self.after += usize::from(!round.after.is_empty());
+        self.others += usize::from(round.after.iter().any(|line| line.starts_with("/stays")));
+        self.troubles += usize::from(!round.troubles.is_empty());
+        self.hung += usize::from(round.hung);
+    }
+
+    /// The tally for programs.
+    pub fn json(&self) -> Value {
+        json!({
+            "points": self.points, "rounds": self.rounds, "failed": self.failed, "reported": self.reported,
+            "leftBefore": self.before, "leftAfter": self.after, "othersTouched": self.others,
+            "troubles": self.troubles, "hung": self.hung,
+        })
+    }
+}

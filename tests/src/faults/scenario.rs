@@ -1,0 +1,126 @@
+//! Plugins, their configurations, and what a node must have for them.
+
+use serde_json::{Value, json};
+
+/// A list of plugins, some of which come to grief.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name: the plugin that faults happen to, or `chain`.
+    pub name: &'static str,
+    /// Configurations, in the list's order.
+    list: fn() -> Value,
+    /// Whether faults happen to all plugins of the list, or to the last only.
+    pub everywhere: bool,
+    /// What is done on the node before: shell.
+    pub before: &'static str,
+    /// The container's interface.
+    pub interface: &'static str,
+    /// Whether the reference has it.
+    pub in_reference: bool,
+    /// Whether the container's end takes with it what the node had before: a DEL cannot bring it back.
+    pub moves_devices: bool,
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::of("bridge", || json!([bridge()])),
+    Scenario::of("ptp", || json!([{"type": "ptp", "ipMasq": true, "ipam": dual()}])),
+    Scenario {
+        before: UPLINK,
+        ..Scenario::of("macvlan", || json!([{"type": "macvlan", "master": "up0", "ipam": dual()}]))
+    },
+    Scenario { interface: "lo", ..Scenario::of("loopback", || json!([{"type": "loopback"}])) },
+    Scenario {
+        before: "ip link add dev0 type veth peer name far0; ip link add dev1 type veth peer name far1",
+        moves_devices: true,
+        ..Scenario::of("host-device", || json!([{"type": "host-device", "ipam": dual()}]))
+    },
+    Scenario { in_reference: false, ..Scenario::of("tap", || json!([{"type": "tap", "ipam": dual()}])) },
+    Scenario::of("host-local", || json!([{"type": "host-local", "ipam": dual()}])),
+    Scenario::of(
+        "static",
+        || json!([{"type": "static", "ipam": {"type": "static", "addresses": [{"address": "10.9.0.2/24"}]}}]),
+    ),
+    Scenario::of("portmap", || json!([plain_bridge(), {"type": "portmap"}])),
+    Scenario::of("firewall", || json!([plain_bridge(), {"type": "firewall"}])),
+    Scenario::of("bandwidth", || json!([plain_bridge(), bandwidth()])),
+    Scenario::of("tuning", || {
+        json!([plain_bridge(), {
+            "type": "tuning", "mac": "c2:b0:57:49:47:f1", "mtu": 1400, "promisc": true,
+            "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"},
+        }])
+    }),
+    Scenario::of("sbr", || json!([plain_bridge(), {"type": "sbr"}])),
+    Scenario {
+        everywhere: true,
+        ..Scenario::of("chain", || json!([bridge(), {"type": "portmap"}, {"type": "firewall"}, bandwidth()]))
+    },
+];
+
+const UPLINK: &str = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up";
+
+impl Scenario {
+    const fn of(name: &'static str, list: fn() -> Value) -> Self {
+        let before = "";
+        Self {
+            name,
+            list,
+            everywhere: false,
+            before,
+            interface: "eth0",
+            in_reference: true,
+            moves_devices: false,
+        }
+    }
+
+    /// The scenario of a name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The configurations of a container's attachment, in the list's order. Containers differ in what they cannot share.
+    pub(super) fn configs(&self, container: &str) -> Vec<Value> {
+        let number = if container == super::ward::BYSTANDER { 0 } else { 1 };
+        let Value::Array(mut list) = (self.list)() else { panic!("{}: not a list", self.name) };
+        for config in &mut list {
+            config["cniVersion"] = "1.0.0".into();
+            config["name"] = "blue".into();
+            match config["type"].as_str() {
+                Some("portmap") => {
+                    let mapping =
+                        json!({"hostPort": 20_000 + number, "containerPort": 80, "protocol": "tcp"});
+                    config["runtimeConfig"] = json!({"portMappings": [mapping]});
+                }
+                Some("host-device") => config["device"] = format!("dev{number}").into(),
+                _ => {}
+            }
+        }
+        list
+    }
+}
+
+/// Addresses of both families.
+fn dual() -> Value {
+    json!({
+        "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "fd00:1::/64"}]],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+    })
+}
+
+/// A bridge that does all that one can.
+fn bridge() -> Value {
+    json!({"type": "bridge", "isGateway": true, "ipMasq": true, "hairpinMode": true, "ipam": dual()})
+}
+
+/// One that others stand behind.
+fn plain_bridge() -> Value {
+    json!({"type": "bridge", "isGateway": true, "ipam": dual()})
+}
+
+fn bandwidth() -> Value {
+    let bits = 1_000_000_000;
+    json!({
+        "type": "bandwidth",
+        "ingressRate": bits, "ingressBurst": bits, "egressRate": bits, "egressBurst": bits,
+    })
+}

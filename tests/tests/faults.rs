@@ -1,0 +1,66 @@
+//! What is left when something happens to a call at one of its system calls: nothing.
+//!
+//! All points of `bridge` with `host-local`, and a sample of everybody else's. `faults` tries all of them with all that
+//! can happen; see its head.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::sync::Mutex;
+
+use cnikit_tests::faults::{Campaign, Fault, SCENARIOS, Scenario, Tally, Verb};
+use cnikit_tests::{Implementation, isolated, ours};
+
+/// One error at each point, and one way to die.
+fn campaign(step: usize) -> Campaign {
+    let kills = vec![Fault::Kill { tree: true, after: true }];
+    Campaign { errors_per_point: 1, kills, step, jobs: 2, ..Campaign::default() }
+}
+
+/// That nothing is left, and every failure is told. Returns how often something happened.
+fn nothing_is_left(campaign: &Campaign, scenario: &Scenario, plugins: &Implementation, verb: Verb) -> usize {
+    let found = Mutex::new(Vec::new());
+    let tallies = campaign.run(scenario, plugins, verb, &|number, fault, round| {
+        let line = format!("{} {} {number} {}: {round}", scenario.name, verb.name(), fault.name());
+        found.lock().unwrap().push(line);
+    });
+    let found = found.into_inner().unwrap();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    tallies.iter().map(|tally| tally.rounds).sum()
+}
+
+#[test]
+fn an_add_and_a_del_of_bridge_that_fail_or_die_anywhere_leave_nothing() {
+    isolated(|| {
+        let scenario = Scenario::find("bridge").unwrap();
+        for verb in [Verb::Add, Verb::Del] {
+            let rounds = nothing_is_left(&campaign(1), scenario, &ours!(), verb);
+            assert!(rounds > 80, "{}: something happened {rounds} times only", verb.name());
+        }
+    });
+}
+
+#[test]
+fn what_happens_to_any_other_plugin_leaves_nothing_either() {
+    isolated(|| {
+        for (number, scenario) in SCENARIOS.iter().enumerate() {
+            // Another verb each, so that each has its turn with something that makes an interface and something that
+            // does not.
+            let verbs = Verb::ALL.into_iter().filter(|verb| !(scenario.moves_devices && verb.without_namespace()));
+            let verbs: Vec<_> = verbs.collect();
+            let verb = verbs[number % verbs.len()];
+            nothing_is_left(&campaign(7), scenario, &ours!(), verb);
+        }
+    });
+}
+
+#[test]
+fn what_is_left_is_found() {
+    isolated(|| {
+        let Some(reference) = Implementation::reference() else { return };
+        // The reference writes a lease after it has made the file: who dies in between leaves an empty one for ever.
+        let campaign = Campaign { errors_per_point: 0, kills: vec![Fault::KILLS[3]], jobs: 2, ..Campaign::default() };
+        let scenario = Scenario::find("host-local").unwrap();
+        let tallies: [Tally; 2] = campaign.run(scenario, &reference, Verb::Add, &|_, _, _| {});
+        assert!(tallies[1].rounds > 20 && tallies[1].after > 0, "{tallies:?}");
+    });
+}
