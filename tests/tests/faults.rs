@@ -45,7 +45,8 @@ fn what_happens_to_any_other_plugin_leaves_nothing_either() {
         for (number, scenario) in SCENARIOS.iter().enumerate() {
             // Another verb each, so that each has its turn with something that makes an interface and something that
             // does not.
-            let verbs = Verb::ALL.into_iter().filter(|verb| !(scenario.moves_devices && verb.without_namespace()));
+            let verbs =
+                Verb::ALL.into_iter().filter(|verb| !(scenario.moves_devices && verb.without_namespace()));
             let verbs: Vec<_> = verbs.collect();
             let verb = verbs[number % verbs.len()];
             nothing_is_left(&campaign(7), scenario, &ours!(), verb);
@@ -58,7 +59,8 @@ fn what_is_left_is_found() {
     isolated(|| {
         let Some(reference) = Implementation::reference() else { return };
         // The reference writes a lease after it has made the file: who dies in between leaves an empty one for ever.
-        let campaign = Campaign { errors_per_point: 0, kills: vec![Fault::KILLS[3]], jobs: 2, ..Campaign::default() };
+        let campaign =
+            Campaign { errors_per_point: 0, kills: vec![Fault::KILLS[3]], jobs: 2, ..Campaign::default() };
         let scenario = Scenario::find("host-local").unwrap();
         let tallies: [Tally; 2] = campaign.run(scenario, &reference, Verb::Add, &|_, _, _| {});
         assert!(tallies[1].rounds > 20 && tallies[1].after > 0, "{tallies:?}");
