@@ -3,6 +3,7 @@
 //! All points of `bridge` with `host-local`, and a sample of everybody else's. `faults` tries all of them with all that
 //! can happen; see its head.
 
+#![allow(clippy::unwrap_used)] // tests
 #![cfg(target_arch = "x86_64")]
 
 use std::sync::Mutex;

@@ -105,7 +105,8 @@ impl Nodes {
             false => None,
             true => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
                 Some(Ok(mut about)) => {
-                    problem = problem.or(take_out_nonsense(&mut about.addresses, about.mtu));
+                    let nonsense = take_out_nonsense(&mut about.addresses, about.mtu);
+                    problem = problem.or(nonsense);
                     Some(about)
                 }
                 // Without it nobody knows where it is.
