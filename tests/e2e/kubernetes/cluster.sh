@@ -72,12 +72,12 @@ test_cluster() {
 
 nodes_become_ready() {
     part 'nodes become Ready'
-    within 60 ready 'False False' || give_up 'no nodes'
+    within 180 ready 'False False' || give_up 'no nodes'
     ok "two nodes, not Ready: $(kubectl get node n1 --output 'jsonpath={.status.conditions[?(@.type=="Ready")].message}')"
     kubectl apply --filename "$ROOT/deploy/cnikit.yaml"
-    within 90 ready 'True True' || give_up 'the nodes are not Ready'
+    within 180 ready 'True True' || give_up 'the nodes are not Ready'
     ok "both nodes are Ready $TOOK s after kubectl apply"
-    within 30 rolled_out || give_up 'the agents are not ready'
+    within 180 rolled_out || give_up 'the agents are not ready'
     ok 'the agents are ready'
 }
 
@@ -105,7 +105,7 @@ pods_talk() {
     for n in 1 2; do
         for name in "a$n" "b$n"; do pod "$name" "n$n"; done
     done | kubectl apply --filename - >/dev/null
-    within 60 kubectl wait pod --selector app=it --for condition=Ready --timeout 1s || give_up 'the pods are not ready'
+    within 180 kubectl wait pod --selector app=it --for condition=Ready --timeout 1s || give_up 'the pods are not ready'
     ok "four pods are ready after $TOOK s"
     kubectl get pods --output 'custom-columns=NAME:.metadata.name,NODE:.spec.nodeName,ADDRESS:.status.podIP'
     local from to address
@@ -139,7 +139,7 @@ agents_are_replaced() {
     kubectl exec a1 -- ping -i 0.1 "$address" >ping.log &
     local ping=$!
     kubectl --namespace kube-system rollout restart daemonset/cnikit
-    within 90 rolled_out || give_up 'the agents are not replaced'
+    within 180 rolled_out || give_up 'the agents are not replaced'
     ok "the agents of both nodes are replaced, one after the other, after $TOOK s"
     after=$(kubectl --namespace kube-system get pods --output 'jsonpath={.items[*].metadata.uid}')
     [ "$before" != "$after" ] || fail 'the agents are the same'
@@ -158,7 +158,7 @@ no_address() { [ -z "$(leases)" ]; }
 it_is_taken_out() {
     part 'it is taken out'
     kubectl delete pod --all >/dev/null
-    within 30 no_address || fail "still given out: $(leases | one_line)"
+    within 180 no_address || fail "still given out: $(leases | one_line)"
     ok "all addresses are given back $TOOK s after the pods were deleted"
     kubectl delete --filename "$ROOT/deploy/cnikit.yaml"
     for n in 1 2; do
@@ -166,6 +166,6 @@ it_is_taken_out() {
         on_node "$n" "$CNIKIT" install --bin-dir /opt/cni/bin --restore
     done
     kubectl annotate nodes --all cnikit.io/node-
-    within 60 ready 'False False' || give_up 'the nodes are still Ready'
+    within 180 ready 'False False' || give_up 'the nodes are still Ready'
     ok "the nodes are not Ready any more after $TOOK s"
 }

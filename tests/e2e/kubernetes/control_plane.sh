@@ -40,7 +40,7 @@ extendedKeyUsage=serverAuth"
         --service-account-issuer https://kubernetes.default.svc --service-account-key-file accounts.key \
         --service-account-signing-key-file accounts.key --kubelet-preferred-address-types InternalIP \
         --kubelet-client-certificate admin.crt --kubelet-client-key admin.key >api.log 2>&1 &
-    within 60 kubectl get --raw /readyz || fail "no API server: $(tail -n 5 api.log)"
+    within 180 kubectl get --raw /readyz || fail "no API server: $(tail -n 5 api.log)"
     kube-controller-manager --kubeconfig admin.kubeconfig --leader-elect=false --use-service-account-credentials \
         --allocate-node-cidrs --cluster-cidr 10.244.0.0/16 --configure-cloud-routes=false --service-cluster-ip-range 10.96.0.0/16 \
         --root-ca-file ca.crt --service-account-private-key-file accounts.key --port 0 --secure-port 0 >controllers.log 2>&1 &
