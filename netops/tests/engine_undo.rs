@@ -294,3 +294,17 @@ fn no_container_is_an_error_that_says_so_and_undoes_the_hosts_part() {
     assert_eq!(error.left, Vec::new());
     before.assert_same(&kernel.snapshot());
 }
+
+/// What is waited for stands between an address that fails and a rule: a seed that found it in one datagram with both.
+#[test]
+fn a_failure_before_something_that_is_waited_for_is_undone() {
+    let start = Start { other: None, loopback_up: false, forwarding: false };
+    let recipe = plans::Recipe { pod: 1, node: 1_734_625_463, cables: vec![255_393_920, 3_788_495_904] };
+    for n in 0..operations(&start, &recipe) {
+        let mut kernel = start.kernel(&recipe).batching(Batching::Random(5_618_497_351_778_848_373));
+        let before = kernel.snapshot();
+        kernel.fail_at(n, EIO);
+        recipe.plan().apply(&mut kernel).unwrap_err();
+        before.assert_same(&kernel.snapshot());
+    }
+}

@@ -314,9 +314,14 @@ impl Kernel for MemoryKernel {
         let mut results = Vec::with_capacity(resources.len());
         let mut rest = resources;
         while !rest.is_empty() {
-            // What a link loses when it is made another's is safe only once all before that was done.
-            let master = rest.iter().skip(1).position(|resource| matches!(resource, Resource::Master(_)));
-            let most = master.map_or(rest.len(), |at| at + 1);
+            // What a link loses when it is made another's is safe only once all before that was done; and what is waited for
+            // is not waited for in a datagram.
+            let is_first =
+                |resource: &&Resource| matches!(resource, Resource::Master(_) | Resource::Settled(_));
+            let most = match rest {
+                [Resource::Settled(_), ..] => 1,
+                rest => rest.iter().skip(1).position(is_first).map_or(rest.len(), |at| at + 1),
+            };
             let (datagram, after) = rest.split_at(self.batching.next_length().min(most));
             for resource in datagram {
                 let result = self.operation(
