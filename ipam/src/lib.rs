@@ -90,11 +90,11 @@
 //! host-local creates a lease, then writes it; killed in between it leaves an empty file that no DEL ever matches.
 //! Under the lock nobody is writing, so an empty or half-written lease is nobody's ([`Holder::Nobody`]). It is removed
 //! when its address is requested, when the index is begun, on [`retain`], and when a pool looks full. We leave none:
-//! killed anywhere, an [`acquire`] leaves either nothing, or an entry that is no lease, or a lease that the DEL finds.
+//! killed anywhere, an [`acquire`] leaves either nothing, or an entry that is no lease, or a lease; the DEL finds both.
 //! (Reserving an address by hand with an empty file does not work, then; write any word into it.)
 //!
 //! What is no lease at all, a directory, a symbolic link, a large file ([`Holder::Stranger`]), takes its address and
-//! is left alone. No symbolic link inside the directory is followed, no file is read beyond 256 bytes.
+//! is left alone; so is what cannot be read ([`Holder::Unreadable`]), also by [`retain`]. No symbolic link inside the directory is followed, no file is read beyond 256 bytes.
 //!
 //! ## Power cuts
 //!
