@@ -33,7 +33,11 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         before: "ip link add dev0 type veth peer name far0; ip link add dev1 type veth peer name far1",
         moves_devices: true,
-        ..Scenario::of("host-device", || json!([{"type": "host-device", "ipam": dual()}]))
+        // Nobody is at the other ends: an IPv6 address would wait for somebody.
+        ..Scenario::of("host-device", || {
+            let ranges = json!([[{"subnet": "10.1.0.0/16"}]]);
+            json!([{"type": "host-device", "ipam": {"type": "host-local", "ranges": ranges}}])
+        })
     },
     Scenario { in_reference: false, ..Scenario::of("tap", || json!([{"type": "tap", "ipam": dual()}])) },
     Scenario::of("host-local", || json!([{"type": "host-local", "ipam": dual()}])),
