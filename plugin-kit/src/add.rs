@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use cni_spec::{AddResult, Error, plugin};
 use netops::{
-    Answer, Applied, ApplyError, Errno, Kernel, LinkName, NeighbourState, Place, Plan, Query, Resource,
+    Address, Answer, Applied, ApplyError, Errno, Kernel, LinkName, NeighbourState, Place, Plan, Query,
+    Resource,
 };
 
 use crate::attach::{Attach, Attachment, Kit, Withdraw, override_dns};
@@ -93,32 +94,25 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
     /// some time after both ends of a cable are up: within a second, or at once for who asks for the interface
     /// (`linkwatch_sync_dev()`). Until then packets are dropped.
     fn await_service(&mut self, request: &Request<'_, P::Config>, plan: &Plan) -> Result<(), Error> {
-        let links = || plan.steps().iter().flat_map(|step| step.links());
-        let on_host = links().filter(|(place, link)| *place == Place::Host && !self.had_carrier(link));
-        let idle: BTreeSet<_> = on_host.map(|(_, link)| link.clone()).collect();
-        let holders = plan.steps().iter().filter_map(|step| match &step.resource {
-            Resource::Address(address) if step.place == Place::Host => Some(address),
-            _ => None,
-        });
-        let ips = || request.addresses.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4);
-        let remembered = holders.flat_map(|holder| {
-            let reached = ips().filter(|ip| holder.net.contains(ip));
-            reached.map(|ip| Query::NeighbourOf(holder.link.clone(), ip)).collect::<Vec<_>>()
-        });
-        let queries: Vec<_> = idle.into_iter().map(Query::Link).chain(remembered).collect();
+        let links = |wanted| {
+            let links = plan.steps().iter().flat_map(|step| step.links());
+            links.filter(move |(place, _)| *place == wanted).map(|(_, link)| link).collect::<BTreeSet<_>>()
+        };
+        let idle = links(Place::Host).into_iter().filter(|link| !self.had_carrier(link));
+        let idle = idle.cloned().map(Query::Link);
+        let queries: Vec<_> = idle.chain(neighbours(request, plan)).collect();
         let answers = self.kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
-        let inside: BTreeSet<_> =
-            links().filter(|(place, _)| *place == Place::Container).map(|(_, link)| link).collect();
+        let inside: Vec<_> = links(Place::Container).into_iter().cloned().map(Query::Link).collect();
         if !inside.is_empty() {
-            let queries: Vec<_> = inside.into_iter().cloned().map(Query::Link).collect();
-            self.kernel.read(Place::Container, &queries).map_err(|e| kernel_error(&e))?;
+            self.kernel.read(Place::Container, &inside).map_err(|e| kernel_error(&e))?;
         }
 
         let mac = request.names.container_mac;
         let is_another = |neighbour: &NeighbourState| neighbour.mac.is_some_and(|known| known != mac);
         let remembers =
             |answer: &Answer| matches!(answer, Answer::Neighbours(those) if those.iter().any(is_another));
-        if ips().any(|ip| request.owner.container_mac(Some(ip)) != mac) || answers.iter().any(remembers) {
+        let is_unusual = |ip| request.owner.container_mac(Some(ip)) != mac;
+        if announced(request).any(is_unusual) || answers.iter().any(remembers) {
             self.announce(&request.names.interface)?;
         }
         Ok(())
@@ -162,6 +156,24 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
             }
         }
     }
+}
+
+/// The addresses of which an announcement tells (`arp_notify`).
+fn announced<C>(request: &Request<'_, C>) -> impl Iterator<Item = IpAddr> {
+    request.addresses.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4)
+}
+
+/// What the node remembers of those of them that are neighbours of its own.
+fn neighbours<C>(request: &Request<'_, C>, plan: &Plan) -> Vec<Query> {
+    let holders = plan.steps().iter().filter_map(|step| match &step.resource {
+        Resource::Address(address) if step.place == Place::Host => Some(address),
+        _ => None,
+    });
+    let of = |holder: &Address| {
+        let reached = announced(request).filter(|ip| holder.net.contains(ip));
+        reached.map(|ip| Query::NeighbourOf(holder.link.clone(), ip)).collect::<Vec<_>>()
+    };
+    holders.flat_map(of).collect()
 }
 
 fn apply_error(error: ApplyError) -> Error {

@@ -27,8 +27,7 @@ impl DuplicateDetection {
     /// None, for addresses of an allocator's. Without IPv6 addresses there is nothing to be switched off: the interface's
     /// link-local address is nobody's concern.
     pub fn needed_by(result: &AddResult) -> Self {
-        let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
-        if has_ipv6 { Self::Skipped } else { Self::Usual }
+        if has_ipv6(result) { Self::Skipped } else { Self::Usual }
     }
 }
 
@@ -63,8 +62,7 @@ pub fn plan_addresses(
     }
     // The kernel announces the addresses: neighbours that remember an earlier owner of one learn the new one at once.
     set(SysctlKey::ipv4(link, "arp_notify"), 1);
-    let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
-    if has_ipv6 {
+    if has_ipv6(result) {
         // Runtimes switch IPv6 off in namespaces that they do not expect to need it.
         set(SysctlKey::ipv6(&LinkName::loopback(), "disable_ipv6"), 0);
         set(SysctlKey::ipv6(link, "disable_ipv6"), 0);
@@ -87,11 +85,14 @@ pub fn plan_addresses(
 
 /// Plans to wait until the addresses of a container's interface can be used, once it can carry packets.
 pub fn plan_readiness(plan: &mut Plan, link: &LinkName, result: &AddResult, detection: DuplicateDetection) {
-    let has_ipv6 = result.ips.iter().any(|ip| ip.address.addr().is_ipv6());
     // Also without detection the kernel takes a moment, in the background, before it answers for an IPv6 address.
-    if has_ipv6 || detection == DuplicateDetection::Done {
+    if has_ipv6(result) || detection == DuplicateDetection::Done {
         plan.own(Place::Container, Resource::Settled(link.clone()));
     }
+}
+
+fn has_ipv6(result: &AddResult) -> bool {
+    result.ips.iter().any(|ip| ip.address.addr().is_ipv6())
 }
 
 /// Plans a result's routes through an interface of the container. One without a gateway goes through the gateway of

@@ -164,7 +164,10 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             Resource::Rule(rule) => self.queue_rule(rule),
-            Resource::Sysctl(sysctl) => self.queue_sysctl(sysctl, resource),
+            Resource::Sysctl(sysctl) => match arp_notify(sysctl) {
+                Some(link) => self.queue_arp_notify(&link, sysctl, resource),
+                None => Ok(()),
+            },
             // Made by other means.
             Resource::Settled(_)
             | Resource::Entry(_)

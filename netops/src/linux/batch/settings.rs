@@ -18,12 +18,13 @@ pub(in crate::linux) fn arp_notify(sysctl: &Sysctl) -> Option<LinkName> {
 
 impl Batch<'_> {
     /// Of an interface that was made a moment ago: how it was before matters to nobody, for it goes when this is undone.
-    pub(super) fn queue_sysctl(&mut self, sysctl: &Sysctl, resource: &Resource) -> Result<(), Stop> {
-        let Some(link) = arp_notify(sysctl) else {
-            self.outcomes.push(Ok(Created::Kept));
-            return Ok(());
-        };
-        let index = self.index(&link, resource)?;
+    pub(super) fn queue_arp_notify(
+        &mut self,
+        link: &LinkName,
+        sysctl: &Sysctl,
+        resource: &Resource,
+    ) -> Result<(), Stop> {
+        let index = self.index(link, resource)?;
         link::set_arp_notify(&mut self.datagram, index, sysctl.value == "1");
         self.expect(Purpose::Set, Created::New);
         Ok(())

@@ -236,6 +236,11 @@ pub(in crate::linux) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
+/// The number in the first attribute of a kind, in network byte order, as nf_tables has it.
+pub(in crate::linux) fn attribute_be32(bytes: &[u8], kind: u16) -> Option<u32> {
+    attribute(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// Text, with or without a NUL at its end.
 pub(in crate::linux) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.split(|byte| *byte == 0).next()?).ok()

@@ -4,7 +4,8 @@ mod message;
 mod socket;
 
 pub(super) use message::{
-    Attributes, Datagram, Message, attribute, attributes, get_u16, get_u32, messages, nests, text,
+    Attributes, Datagram, Message, attribute, attribute_be32, attributes, get_u16, get_u32, messages, nests,
+    text,
 };
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use socket::refusal;

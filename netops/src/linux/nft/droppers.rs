@@ -1,10 +1,10 @@
 //! Chains on the way of what a node forwards that drop whatever none of their rules lets pass.
 
-use super::message;
-use crate::error::{Errno, Error, Operation};
+use super::{dump, message};
+use crate::error::Error;
 use crate::foreign::{Family, ForeignChain};
-use crate::linux::netlink::{Datagram, attribute, text};
-use crate::linux::{LinuxKernel, failed, refused};
+use crate::linux::LinuxKernel;
+use crate::linux::netlink::{Datagram, attribute, attribute_be32, text};
 use crate::place::Place;
 
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -12,17 +12,12 @@ const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
-const OBJECT: &str = "chains of nf_tables";
 
 pub(in crate::linux) fn all(kernel: &mut LinuxKernel, place: Place) -> Result<Vec<ForeignChain>, Error> {
     let mut request = Datagram::default();
     message::get_chains(&mut request);
-    let reply = kernel.side(place)?.netfilter()?.dump(&mut request);
-    match reply.map_err(|failure| failed(Operation::Read, place, OBJECT, failure))?.accepted() {
-        Ok(answers) => Ok(answers.iter().filter_map(|body| dropper(body)).collect()),
-        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
-        Err(refusal) => Err(refused(Operation::Read, place, OBJECT, refusal)),
-    }
+    let answers = dump(kernel, place, &mut request, "chains of nf_tables")?;
+    Ok(answers.iter().filter_map(|body| dropper(body)).collect())
 }
 
 /// The chain that a message tells of, if it is such.
@@ -34,15 +29,11 @@ fn dropper(body: &[u8]) -> Option<ForeignChain> {
         _ => return None,
     };
     let chain = message::content(body);
-    let hook = number(attribute(chain, NFTA_CHAIN_HOOK)?, NFTA_HOOK_HOOKNUM)?;
-    let policy = number(chain, NFTA_CHAIN_POLICY)?;
+    let hook = attribute_be32(attribute(chain, NFTA_CHAIN_HOOK)?, NFTA_HOOK_HOOKNUM)?;
+    let policy = attribute_be32(chain, NFTA_CHAIN_POLICY)?;
     if hook != libc::NF_INET_FORWARD as u32 || policy != libc::NF_DROP as u32 {
         return None;
     }
     let name = |kind: u16| attribute(chain, kind).and_then(text);
     Some(ForeignChain::new(family, name(NFTA_CHAIN_TABLE)?, name(NFTA_CHAIN_NAME)?))
-}
-
-fn number(attributes: &[u8], kind: u16) -> Option<u32> {
-    Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
 }

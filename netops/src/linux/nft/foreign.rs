@@ -7,11 +7,11 @@ use super::expression::{
 };
 use super::message::{self, HEADER, NFTA_RULE_HANDLE, Transaction};
 use super::rule::NFTA_RULE_EXPRESSIONS;
-use super::{first_refusal, send};
+use super::{dump, first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignChain;
 use crate::linux::foreign::Rule;
-use crate::linux::netlink::{Datagram, Refusal, attribute, attributes, text};
+use crate::linux::netlink::{Datagram, Refusal, attribute, attribute_be32, attributes, text};
 use crate::linux::{LinuxKernel, failed, refused};
 use crate::place::Place;
 
@@ -46,12 +46,8 @@ pub(in crate::linux) fn rules(
     let mut request = Datagram::default();
     message::get_rules(&mut request, chain);
     let object = format!("rules of chain {chain}");
-    let reply = kernel.side(place)?.netfilter()?.dump(&mut request);
-    match reply.map_err(|failure| failed(Operation::Read, place, &object, failure))?.accepted() {
-        Ok(answers) => Ok(answers.iter().filter_map(|body| parse(body)).collect()),
-        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
-        Err(refusal) => Err(refused(Operation::Read, place, &object, refusal)),
-    }
+    let answers = dump(kernel, place, &mut request, &object)?;
+    Ok(answers.iter().filter_map(|body| parse(body)).collect())
 }
 
 /// Deletes rules, and then a chain with all that is in it: everything or, if something has gone since it was looked
@@ -93,7 +89,7 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<(u64, Rule)> {
             "immediate" => {
                 let verdict = attribute(data, NFTA_IMMEDIATE_DATA).unwrap_or_default();
                 let verdict = attribute(verdict, NFTA_DATA_VERDICT).unwrap_or_default();
-                accepted |= number(verdict, NFTA_VERDICT_CODE) == Some(libc::NF_ACCEPT as u32);
+                accepted |= attribute_be32(verdict, NFTA_VERDICT_CODE) == Some(libc::NF_ACCEPT as u32);
                 rule.jump = attribute(verdict, NFTA_VERDICT_CHAIN).and_then(text).map(str::to_owned);
             }
             // What iptables-nft has for `-m comment`: a match of the older iptables, which is 256 bytes of text.
@@ -110,10 +106,10 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<(u64, Rule)> {
 
 /// The version of IP whose source or destination address a `payload` loads, if it loads one.
 fn payload(data: &[u8]) -> Option<AddressLength> {
-    if number(data, NFTA_PAYLOAD_BASE)? != libc::NFT_PAYLOAD_NETWORK_HEADER as u32 {
+    if attribute_be32(data, NFTA_PAYLOAD_BASE)? != libc::NFT_PAYLOAD_NETWORK_HEADER as u32 {
         return None;
     }
-    match (number(data, NFTA_PAYLOAD_OFFSET)?, number(data, NFTA_PAYLOAD_LEN)?) {
+    match (attribute_be32(data, NFTA_PAYLOAD_OFFSET)?, attribute_be32(data, NFTA_PAYLOAD_LEN)?) {
         (12 | 16, 4) => Some(AddressLength::V4),
         (8 | 24, 16) => Some(AddressLength::V6),
         _ => None,
@@ -128,7 +124,7 @@ enum AddressLength {
 
 /// The address that a `cmp` wants the loaded one to be.
 fn compared(data: &[u8], length: AddressLength) -> Option<std::net::IpAddr> {
-    if number(data, NFTA_CMP_OP)? != libc::NFT_CMP_EQ as u32 {
+    if attribute_be32(data, NFTA_CMP_OP)? != libc::NFT_CMP_EQ as u32 {
         return None;
     }
     let value = attribute(attribute(data, NFTA_CMP_DATA)?, NFTA_DATA_VALUE)?;
@@ -136,10 +132,6 @@ fn compared(data: &[u8], length: AddressLength) -> Option<std::net::IpAddr> {
         AddressLength::V4 => <[u8; 4]>::try_from(value).ok().map(Into::into),
         AddressLength::V6 => <[u8; 16]>::try_from(value).ok().map(Into::into),
     }
-}
-
-fn number(attributes: &[u8], kind: u16) -> Option<u32> {
-    Some(u32::from_be_bytes(attribute(attributes, kind)?.try_into().ok()?))
 }
 
 const NFTA_RULE_USERDATA: u16 = 7;

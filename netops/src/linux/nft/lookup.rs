@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::dump;
 use super::message::{self, Element, Key, Set};
 use super::ruleset::{self, Whereabouts};
 use crate::entry::{Entry, EntryKey, EntryKind};
@@ -100,13 +101,8 @@ pub(super) fn get(
 fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Result<Vec<Element>, Error> {
     let mut request = Datagram::default();
     message::get_all(&mut request, set);
-    let reply = kernel.side(place)?.netfilter()?.dump(&mut request);
-    let reply = reply.map_err(|failure| failed(Operation::Read, place, object, failure))?;
-    match reply.accepted() {
-        Ok(answers) => Ok(answers.iter().flat_map(|body| message::parse(body)).collect()),
-        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
-        Err(refusal) => Err(refused(Operation::Read, place, object, refusal)),
-    }
+    let answers = dump(kernel, place, &mut request, object)?;
+    Ok(answers.iter().flat_map(|body| message::parse(body)).collect())
 }
 
 /// Reads bytes as if they were elements.

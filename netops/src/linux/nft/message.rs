@@ -7,7 +7,9 @@ use super::expression::{
 };
 use super::rule::Rule;
 use crate::foreign::{Family, ForeignChain};
-use crate::linux::netlink::{Attributes, Datagram, Failure, Reply, Socket, attribute, attributes, text};
+use crate::linux::netlink::{
+    Attributes, Datagram, Failure, Reply, Socket, attribute, attribute_be32, attributes, text,
+};
 use crate::name::{LinkName, MacAddr, Mark};
 
 /// Length of `struct nfgenmsg`.
@@ -386,7 +388,7 @@ pub(super) fn get_generation(datagram: &mut Datagram) {
 
 /// How often, from the answer.
 pub(super) fn generation(body: &[u8]) -> Option<u32> {
-    attribute(content(body), NFTA_GEN_ID)?.try_into().ok().map(u32::from_be_bytes)
+    attribute_be32(content(body), NFTA_GEN_ID)
 }
 
 /// The elements in an answer.

@@ -38,7 +38,7 @@ pub(super) use lookup::read_as_elements;
 pub(super) use lookup::{all, look_up};
 use message::Transaction;
 
-use super::netlink::{Refusal, Reply};
+use super::netlink::{Datagram, Refusal, Reply};
 use super::{LinuxKernel, conntrack, failed, refused};
 use crate::entry::Entry;
 use crate::error::{Errno, Error, Operation};
@@ -213,6 +213,20 @@ fn send(
 }
 
 /// Writes some messages, and says which those are.
+/// Asks for a list. Where what it would be of is not there, it is empty.
+fn dump(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    request: &mut Datagram,
+    object: &str,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let reply = kernel.side(place)?.netfilter()?.dump(request);
+    match reply.map_err(|failure| failed(Operation::Read, place, object, failure))?.accepted() {
+        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
+        answers => answers.map_err(|refusal| refused(Operation::Read, place, object, refusal)),
+    }
+}
+
 fn numbered(transaction: &mut Transaction, write: impl FnOnce(&mut Transaction)) -> Range<usize> {
     let first = transaction.len();
     write(transaction);

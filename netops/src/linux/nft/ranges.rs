@@ -37,11 +37,11 @@ use super::expression::{Field, Verdict, Version};
 use super::masquerade::SOURCE_NAT;
 use super::message::{self, Element, Key, Set, Table, Transaction, Values};
 use super::rule::Rule;
-use super::{first_refusal, send};
+use super::{dump, first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
 use crate::linux::netlink::Datagram;
-use crate::linux::{LinuxKernel, failed, refused};
+use crate::linux::{LinuxKernel, refused};
 use crate::place::Place;
 use crate::resource::RangeMasquerade;
 use crate::ruleset::{self, POSTROUTING};
@@ -129,7 +129,7 @@ pub(in crate::linux) fn look(
 ) -> Result<Option<RangeMasquerade>, Error> {
     let mut request = Datagram::default();
     message::get_rules_of(&mut request, TABLE, POSTROUTING);
-    let there = dump(kernel, place, &mut request)?;
+    let there = dump(kernel, place, &mut request, NAME)?;
     let wanted = rules();
     let same = |(there, wanted): (&Vec<u8>, &Rule)| wanted.is(message::content(there));
     if there.len() != wanted.len() || !there.iter().zip(&wanted).all(same) {
@@ -143,7 +143,7 @@ pub(in crate::linux) fn look(
     }
     let mut request = Datagram::default();
     message::get_all(&mut request, &TUNNELS);
-    let tunnels = dump(kernel, place, &mut request)?;
+    let tunnels = dump(kernel, place, &mut request, NAME)?;
     found.tunnel_port = tunnels.iter().flat_map(|body| message::parse(body)).find_map(|e| e.key.as_port());
     Ok(Some(found.kept()))
 }
@@ -185,7 +185,7 @@ fn after(address: IpAddr) -> Option<IpAddr> {
 fn ranges(kernel: &mut LinuxKernel, place: Place, set: &Set) -> Result<Vec<IpNet>, Error> {
     let mut request = Datagram::default();
     message::get_all(&mut request, set);
-    let bodies = dump(kernel, place, &mut request)?;
+    let bodies = dump(kernel, place, &mut request, NAME)?;
     let bounds = bodies.iter().flat_map(|body| message::parse_bounds(body));
     let bounds = bounds.filter_map(|(key, is_end)| Some((key.as_address()?, is_end)));
     // The kernel lists them backwards or forwards; where one range ends, another may begin.
@@ -226,16 +226,6 @@ fn prefixes_to_the_last(first: IpAddr) -> Vec<IpNet> {
     match first {
         IpAddr::V4(first) => Ipv4Subnets::new(first, u32::MAX.into(), 0).map(IpNet::V4).collect(),
         IpAddr::V6(first) => Ipv6Subnets::new(first, u128::MAX.into(), 0).map(IpNet::V6).collect(),
-    }
-}
-
-/// Asks for a list. No table is an empty one.
-fn dump(kernel: &mut LinuxKernel, place: Place, request: &mut Datagram) -> Result<Vec<Vec<u8>>, Error> {
-    let reply = kernel.side(place)?.netfilter()?.dump(request);
-    match reply.map_err(|failure| failed(Operation::Read, place, NAME, failure))?.accepted() {
-        Ok(answers) => Ok(answers),
-        Err(refusal) if refusal.errno == Errno::ENOENT => Ok(Vec::new()),
-        Err(refusal) => Err(refused(Operation::Read, place, NAME, refusal)),
     }
 }
 

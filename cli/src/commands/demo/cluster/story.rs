@@ -181,8 +181,8 @@ impl Teller<'_> {
         ))?;
         let told = |time: &Option<Duration>| time.map_or_else(|| "never".to_owned(), seconds);
         self.0.words(&format!(
-            "Its cable is plugged in. A pod there answered every other node after {}, the new one after {}, and all agents saw one another \
-             again after {}.",
+            "Its cable is plugged in. A pod there answered every other node after {}, the new one after {}, and all agents \
+             saw one another again after {}.",
             told(back),
             told(new_pod),
             told(healed)
