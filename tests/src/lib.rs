@@ -8,6 +8,7 @@
 //! | [`State`] | everything that the kernel and the lease directory hold, as one JSON value |
 //! | [`Scene`] | the same without what is random, so that two nodes can be compared |
 //! | [`lab`] | nodes on a segment, an agent on each, pods that talk |
+//! | [`system_calls`] | what a call asks of the kernel, one by one |
 //! | [`faults`] | what happens at a system call: it fails, or its process dies |
 //! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
 //!
@@ -31,6 +32,7 @@ mod node;
 mod random;
 mod scene;
 mod state;
+mod strace;
 
 pub use call::{Call, Implementation, Outcome};
 pub use difference::differences;
@@ -40,3 +42,4 @@ pub use node::{Node, Pod};
 pub use random::{cases, runner};
 pub use scene::Scene;
 pub use state::State;
+pub use strace::{SystemCall, system_calls};

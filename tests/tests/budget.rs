@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cnikit_tests::{Call, Node, isolated, ours};
+use cnikit_tests::{Call, Node, isolated, ours, system_calls};
 use serde_json::{Value, json};
 
 /// Memory, signals and locks; looking for the end of a link; what only an executable for debugging does (`fcntl`).
@@ -45,22 +45,14 @@ fn config(previous: Option<&Value>) -> Value {
 
 /// The system calls that a call makes, by name.
 fn census(call: &Call<'_>, node: &Node) -> (Option<Value>, BTreeMap<String, usize>) {
-    let outcome = call.run_through(&["strace", "-f", "-qq", "-o", "/run/census"]);
-    let result = outcome.status.success().then(|| serde_json::from_str(&outcome.stdout).ok()).flatten();
-    assert!(outcome.status.success(), "{outcome}");
-    let trace = node.shell("cat /run/census");
+    let (outcome, made) = system_calls(call, node);
     let mut counts = BTreeMap::new();
-    let from_configuration = trace.lines().skip_while(|line| !line.contains(" read(0, "));
-    for line in from_configuration {
-        let Some((name, _)) = line.split_once(' ').and_then(|(_, what)| what.trim_start().split_once('('))
-        else {
-            continue;
-        };
-        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !NOT_COUNTED.contains(&name) {
-            *counts.entry(name.to_owned()).or_default() += 1;
+    for one in made.into_iter().skip_while(|one| !one.reads_configuration()) {
+        if !NOT_COUNTED.contains(&one.name.as_str()) {
+            *counts.entry(one.name).or_default() += 1;
         }
     }
-    (result, counts)
+    (serde_json::from_str(&outcome.stdout).ok(), counts)
 }
 
 fn assert_counts(what: &str, counts: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {

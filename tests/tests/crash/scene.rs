@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cnikit_tests::{Call, Implementation, Node, Outcome, Pod, Scene, State, differences, ours};
+use cnikit_tests::{Call, Implementation, Node, Outcome, Pod, Scene, State, differences, ours, system_calls};
 use serde_json::{Value, json};
 
 /// How many of the points where something can happen are tried.
@@ -71,21 +71,15 @@ impl Ward {
     /// The system calls that a call makes, by name; and how many its busiest thread makes, and how many of those before
     /// it has read its configuration.
     pub(crate) fn census(&self, call: &Call<'_>) -> Census {
-        let outcome = call.run_through(&["strace", "-f", "-qq", "-o", "/run/census"]);
-        assert!(outcome.status.success(), "{outcome}");
         let (mut names, mut threads, mut start) = (BTreeMap::new(), BTreeMap::new(), None);
-        for line in self.node.shell("cat /run/census").lines() {
-            let Some((thread, rest)) = line.split_once(' ') else { continue };
-            let Some((name, _)) = rest.trim_start().split_once('(') else { continue };
-            if name.contains(' ') || name.starts_with(['<', '+', '-']) {
-                continue;
-            }
-            *names.entry(name.to_owned()).or_insert(0) += 1;
-            let count: &mut usize = threads.entry(thread.to_owned()).or_insert(0);
+        let (_, made) = system_calls(call, &self.node);
+        for one in made {
+            let count: &mut usize = threads.entry(one.thread.clone()).or_insert(0);
             *count += 1;
-            if start.is_none() && rest.trim_start().starts_with("read(0") {
+            if start.is_none() && one.reads_configuration() {
                 start = Some(*count);
             }
+            *names.entry(one.name).or_insert(0) += 1;
         }
         Census { names, calls: threads.into_values().max().unwrap(), start: start.unwrap() }
     }
