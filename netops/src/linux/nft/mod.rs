@@ -6,6 +6,7 @@
 //! ruleset.rs     the tables, and what each kind of entry hangs from: masquerade.rs, port_mapping.rs,
 //!                spoof_check.rs, forwarded.rs
 //! foreign.rs     what other programs have made: chains and rules, looked for and deleted
+//! droppers.rs    … and chains that drop what is forwarded
 //! isolation.rs   what bridges are said to be
 //! ranges.rs      source NAT for whole ranges, in a table of its own
 //! iptables.rs    the way through the tables of `iptables`
