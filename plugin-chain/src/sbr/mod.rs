@@ -45,7 +45,7 @@ impl Attach for Sbr {
         }
         // From the look at what is free until it is taken.
         kernel.claim(Place::Container).map_err(|e| kernel_error(&e))?;
-        let found = look(kernel, &request.names.interface)?;
+        let found = look(kernel, &request.names.interface).map_err(|e| kernel_error(&e))?;
         let homes = found.homes(addresses);
         for home in &homes {
             plan_rule(&mut plan, home.net.addr().into(), home.table);
@@ -57,9 +57,9 @@ impl Attach for Sbr {
     fn remnants(&self, call: &DelRequest, owner: &Owner, kernel: &mut dyn Kernel) -> Result<Plan, Error> {
         let found = match look(kernel, &owner.link()?) {
             Ok(found) => found,
-            // The rules went with the namespace.
-            Err(error) if error.code() == ErrorCode::INVALID_NETNS => return Ok(Plan::new()),
-            Err(error) => return Err(error),
+            // The rules went with the namespace. One that cannot be entered still has them.
+            Err(netops::Error::NoContainer) => return Ok(Plan::new()),
+            Err(error) => return Err(kernel_error(&error)),
         };
         let previous = call.config.prev_result().ok().flatten().unwrap_or_default();
         let fixed = call.config.get::<u32>("table").ok().flatten();
@@ -79,7 +79,7 @@ impl Attach for Sbr {
 
     fn status(&self, _: &SbrConfig, kernel: &mut dyn Kernel) -> Result<(), Error> {
         // Every namespace is born with some.
-        match read(kernel, Place::Host, &[Query::Rules])?.as_slice() {
+        match kernel.read(Place::Host, &[Query::Rules]).map_err(|e| kernel_error(&e))?.as_slice() {
             [Answer::Rules(rules)] if rules.is_empty() => Err(Error::new(
                 ErrorCode::PLUGIN_NOT_AVAILABLE,
                 "this kernel has no rules for routing: it needs CONFIG_IP_MULTIPLE_TABLES",
@@ -94,10 +94,10 @@ fn plan_rule(plan: &mut Plan, from: IpNet, table: u32) {
 }
 
 /// Looks at what there is in the container.
-fn look(kernel: &mut dyn Kernel, link: &LinkName) -> Result<Found, Error> {
+fn look(kernel: &mut dyn Kernel, link: &LinkName) -> Result<Found, netops::Error> {
     let queries = [Query::Rules, Query::Tables, Query::Routes(link.clone()), Query::Addresses(link.clone())];
     let mut found = Found::default();
-    for answer in read(kernel, Place::Container, &queries)? {
+    for answer in kernel.read(Place::Container, &queries)? {
         match answer {
             Answer::Rules(rules) => found.rules = rules,
             Answer::Tables(tables) => found.tables = tables,
@@ -107,8 +107,4 @@ fn look(kernel: &mut dyn Kernel, link: &LinkName) -> Result<Found, Error> {
         }
     }
     Ok(found)
-}
-
-fn read(kernel: &mut dyn Kernel, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
-    kernel.read(place, queries).map_err(|e| kernel_error(&e))
 }
