@@ -21,6 +21,8 @@ pub(super) struct Owners {
     pub(super) subnets: BTreeMap<IpNet, NodeId>,
     /// Pods elsewhere than in their owner's prefixes.
     pub(super) strays: BTreeMap<IpAddr, NodeId>,
+    /// Who has a prefix for all others, where this node is another one that holds it.
+    elected: BTreeMap<IpNet, NodeId>,
     /// The lengths that prefixes have, the longest first.
     lengths: Vec<u8>,
     /// What nodes say of addresses that are not the cluster's.
@@ -33,11 +35,14 @@ impl Owners {
         let peers = || topology.peers(&own.id).map(|member| &*member.node);
         for node in [own].into_iter().chain(peers()) {
             for prefix in node.held() {
-                if pool.holds(&prefix) {
-                    // The node itself comes first, others by their ids.
-                    owners.subnets.entry(prefix.trunc()).or_insert(node.id);
-                } else {
+                if !pool.holds(&prefix) {
                     owners.foreign.push((node.id, prefix));
+                    continue;
+                }
+                // The node itself comes first, others by their ids.
+                let owner = *owners.subnets.entry(prefix.trunc()).or_insert(node.id);
+                if owner == own.id && node.id < own.id {
+                    owners.elected.entry(prefix.trunc()).or_insert(node.id);
                 }
             }
         }
@@ -56,29 +61,47 @@ impl Owners {
         owners
     }
 
-    /// A stray's address may be a pod's where its prefix leads, too: that one has it then, unless the stray is our own.
+    /// A stray's address may be a pod's where its prefix leads, too: that one has it then, unless the stray is our own. Where we
+    /// hold the prefix as well, that may be where it leads all others: so it must lead us there too.
     fn settle_duplicates(&mut self, own: &Node, topology: &Topology) {
-        let owner_of = |address: &IpAddr| Some((*address, self.by_subnet(*address)?));
         let mut suspects: BTreeMap<NodeId, Vec<IpAddr>> = BTreeMap::new();
-        for (address, owner) in self.strays.keys().filter_map(owner_of) {
-            suspects.entry(owner).or_default().push(address);
+        for (address, stray) in &self.strays {
+            let Some(prefix) = self.longest_prefix(*address) else { continue };
+            let owners = [self.subnets.get(&prefix), self.elected.get(&prefix)].into_iter().flatten();
+            for owner in owners.copied().filter(|owner| owner != stray && *stray != own.id) {
+                suspects.entry(owner).or_default().push(*address);
+            }
         }
+        let mut settled = BTreeMap::new();
         for (owner, suspects) in suspects {
             let node =
                 if owner == own.id { Some(own) } else { topology.get(&owner).map(|member| &*member.node) };
             let held: BTreeSet<IpAddr> = node.into_iter().flat_map(addresses).collect();
-            for address in suspects {
-                if held.contains(&address) && self.strays.get(&address) != Some(&own.id) {
-                    self.strays.remove(&address);
+            for address in suspects.into_iter().filter(|address| held.contains(address)) {
+                // What is in its own node's prefix here needs no route of its own.
+                if self.by_subnet(address) == Some(owner) {
+                    settled.insert(address, None);
+                } else {
+                    settled.entry(address).or_insert(Some(owner));
                 }
+            }
+        }
+        for (address, owner) in settled {
+            match owner {
+                Some(owner) => drop(self.strays.insert(address, owner)),
+                None => drop(self.strays.remove(&address)),
             }
         }
     }
 
     /// Who holds the longest prefix that an address is in.
     pub(super) fn by_subnet(&self, address: IpAddr) -> Option<NodeId> {
-        let covering = |length: &u8| self.subnets.get(&IpNet::new(address, *length).ok()?.trunc()).copied();
-        self.lengths.iter().find_map(covering)
+        self.subnets.get(&self.longest_prefix(address)?).copied()
+    }
+
+    fn longest_prefix(&self, address: IpAddr) -> Option<IpNet> {
+        let prefix = |length: &u8| Some(IpNet::new(address, *length).ok()?.trunc());
+        self.lengths.iter().filter_map(prefix).find(|prefix| self.subnets.contains_key(prefix))
     }
 
     /// Who has the longest prefix that contains another one, and is not it.

@@ -570,3 +570,17 @@ fn of_two_pods_with_one_address_the_one_in_its_own_nodes_prefix_is_reached() {
     assert_eq!(cluster.travel(2, address), Ok(1), "although the other has the lower id");
     assert_eq!((cluster.travel(0, address), cluster.travel(1, address)), (Ok(0), Ok(1)));
 }
+
+#[test]
+fn a_node_that_lost_its_prefix_to_the_pods_node_goes_where_all_others_go() {
+    let address: IpAddr = "10.244.12.98".parse().unwrap();
+    let mut nodes: Vec<Node> = (0..4).map(node).collect();
+    for n in [1, 3] {
+        nodes[n].subnets.push(subnet(12, false, SubnetState::Held));
+    }
+    for n in [0, 1] {
+        nodes[n].pods.push(pod(address));
+    }
+    let cluster = Cluster::new(nodes, |_, _| Kind::Direct);
+    assert_eq!([2, 3].map(|from| cluster.travel(from, address)), [Ok(1), Ok(1)]);
+}
