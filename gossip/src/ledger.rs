@@ -101,3 +101,74 @@ fn hash(change: &Change<'_>) -> u64 {
     (change.key, change.value).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Time;
+    use crate::message::{Life, State};
+    use crate::replica::Held;
+
+    const OWNER: PeerId = [7; 16];
+    const EPOCH: Epoch = Epoch { incarnation: 1, instance: 5 };
+
+    /// A replica in which a key has a value.
+    fn replica(value: &[u8]) -> Replica {
+        let mut replica = Replica::new(EPOCH);
+        replica.write(b"key", Some(value));
+        replica
+    }
+
+    /// Has another node learn what a replica has, after its owner has written `true`. Tells what is wrong with it.
+    fn fault_of(learnt: &[Replica]) -> Option<String> {
+        let ledger = Ledger::default();
+        ledger.wrote(OWNER, &replica(b"true"), 0);
+        for replica in learnt {
+            let changes: Vec<_> = replica.changes().collect();
+            let (upto, horizon) = (replica.version, replica.horizon);
+            let (id, epoch) = (OWNER, replica.epoch);
+            let delta =
+                Delta { id, beat: 0, state: 0, epoch, since: 0, upto, target: upto, horizon, changes };
+            let life = Life { incarnation: 1, beat: 0, state: State::Alive };
+            let mut node = Node::new(OWNER, Held::of(replica.clone()), life, Time::ZERO);
+            ledger.learnt(&delta, &mut node);
+        }
+        ledger.fault()
+    }
+
+    #[test]
+    fn what_was_written_may_be_learnt_again_and_again() {
+        assert_eq!(fault_of(&[replica(b"true"), replica(b"true")]), None);
+    }
+
+    #[test]
+    fn a_forged_value_is_found() {
+        let fault = fault_of(&[replica(b"true"), replica(b"forged")]).unwrap();
+        assert!(fault.contains("\"key\"") && fault.contains("wrote it otherwise"), "{fault}");
+    }
+
+    #[test]
+    fn what_its_owner_never_wrote_is_found() {
+        let mut more = replica(b"true");
+        more.write(b"other", Some(b"word"));
+        let fault = fault_of(&[more]).unwrap();
+        assert!(fault.contains("\"other\"") && fault.contains("wrote it never"), "{fault}");
+    }
+
+    #[test]
+    fn two_that_have_learnt_as_much_and_differ_are_found() {
+        // The same versions without their content: as a node would hold that lost something.
+        let mut empty = replica(b"true");
+        empty.write(b"key", None);
+        let mut full = replica(b"true");
+        full.write(b"other", Some(b"word"));
+        let ledger = Ledger::default();
+        for replica in [&empty, &full] {
+            ledger.wrote(OWNER, replica, 0);
+            let life = Life { incarnation: 1, beat: 0, state: State::Alive };
+            let mut node = Node::new(OWNER, Held::of(replica.clone()), life, Time::ZERO);
+            ledger.pages().place(&mut node);
+        }
+        assert!(ledger.fault().unwrap().contains("two nodes differ"));
+    }
+}
