@@ -138,12 +138,16 @@ impl Cache {
         Ok(found)
     }
 
-    /// Creates the directory as libcni does: only its owner may look inside.
+    /// Creates the directory as libcni does: only its owner may look inside. What is in it is as durable as its name, so
+    /// the directories are flushed in which something was made.
     fn create_dir(&self) -> Result<(), CacheError> {
+        let missing = self.results.ancestors().take_while(|ancestor| !ancestor.exists());
+        let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.results)
+            .and_then(|()| parents.into_iter().rev().try_for_each(sync_directory))
             .map_err(|error| CacheError::new("create", &self.results, error))
     }
 }
@@ -189,7 +193,7 @@ impl Entry {
         let lock = Lock::on_new_file(file)?;
         fs::rename(&self.aside, &self.path)?;
         self.lock = lock;
-        self.path.parent().map_or(Ok(()), |results| File::open(results)?.sync_all())
+        self.path.parent().map_or(Ok(()), sync_directory)
     }
 
     /// Forgets the attachment. The directory is not flushed: an entry that a power failure brings back leads to a
@@ -216,6 +220,12 @@ fn read_content(file: &File, path: &Path) -> Result<Content, CacheError> {
         return Ok(Content::Broken(format!("larger than {} MiB", LARGEST_FILE >> 20)));
     }
     Ok(record::from_bytes(&bytes))
+}
+
+/// Makes the names in a directory last through a loss of power.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let here = path.as_os_str().is_empty(); // the parent of a relative path's first component
+    File::open(if here { Path::new(".") } else { path })?.sync_all()
 }
 
 fn remove(path: &Path) -> io::Result<()> {
