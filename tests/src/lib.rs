@@ -9,6 +9,7 @@
 //! | [`Scene`] | the same without what is random, so that two nodes can be compared |
 //! | [`lab`] | nodes on a segment, an agent on each, pods that talk |
 //! | [`system_calls`] | what a call asks of the kernel, one by one |
+//! | [`disk`] | what calls write, and what of it is there after a power cut |
 //! | [`faults`] | what happens at a system call: it fails, or its process dies |
 //! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
 //!
@@ -23,6 +24,7 @@
 mod call;
 pub mod deliberate;
 mod difference;
+pub mod disk;
 #[cfg(target_arch = "x86_64")] // a system call is made to fail by its registers
 pub mod faults;
 mod isolation;

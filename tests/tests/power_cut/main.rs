@@ -1,0 +1,10 @@
+//! The power is cut at every instant of what `host-local` and a runtime write. On whatever the disk may hold then, no
+//! lease that was announced is missing, every call works, and everything that is left goes away.
+//!
+//! `cnikit_tests::disk` says what a disk may hold. How many random choices there are at each instant: `CNIKIT_CASES`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
+
+mod cache;
+mod history;
+mod leases;
