@@ -42,16 +42,40 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// Parses one JSON object. Depth is bounded by serde_json (128 levels); the size is the caller's to bound.
+/// How many values a document may have. Held in memory one takes up to a hundred times the room that it has as text
+/// (`{"":0},`), so that to bound the size is not enough. The largest honest document is the `GC` of a network: three values
+/// for each attachment, ten thousand attachments.
+pub(crate) const MOST_VALUES: usize = 1 << 15;
+
+/// Parses one JSON object. Depth is bounded by serde_json (128 levels), and how many values there are
+/// by [`MOST_VALUES`]; the size is the caller's to bound.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Object, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("it is empty".to_owned());
+    }
+    if most_values(bytes) > MOST_VALUES {
+        return Err(format!("it has more than {MOST_VALUES} values"));
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(format!("expected an object, found {}", kind(&other))),
         Err(error) => Err(shorten(error.to_string())),
     }
+}
+
+/// As many values as a text can have, if it is JSON: each but the first follows a comma or an opening bracket.
+fn most_values(bytes: &[u8]) -> usize {
+    let (mut values, mut in_string, mut escaped) = (1, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -392,8 +416,23 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
-        let deep = format!("{}{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+        let deep = format!("{}{}", "{\"a\":".repeat(30_000), "}".repeat(30_000));
         assert!(parse_object(deep.as_bytes()).unwrap_err().contains("recursion limit"));
+    }
+
+    #[test]
+    fn more_values_than_anybody_needs_are_refused_and_texts_are_not_counted() {
+        let zeros = |count| format!("{{\"a\":[0{}]}}", ",0".repeat(count - 1));
+        // The document, its list, and what is in it.
+        assert!(parse_object(zeros(MOST_VALUES - 2).as_bytes()).is_ok());
+        assert_eq!(
+            parse_object(zeros(MOST_VALUES - 1).as_bytes()).unwrap_err(),
+            "it has more than 32768 values"
+        );
+        for text in [",[{", "\\\",[{", "\\\\,"] {
+            let long = format!("{{\"a\":\"{}\",\"b\":1}}", text.repeat(MOST_VALUES));
+            assert_eq!(parse_object(long.as_bytes()).unwrap()["b"], 1, "{text}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@
 //! - An attachment of the plugin's own network namespace is refused before any work is done (code 8).
 //! - The result is printed in the version that was asked for. Every failure, a panic included, is printed as an error
 //!   object with the version of the request, and exits with 1.
-//! - stdin is bounded to [`STDIN_LIMIT`].
+//! - stdin is bounded to [`STDIN_LIMIT`], and to 32768 values, which is what a document takes memory for.
 
 mod dispatch;
 mod netns;

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+
 /// Whether others may hold the lock too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -73,9 +75,11 @@ impl Drop for Lock {
     }
 }
 
+/// A symbolic link is not followed: an empty file would be made where a dangling one points to, and one that leads
+/// somewhere is never the file that is locked. Nor is a FIFO waited for.
 fn open(path: &Path, which: Which) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true);
+    options.read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
     if which == Which::Any {
         options.write(true).create(true).truncate(false).mode(0o600);
     }

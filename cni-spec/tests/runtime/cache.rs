@@ -1,7 +1,7 @@
 //! What is on disk.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use cni_spec::runtime::{Attachment, CachedAttachment, RuntimeError};
 use serde_json::json;
@@ -19,6 +19,27 @@ fn only_the_owner_may_read_the_cache() {
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(world.results()), 0o700);
     assert_eq!(mode(world.results().join("blue-web-1-eth0")), 0o600);
+}
+
+#[test]
+fn a_symbolic_link_in_the_place_of_an_entry_or_a_lock_is_refused_at_once() {
+    for (link, target) in [
+        ("blue-web-1-eth0", "victim"),
+        ("blue-web-1-eth0", "nothing"),
+        (".blue.lock", "victim"),
+        (".blue.lock", "nothing"),
+    ] {
+        let world = World::new();
+        fs::create_dir(world.results()).unwrap();
+        let outside = world.results().parent().unwrap().to_owned();
+        fs::write(outside.join("victim"), "precious").unwrap();
+        symlink(outside.join(target), world.results().join(link)).unwrap();
+        let error = world.runtime().add(&blue(), &web()).unwrap_err().to_string();
+        let path = world.results().join(link);
+        assert!(error.contains(path.to_str().unwrap()), "{link} to {target}: {error}");
+        assert_eq!(fs::read_to_string(outside.join("victim")).unwrap(), "precious");
+        assert!(!outside.join("nothing").exists(), "{link} to {target}");
+    }
 }
 
 #[test]
