@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::faults::Tracer;
 use crate::node::{Node, Pod};
 
-/// Longer than any call may take: what takes longer hangs.
+/// Longer than any call may take on its own: what takes longer hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whose plugins.
@@ -89,6 +89,7 @@ pub struct Call<'a> {
     executable: PathBuf,
     env: BTreeMap<OsString, OsString>,
     stdin: Vec<u8>,
+    limit: Duration,
 }
 
 /// What an execution of a plugin came to.
@@ -107,7 +108,8 @@ pub struct Outcome {
 impl<'a> Call<'a> {
     pub(crate) fn new(node: &'a Node, directory: &str, plugin: &str, command: &str, stdin: String) -> Self {
         let executable = Path::new(directory).join(plugin);
-        let call = Self { node, executable, env: BTreeMap::new(), stdin: stdin.into_bytes() };
+        let call =
+            Self { node, executable, env: BTreeMap::new(), stdin: stdin.into_bytes(), limit: TIME_LIMIT };
         call.env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", "c1")
             .env("CNI_IFNAME", "eth0")
@@ -152,6 +154,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Gives it another time than 10 seconds, where many others run.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -228,7 +237,7 @@ impl<'a> Call<'a> {
             scope.spawn(move || drop(stdin.write_all(&self.stdin)));
             let out = scope.spawn(move || read(&mut stdout));
             let err = scope.spawn(move || read(&mut stderr));
-            let deadline = Instant::now() + TIME_LIMIT;
+            let deadline = Instant::now() + self.limit;
             while !(out.is_finished() && err.is_finished() && child.try_wait().unwrap().is_some()) {
                 if Instant::now() > deadline {
                     child.kill().unwrap();

@@ -11,6 +11,7 @@
 //! | [`system_calls`] | what a call asks of the kernel, one by one |
 //! | [`disk`] | what calls write, and what of it is there after a power cut |
 //! | [`faults`] | what happens at a system call: it fails, or its process dies |
+//! | [`soak`] | many calls at once |
 //! | [`deliberate`] | what is meant to be different from the reference, each with its reason |
 //!
 //! The oracle is always another program: `ip`, `nft`, `iptables-save`, the reference's plugins.
@@ -33,6 +34,7 @@ mod memory;
 mod node;
 mod random;
 mod scene;
+pub mod soak;
 mod state;
 mod strace;
 
