@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cnikit_tests::{isolated, peak_memory};
+use cnikit_tests::{Call, isolated, peak_memory};
 use serde_json::json;
 
-use crate::attack::{DECODING, IO, VERSION, Victim, at_once, honest};
+use crate::attack::{DECODING, IO, NETNS, VERSION, Victim, at_once, honest};
 
 #[test]
 fn what_is_no_json_object_is_refused() {
@@ -49,10 +49,80 @@ fn a_hundred_megabytes_are_refused_at_once_and_not_kept() {
             let started = Instant::now();
             victim.refuses(name, DECODING, &call);
             assert!(started.elapsed() < Duration::from_secs(2), "{name}: took {:?}", started.elapsed());
-            let peak = peak_memory(&call);
-            assert!(peak < 32.0, "{name}: {peak} MiB");
+            small(name, &call);
         }
     });
+}
+
+#[test]
+fn no_input_makes_a_plugin_large() {
+    isolated(|| {
+        let victim = Victim::new();
+        let with =
+            |inside: String| honest().to_string().replacen('{', &format!("{{{inside},"), 1).into_bytes();
+        let many = |piece: &str, count| vec![piece; count].join(",");
+        for (name, stdin) in [
+            ("ten million zeros", with(format!("\"x\":[{}]", many("0", 10_000_000)))),
+            ("fifty megabytes of text", with(format!("\"x\":\"{}\"", "y".repeat(50_000_000)))),
+            // What follows is no longer than a configuration may be.
+            ("zeros", with(format!("\"x\":[{}]", many("0", 2_000_000)))),
+            ("objects", with(format!("\"x\":[{}]", many("{\"\":0}", 500_000)))),
+            (
+                "ranges",
+                with(format!(
+                    "\"ipam\":{{\"ranges\":[{}]}}",
+                    many("[{\"subnet\":\"10.1.0.0/29\"}]", 130_000)
+                )),
+            ),
+            (
+                "routes",
+                with(format!(
+                    "\"prevResult\":{{\"routes\":[{}]}}",
+                    many("{\"dst\":\"10.0.0.0/8\"}", 180_000)
+                )),
+            ),
+            ("depth", with(format!("\"x\":{}", "[".repeat(4_000_000)))),
+        ] {
+            let call = victim.call("ADD").stdin(stdin);
+            victim.refuses(name, DECODING, &call);
+            small(name, &call);
+        }
+    });
+}
+
+/// What may be that long costs its length, and not much more.
+#[test]
+fn the_largest_input_that_is_served_does_not_make_a_plugin_large() {
+    isolated(|| {
+        let victim = Victim::new();
+        let gone = || victim.call("ADD").env("CNI_NETNS", "/run/netns/none");
+        let with =
+            |inside: String| honest().to_string().replacen('{', &format!("{{{inside},"), 1).into_bytes();
+        let many = |piece: &str, count| vec![piece; count].join(",");
+        // The longest that execve(2) takes is 128 KiB a variable.
+        let arguments = |piece: &str| piece.repeat(130_000 / piece.len());
+        for (name, call) in [
+            ("text", gone().stdin(with(format!("\"x\":\"{}\"", "y".repeat(4_000_000))))),
+            ("objects", gone().stdin(with(format!("\"x\":[{}]", many("{\"\":0}", 16_000))))),
+            (
+                "arguments",
+                gone().args(&format!("IgnoreUnknown=1;{}", arguments("K=V;").trim_end_matches(';'))),
+            ),
+        ] {
+            victim.refuses(name, NETNS, &call);
+            small(name, &call);
+        }
+        let ranges = many("[{\"subnet\":\"10.1.0.0/29\"}]", 10_000);
+        let ranges = victim.call("ADD").stdin(with(format!("\"runtimeConfig\":{{\"ipRanges\":[{ranges}]}}")));
+        at_once("ranges", &ranges).error();
+        small("ranges", &ranges);
+    });
+}
+
+fn small(name: &str, call: &Call<'_>) {
+    let peak = peak_memory(call);
+    eprintln!("{name}: {peak:.1} MiB");
+    assert!(peak < 32.0, "{name}: {peak} MiB");
 }
 
 #[test]

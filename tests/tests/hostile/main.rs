@@ -8,4 +8,5 @@ mod configuration;
 mod environment;
 mod files;
 mod input;
+mod privilege;
 mod removal;
