@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use cni_spec::runtime::{DEFAULT_CACHE_DIR, DEFAULT_CONF_DIR, DEFAULT_PLUGIN_TIMEOUT, Runtime};
 use cni_spec::{Env, NetworkList, NetworkName, ProcessExec};
+use plugins::InProcess;
 
 use crate::failure::Failure;
-use crate::in_process::InProcess;
 use crate::network;
 
 /// Where distributions have their plugins: upstream's place, Debian's, Fedora's.

@@ -1,7 +1,9 @@
 //! Every cnikit CNI plugin in one small executable, which is each of them under its name: `/opt/cni/bin/bridge`,
 //! `/opt/cni/bin/host-local`, … are links to it.
 //!
-//! As a library: [`find`] gives a plugin by name, to be called in process.
+//! As a library: [`find`] gives a plugin by name, to be called in process, and [`InProcess`] has a runtime call them so.
+
+mod in_process;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,6 +16,8 @@ use plugin_ipam::{DHCP, HOST_LOCAL, STATIC};
 use plugin_kit::{Explain, Kit};
 use plugin_link::{Dummy, HostDevice, Ipvlan, Loopback, Macvlan, Ptp, Tap, Vlan};
 use plugin_overlay::Overlay;
+
+pub use in_process::InProcess;
 
 static BANDWIDTH: Kit<Bandwidth> = Kit::new(Bandwidth);
 static BRIDGE: Kit<Bridge> = Kit::new(Bridge);

@@ -7,9 +7,9 @@ use plugins::Entry;
 use serde::Serialize;
 
 use super::attachment::Identity;
+use crate::built_in;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::in_process;
 use crate::netns::Netns;
 use crate::output::Output;
 use crate::places::Places;
@@ -106,7 +106,7 @@ fn explain(
             unexplained.push(plugin.plugin_type.to_string());
             continue;
         };
-        let call = in_process::request(runtime, list, plugin, attachment, previous.as_ref())?;
+        let call = built_in::request(runtime, list, plugin, attachment, previous.as_ref())?;
         let explained = known.explain(&call, script)?;
         explained.plan.apply(script).map_err(|error| Failure::from(error.cause))?;
         previous = Some(explained.result);

@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use crate::REST;
 use crate::statistics::Pairs;
+use crate::table::Table;
 
-/// Compares all cases, and prints a line for each command.
-pub(crate) fn compare_calls(implementations: &[Implementation; 2], pairs: usize) {
+/// Compares all cases: a row for each command.
+pub(crate) fn compare_calls(implementations: &[Implementation; 2], pairs: usize, table: &mut Table) {
     let sides = implementations.each_ref().map(Side::new);
+    table.section("Plugins one by one", "reference", "cnikit");
     for case in cases() {
-        compare(&sides, &case, pairs);
+        compare(&sides, &case, pairs, table);
     }
 }
 
@@ -45,6 +47,7 @@ fn cases() -> Vec<Case> {
         config
     };
     let both = &["ADD", "DEL"];
+    let all = &["ADD", "CHECK", "DEL"];
     let bridge = |keys: Value| {
         let mut all = config("bridge", json!({"isGateway": true, "ipam": ipam}));
         for (key, value) in keys.as_object().into_iter().flatten() {
@@ -54,21 +57,31 @@ fn cases() -> Vec<Case> {
     };
     vec![
         Case {
-            name: "bridge VERSION",
+            name: "`bridge`",
             plugin: "bridge",
             config: json!({"cniVersion": "1.0.0"}),
             commands: &["VERSION"],
         },
-        Case { name: "loopback", plugin: "loopback", config: config("loopback", json!({})), commands: both },
-        Case { name: "bridge, host-local", plugin: "bridge", config: bridge(json!({})), commands: both },
         Case {
-            name: "the same with ipMasq",
-            plugin: "bridge",
-            config: bridge(json!({"ipMasq": true})),
+            name: "`loopback`",
+            plugin: "loopback",
+            config: config("loopback", json!({})),
             commands: both,
         },
         Case {
-            name: "ptp, host-local",
+            name: "`bridge` with `host-local`",
+            plugin: "bridge",
+            config: bridge(json!({})),
+            commands: all,
+        },
+        Case {
+            name: "the same with `ipMasq`",
+            plugin: "bridge",
+            config: bridge(json!({"ipMasq": true})),
+            commands: all,
+        },
+        Case {
+            name: "`ptp` with `host-local`",
             plugin: "ptp",
             config: config("ptp", json!({"ipam": ipam})),
             commands: both,
@@ -105,8 +118,8 @@ impl Side {
     }
 }
 
-/// Compares a case's commands and prints a line for each.
-fn compare(sides: &[Side; 2], case: &Case, count: usize) {
+/// Compares a case's commands: a row for each.
+fn compare(sides: &[Side; 2], case: &Case, count: usize, table: &mut Table) {
     let mut times: Vec<Pairs> = case.commands.iter().map(|_| Pairs::default()).collect();
     let mut previous: [Option<Value>; 2] = [None, None];
     // The first round is for the caches.
@@ -115,7 +128,11 @@ fn compare(sides: &[Side; 2], case: &Case, count: usize) {
             let mut took = [Duration::ZERO; 2];
             for turn in 0..2 {
                 let side = (round + turn) % 2;
-                let last = previous[side].take().filter(|_| *command == "DEL");
+                let last = match *command {
+                    "DEL" => previous[side].take(),
+                    "CHECK" => previous[side].clone(),
+                    _ => None,
+                };
                 let (outcome, time) = sides[side].call(command, case, last.as_ref()).timed();
                 assert!(outcome.status.success(), "{outcome}");
                 took[side] = time;
@@ -130,9 +147,7 @@ fn compare(sides: &[Side; 2], case: &Case, count: usize) {
         }
     }
     for (command, times) in case.commands.iter().zip(&times) {
-        let name =
-            if case.commands.len() > 1 { format!("{} {command}", case.name) } else { case.name.to_owned() };
-        println!("{name:32} {times}");
+        table.row(&format!("{}, {command}", case.name), times);
     }
 }
 

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use cni_spec::runtime::{Attachment, Runtime};
-use cni_spec::{Env, NetworkList, ProcessExec};
+use cni_spec::{Env, Exec, NetworkList, ProcessExec};
 use cnikit_tests::{Implementation, Node, Pod};
+use plugins::InProcess;
 use serde_json::{Value, json};
 
 use crate::REST;
 use crate::statistics::Pairs;
+use crate::table::Table;
 
 /// The port that pods serve on; a published port of each leads there.
 pub(crate) const SERVED: u16 = 8000;
@@ -19,20 +21,32 @@ pub(crate) struct Chained {
     pub(crate) node: Node,
     plugins: Implementation,
     list: NetworkList,
+    in_process: bool,
 }
 
 impl Chained {
     pub(crate) fn new(plugins: &Implementation) -> Self {
-        let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [
+        let configs = json!([
             {"type": "bridge", "isGateway": true, "hairpinMode": true, "ipMasq": true, "ipam": {
                 "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
             }},
             {"type": "portmap", "capabilities": {"portMappings": true}},
             {"type": "firewall"},
             {"type": "bandwidth", "capabilities": {"bandwidth": true}},
-        ]});
+        ]);
+        Self::of(plugins, configs)
+    }
+
+    /// A node whose pods get what these plugins give.
+    pub(crate) fn of(plugins: &Implementation, configs: Value) -> Self {
+        let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": configs});
         let list = NetworkList::from_json(list.to_string().as_bytes()).expect("a network list");
-        Self { node: Node::new(plugins), plugins: plugins.clone(), list }
+        Self { node: Node::new(plugins), plugins: plugins.clone(), list, in_process: false }
+    }
+
+    /// The same, with cnikit's plugins called by the runtime's own process.
+    fn in_process(plugins: &Implementation) -> Self {
+        Self { in_process: true, ..Self::new(plugins) }
     }
 
     /// A pod's attachment, not made yet: with so many published ports from a number on.
@@ -60,10 +74,13 @@ impl Chained {
     fn timed(&self, call: impl FnOnce(&Runtime) + Send) -> Duration {
         self.node.inside(|| {
             let env = Env::default().with("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            let processes = ProcessExec::new();
+            let exec: Box<dyn Exec> =
+                if self.in_process { Box::new(InProcess::new(processes)) } else { Box::new(processes) };
             // To publish a thousand ports takes the reference a minute.
             let runtime = Runtime::new(env)
                 .with_plugin_dirs([self.plugins.directory()])
-                .with_exec(Box::new(ProcessExec::new()))
+                .with_exec(exec)
                 .with_chain_timeout(Duration::from_secs(3600));
             let started = Instant::now();
             call(&runtime);
@@ -72,13 +89,18 @@ impl Chained {
     }
 }
 
-/// Compares a pod's ADD and DEL, on a node with one other pod, and prints a line for each.
-pub(crate) fn compare(implementations: &[Implementation; 2], pairs: usize) {
-    let sides = implementations.each_ref().map(|plugins| {
-        let side = Chained::new(plugins);
+/// Compares a pod's ADD and DEL, on a node with one other pod: each plugin executed, and all of cnikit's in one process.
+pub(crate) fn compare(implementations: &[Implementation; 2], pairs: usize, table: &mut Table) {
+    let [theirs, ours] = implementations;
+    table.section("`bridge`, `portmap`, `firewall`, `bandwidth`, by a runtime", "reference", "cnikit");
+    measure(&[Chained::new(theirs), Chained::new(ours)], pairs, "each plugin executed", table);
+    measure(&[Chained::new(theirs), Chained::in_process(ours)], pairs, "cnikit's in one process", table);
+}
+
+fn measure(sides: &[Chained; 2], pairs: usize, name: &str, table: &mut Table) {
+    let pods = sides.each_ref().map(|side| {
         side.add(&side.attachment(&side.node.pod("stays"), 20_000, 1));
-        let pod = side.node.pod("comes-and-goes");
-        (side, pod)
+        side.node.pod("comes-and-goes")
     });
     let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
     // The first round is for the caches.
@@ -86,7 +108,7 @@ pub(crate) fn compare(implementations: &[Implementation; 2], pairs: usize) {
         let mut took = [[Duration::ZERO; 2]; 2];
         for turn in 0..2 {
             let at = (round + turn) % 2;
-            let (side, pod) = &sides[at];
+            let (side, pod) = (&sides[at], &pods[at]);
             let attachment = side.attachment(pod, 20_001, 1);
             took[0][at] = side.add(&attachment);
             std::thread::sleep(REST);
@@ -98,7 +120,6 @@ pub(crate) fn compare(implementations: &[Implementation; 2], pairs: usize) {
             dels.push(took[1][0], took[1][1]);
         }
     }
-    println!("bridge, portmap, firewall, bandwidth, through a runtime that executes each:");
-    println!("{:32} {adds}", "the chain ADD");
-    println!("{:32} {dels}", "the chain DEL");
+    table.row(&format!("{name}, ADD"), &adds);
+    table.row(&format!("{name}, DEL"), &dels);
 }

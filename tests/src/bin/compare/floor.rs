@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::REST;
 use crate::statistics::Pairs;
+use crate::table::Table;
 
 /// Compares `ADD` and `DEL`, with so many pods on the node already.
-pub(crate) fn compare(ours: &Implementation, pairs: usize, others: &[usize]) {
-    println!("{pairs} pairs; milliseconds are medians (smallest to largest); ratio: floor / cnikit\n");
-    println!("{:32} {:>26} {:>26}   {:>5} {:>13}", "", "floor", "cnikit", "ratio", "95 %");
+pub(crate) fn compare(ours: &Implementation, pairs: usize, others: &[usize], table: &mut Table) {
+    table.section("`bridge` with `host-local`, beside the least that one could do", "floor", "cnikit");
     let mut side = Side::new(ours);
     for &others in others {
         side.crowd(others);
@@ -30,8 +30,8 @@ pub(crate) fn compare(ours: &Implementation, pairs: usize, others: &[usize]) {
                 dels.push(del[0], del[1]);
             }
         }
-        println!("{:32} {adds}", format!("ADD beside {others} pods"));
-        println!("{:32} {dels}", format!("DEL beside {others} pods"));
+        table.row(&format!("ADD beside {others} pods"), &adds);
+        table.row(&format!("DEL beside {others} pods"), &dels);
     }
 }
 

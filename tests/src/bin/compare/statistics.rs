@@ -17,23 +17,49 @@ impl Pairs {
     }
 }
 
-impl fmt::Display for Pairs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |times: &[f64]| {
-            let times = sorted(times.to_vec());
-            let (first, last) = (times.first().unwrap_or(&0.0), times.last().unwrap_or(&0.0));
-            format!("{:.2} ({first:.2} to {last:.2})", median(&times))
-        };
+/// What pairs come to: medians in milliseconds, of how many times as fast ours are, and the 95 % interval of that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Summary {
+    pub(crate) theirs: Spread,
+    pub(crate) ours: Spread,
+    pub(crate) ratio: f64,
+    pub(crate) interval: (f64, f64),
+}
+
+/// The median, the smallest and the largest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Pairs {
+    /// What they come to.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub(crate) fn summary(&self) -> Summary {
         let ratios = sorted(self.theirs.iter().zip(&self.ours).map(|(theirs, ours)| theirs / ours).collect());
-        let (low, high) = interval(&ratios);
-        write!(
-            f,
-            "{:>26} {:>26}   {:>5.1} {:>13}",
-            time(&self.theirs),
-            time(&self.ours),
-            median(&ratios),
-            format!("{low:.1} to {high:.1}")
-        )
+        Summary {
+            theirs: Spread::of(&self.theirs),
+            ours: Spread::of(&self.ours),
+            ratio: median(&ratios),
+            interval: interval(&ratios),
+        }
+    }
+}
+
+impl Spread {
+    fn of(times: &[f64]) -> Self {
+        let times = sorted(times.to_vec());
+        Self { median: median(&times), least: times[0], most: times[times.len() - 1] }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.least, self.most)
     }
 }
 

@@ -17,7 +17,7 @@ use super::super::namespaces::{link_name, path_of};
 use super::super::seclusion::{Rights, seclude};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::in_process::InProcess;
+use plugins::InProcess;
 
 /// The network's name.
 pub(super) const NETWORK: &str = "podnet";

@@ -20,8 +20,8 @@ use super::recorder::{Calls, Recorder};
 use super::report::{OUTSIDE, Remains, Setting};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::in_process::InProcess;
 use crate::network;
+use plugins::InProcess;
 
 /// Addresses for documentation (RFC 5737, RFC 3849): nobody's.
 const OUTSIDE_ADDRESSES: [&str; 2] = ["192.0.2.1/24", "2001:db8::1/64"];

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::super::finding::{Finding, Severity};
 use super::super::programs::Programs;
 use super::super::source::{Form, Sources};
-use crate::in_process::InProcess;
 use crate::places::BuiltIn;
+use plugins::InProcess;
 
 fn lint(text: &[u8]) -> Vec<Finding> {
     let mut sources = Sources::default();

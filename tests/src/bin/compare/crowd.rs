@@ -1,0 +1,95 @@
+//! Many calls at once: fifty pods that come together, and go together.
+
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cnikit_tests::{Implementation, Node, Pod};
+use serde_json::{Value, json};
+
+use crate::REST;
+use crate::statistics::Pairs;
+use crate::table::Table;
+
+const PODS: usize = 50;
+
+/// Compares how long fifty ADDs take, and fifty DELs, with so many at once; per call.
+pub(crate) fn compare(implementations: &[Implementation; 2], rounds: usize, table: &mut Table) {
+    let sides = implementations.each_ref().map(Side::new);
+    table.section(
+        &format!("`bridge` with `host-local`, {PODS} pods that come together: time per call"),
+        "reference",
+        "cnikit",
+    );
+    for at_once in [1, 8, 32] {
+        let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
+        // The first round is for the caches.
+        for round in 0..=rounds {
+            let mut took = [[Duration::ZERO; 2]; 2];
+            for turn in 0..2 {
+                let at = (round + turn) % 2;
+                took[0][at] = sides[at].all("ADD", at_once);
+                thread::sleep(REST);
+                took[1][at] = sides[at].all("DEL", at_once);
+                thread::sleep(REST);
+            }
+            if round > 0 {
+                adds.push(took[0][0], took[0][1]);
+                dels.push(took[1][0], took[1][1]);
+            }
+        }
+        table.row(&format!("ADD, {at_once} at once"), &adds);
+        table.row(&format!("DEL, {at_once} at once"), &dels);
+    }
+}
+
+/// A node with pods that wait for their interfaces.
+struct Side {
+    node: Node,
+    plugins: Implementation,
+    pods: Vec<Pod>,
+    results: Mutex<Vec<Option<Value>>>,
+}
+
+impl Side {
+    fn new(plugins: &Implementation) -> Self {
+        let node = Node::new(plugins);
+        let pods = (0..PODS).map(|number| node.pod(&format!("pod-{number}"))).collect();
+        Self { node, plugins: plugins.clone(), pods, results: Mutex::new(vec![None; PODS]) }
+    }
+
+    /// All pods' calls; how long each took on average.
+    fn all(&self, command: &str, at_once: usize) -> Duration {
+        let waiting = Mutex::new(self.pods.iter().enumerate());
+        let next = || waiting.lock().expect("no panic").next();
+        let began = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    while let Some((number, pod)) = next() {
+                        self.call(command, number, pod);
+                    }
+                });
+            }
+        });
+        began.elapsed() / PODS as u32
+    }
+
+    fn call(&self, command: &str, number: usize, pod: &Pod) {
+        let mut config = json!({
+            "cniVersion": "1.0.0", "name": "blue", "type": "bridge", "isGateway": true,
+            "ipam": {
+                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        });
+        if let Some(result) = self.results.lock().expect("no panic")[number].take() {
+            config["prevResult"] = result;
+        }
+        let call = self.node.call(&self.plugins, command, "bridge", &config);
+        let (outcome, _) = call.on(pod).container(pod.name()).timed();
+        assert!(outcome.status.success(), "{outcome}");
+        if command == "ADD" {
+            self.results.lock().expect("no panic")[number] = Some(outcome.result());
+        }
+    }
+}
