@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::Attachment;
 use super::error::CacheError;
-use super::lock::{Lock, Mode, Which};
+use super::lock::{self, Lock, Mode, Which};
 use super::record::{self, CachedAttachment, Content};
 use crate::{NetworkName, SpecVersion};
 
@@ -91,7 +91,7 @@ impl Cache {
     /// Reads the entry of an attachment without taking it.
     pub(super) fn read(&self, network: &NetworkName, attachment: &Attachment) -> Result<Content, CacheError> {
         let path = self.results.join(file_name(network, attachment));
-        match File::open(&path) {
+        match lock::open(&path, Which::Existing) {
             Ok(file) => read_content(&file, &path),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Content::Nothing),
             Err(error) => Err(CacheError::new("open", &path, error)),
@@ -113,11 +113,11 @@ impl Cache {
         let mut found = CachedAttachments::default();
         for name in names.into_iter().filter(|name| !name.as_encoded_bytes().starts_with(b".")) {
             let path = self.results.join(name);
-            // Opening a FIFO would wait for a writer.
+            // Directories are nobody's entries, nor are FIFOs.
             if !path.is_file() {
                 continue;
             }
-            let content = match File::open(&path) {
+            let content = match lock::open(&path, Which::Existing) {
                 Ok(file) => read_content(&file, &path),
                 // Removed since the directory was read.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,

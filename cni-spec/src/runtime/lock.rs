@@ -75,9 +75,9 @@ impl Drop for Lock {
     }
 }
 
-/// A symbolic link is not followed: an empty file would be made where a dangling one points to, and one that leads
-/// somewhere is never the file that is locked. Nor is a FIFO waited for.
-fn open(path: &Path, which: Which) -> io::Result<File> {
+/// Opens a file of the runtime's. A symbolic link is not followed: an empty file would be made where a dangling one points
+/// to, and one that leads somewhere is never the file that is locked. Nor is a FIFO waited for.
+pub(super) fn open(path: &Path, which: Which) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
     if which == Which::Any {

@@ -43,6 +43,20 @@ fn a_symbolic_link_in_the_place_of_an_entry_or_a_lock_is_refused_at_once() {
 }
 
 #[test]
+fn what_a_symbolic_link_leads_to_is_nobodys_attachment() {
+    let world = World::new();
+    world.runtime().add(&blue(), &web()).unwrap();
+    let (entry, elsewhere) = (world.results().join("blue-web-1-eth0"), world.results().join("../elsewhere"));
+    fs::rename(&entry, &elsewhere).unwrap();
+    symlink(&elsewhere, &entry).unwrap();
+    let error = world.runtime().cached(&"blue".parse().unwrap(), &web()).unwrap_err().to_string();
+    assert!(error.contains(entry.to_str().unwrap()), "{error}");
+    let found = world.runtime().attachments().unwrap();
+    assert!(found.attachments.is_empty(), "{found:?}");
+    assert_eq!(found.unattributed.len(), 1, "it is told of: {found:?}");
+}
+
+#[test]
 fn an_attachment_is_remembered_with_all_its_parameters() {
     let world = World::new();
     let web = web().with_arg("K", "a=b").with_arg("K", "").with_capability("mac", json!(["<&>", 1.5, null]));
