@@ -89,8 +89,8 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
     let plot = format!("{file}.svg");
     let page = format!(
         "# How fast\n\n\
-         Made by `compare report` ({pairs} pairs, which take turns in going first) on {}. Times are medians; how many \n\
-         times as fast is the median of the pairs' ratios, with its 95 % interval. Against the floor the best is 1: \n\
+         Made by `compare report` ({pairs} pairs, which take turns in going first) on {}. Times are medians; how many\n\
+         times as fast is the median of the pairs' ratios, with its 95 % interval. Against the floor the best is 1:\n\
          it sends the netlink messages that the result cannot do without, and knows everything else beforehand.\n\n\
          ![How many times as fast]({})\n{}{embedded}",
         machine(),
