@@ -9,7 +9,7 @@ use plugins::InProcess;
 use serde_json::{Value, json};
 
 use crate::REST;
-use crate::statistics::Pairs;
+use crate::statistics::in_turns;
 use crate::table::Table;
 
 /// The port that pods serve on; a published port of each leads there.
@@ -102,24 +102,14 @@ fn measure(sides: &[Chained; 2], pairs: usize, name: &str, table: &mut Table) {
         side.add(&side.attachment(&side.node.pod("stays"), 20_000, 1));
         side.node.pod("comes-and-goes")
     });
-    let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
-    // The first round is for the caches.
-    for round in 0..=pairs {
-        let mut took = [[Duration::ZERO; 2]; 2];
-        for turn in 0..2 {
-            let at = (round + turn) % 2;
-            let (side, pod) = (&sides[at], &pods[at]);
-            let attachment = side.attachment(pod, 20_001, 1);
-            took[0][at] = side.add(&attachment);
-            std::thread::sleep(REST);
-            took[1][at] = side.del(&attachment);
-            std::thread::sleep(REST);
-        }
-        if round > 0 {
-            adds.push(took[0][0], took[0][1]);
-            dels.push(took[1][0], took[1][1]);
-        }
-    }
+    let [adds, dels] = in_turns(pairs, |at| {
+        let attachment = sides[at].attachment(&pods[at], 20_001, 1);
+        let add = sides[at].add(&attachment);
+        std::thread::sleep(REST);
+        let del = sides[at].del(&attachment);
+        std::thread::sleep(REST);
+        [add, del]
+    });
     table.row(&format!("{name}, ADD"), &adds);
     table.row(&format!("{name}, DEL"), &dels);
 }

@@ -8,7 +8,7 @@ use cnikit_tests::{Implementation, Node, Pod};
 use serde_json::{Value, json};
 
 use crate::REST;
-use crate::statistics::Pairs;
+use crate::statistics::in_turns;
 use crate::table::Table;
 
 const PODS: usize = 50;
@@ -22,22 +22,13 @@ pub(crate) fn compare(implementations: &[Implementation; 2], rounds: usize, tabl
         "cnikit",
     );
     for at_once in [1, 8, 32] {
-        let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
-        // The first round is for the caches.
-        for round in 0..=rounds {
-            let mut took = [[Duration::ZERO; 2]; 2];
-            for turn in 0..2 {
-                let at = (round + turn) % 2;
-                took[0][at] = sides[at].all("ADD", at_once);
-                thread::sleep(REST);
-                took[1][at] = sides[at].all("DEL", at_once);
-                thread::sleep(REST);
-            }
-            if round > 0 {
-                adds.push(took[0][0], took[0][1]);
-                dels.push(took[1][0], took[1][1]);
-            }
-        }
+        let [adds, dels] = in_turns(rounds, |at| {
+            let add = sides[at].all("ADD", at_once);
+            thread::sleep(REST);
+            let del = sides[at].all("DEL", at_once);
+            thread::sleep(REST);
+            [add, del]
+        });
         table.row(&format!("ADD, {at_once} at once"), &adds);
         table.row(&format!("DEL, {at_once} at once"), &dels);
     }

@@ -8,7 +8,7 @@ use cnikit_tests::{Call, Implementation, Node, Pod};
 use serde_json::{Value, json};
 
 use crate::REST;
-use crate::statistics::Pairs;
+use crate::statistics::in_turns;
 use crate::table::Table;
 
 /// Compares `ADD` and `DEL`, with so many pods on the node already.
@@ -17,19 +17,7 @@ pub(crate) fn compare(ours: &Implementation, pairs: usize, others: &[usize], tab
     let mut side = Side::new(ours);
     for &others in others {
         side.crowd(others);
-        let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
-        // The first round is for the caches.
-        for round in 0..=pairs {
-            let (mut add, mut del) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
-            for turn in 0..2 {
-                let who = (round + turn) % 2;
-                (add[who], del[who]) = if who == 0 { side.floor() } else { side.ours() };
-            }
-            if round > 0 {
-                adds.push(add[0], add[1]);
-                dels.push(del[0], del[1]);
-            }
-        }
+        let [adds, dels] = in_turns(pairs, |who| if who == 0 { side.floor() } else { side.ours() });
         table.row(&format!("ADD beside {others} pods"), &adds);
         table.row(&format!("DEL beside {others} pods"), &dels);
     }
@@ -79,23 +67,23 @@ impl Side {
         self.node.call(&self.plugins, command, "bridge", &config).on(pod).container(name)
     }
 
-    fn ours(&self) -> (Duration, Duration) {
+    fn ours(&self) -> [Duration; 2] {
         let (added, add) = self.call("ADD", &self.pod, "c1", None).timed();
         let result = added.result();
         std::thread::sleep(REST);
         let (deleted, del) = self.call("DEL", &self.pod, "c1", Some(&result)).timed();
         assert!(deleted.status.success(), "{deleted}");
         std::thread::sleep(REST);
-        (add, del)
+        [add, del]
     }
 
-    fn floor(&self) -> (Duration, Duration) {
+    fn floor(&self) -> [Duration; 2] {
         let netns = self.pod.path().display().to_string();
         let add = self.timed(&["add", &netns, "floor0", "cni0", "10.1.255.2/16", "10.1.0.1"]);
         std::thread::sleep(REST);
         let del = self.timed(&["del", "floor0"]);
         std::thread::sleep(REST);
-        (add, del)
+        [add, del]
     }
 
     fn timed(&self, arguments: &[&str]) -> Duration {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::REST;
 use crate::chain::Chained;
-use crate::statistics::Pairs;
+use crate::statistics::in_turns;
 use crate::table::Table;
 
 /// Where distributions have it.
@@ -43,22 +43,13 @@ pub(crate) fn compare(ours: &Implementation, pairs: usize, table: &mut Table) {
     let heading =
         format!("netavark, beside `bridge` with `ipMasq` and `firewall` by a runtime ({})", theirs.version());
     table.section(&heading, "netavark", "cnikit");
-    let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
-    // The first round is for the caches.
-    for round in 0..=pairs {
-        let (mut add, mut del) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
-        for turn in 0..2 {
-            let who = (round + turn) % 2;
-            add[who] = if who == 0 { theirs.call("setup", &their_pod, 4) } else { ours.add(&attachment) };
-            std::thread::sleep(REST);
-            del[who] = if who == 0 { theirs.call("teardown", &their_pod, 4) } else { ours.del(&attachment) };
-            std::thread::sleep(REST);
-        }
-        if round > 0 {
-            adds.push(add[0], add[1]);
-            dels.push(del[0], del[1]);
-        }
-    }
+    let [adds, dels] = in_turns(pairs, |who| {
+        let add = if who == 0 { theirs.call("setup", &their_pod, 4) } else { ours.add(&attachment) };
+        std::thread::sleep(REST);
+        let del = if who == 0 { theirs.call("teardown", &their_pod, 4) } else { ours.del(&attachment) };
+        std::thread::sleep(REST);
+        [add, del]
+    });
     table.row("`setup`, ADD", &adds);
     table.row("`teardown`, DEL", &dels);
 }

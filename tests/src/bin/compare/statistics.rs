@@ -17,6 +17,26 @@ impl Pairs {
     }
 }
 
+/// Has two sides (theirs is 0, ours 1) make a pod and unmake it, in pairs, in which they take turns in going first. What the
+/// makings took, and the unmakings.
+pub(crate) fn in_turns(pairs: usize, visit: impl Fn(usize) -> [Duration; 2]) -> [Pairs; 2] {
+    let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
+    // The first round is for the caches.
+    for round in 0..=pairs {
+        let mut took = [[Duration::ZERO; 2]; 2];
+        for turn in 0..2 {
+            let side = (round + turn) % 2;
+            took[side] = visit(side);
+        }
+        if round > 0 {
+            let [theirs, ours] = took;
+            adds.push(theirs[0], ours[0]);
+            dels.push(theirs[1], ours[1]);
+        }
+    }
+    [adds, dels]
+}
+
 /// What pairs come to: medians in milliseconds, of how many times as fast ours are, and the 95 % interval of that.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Summary {
