@@ -13,7 +13,7 @@
 mod fixtures;
 mod objects;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use crate::error::{Errno, Error};
@@ -146,7 +146,7 @@ impl Reconciler {
             Some(seen) => seen,
             None => Seen::read(kernel, &self.scope, &wanted.links())?,
         };
-        let mut work = Work { kernel, scope: &self.scope, seen, outcome };
+        let mut work = Work { kernel, scope: &self.scope, seen, outcome, gone: HashSet::new() };
         work.bring_about(&wanted)?;
         work.remove_stale(&wanted);
         let Work { seen, outcome, .. } = work;
@@ -227,6 +227,8 @@ struct Work<'a> {
     scope: &'a Scope,
     seen: Seen,
     outcome: Reconciled,
+    /// Next hops that were removed in the present batch: their routes went with them.
+    gone: HashSet<u32>,
 }
 
 impl Work<'_> {
@@ -285,6 +287,8 @@ impl Work<'_> {
                 (_, Err(error)) => self.outcome.failures.push(error),
             }
         }
+        let gone = std::mem::take(&mut self.gone);
+        self.seen.forget_routes_by(&gone);
     }
 
     /// A next hop that cannot be made another: one for IPv6 routes cannot become one of IPv4. It is removed and made, and its
@@ -295,7 +299,7 @@ impl Work<'_> {
         match self.kernel.edit(Place::Host, &edits).into_iter().find_map(Result::err) {
             None => {
                 if let Resource::NextHop(hop) = resource {
-                    self.seen.forget_routes_by(hop.id);
+                    self.gone.insert(hop.id);
                 }
                 self.done(key, Edit::Replace(resource));
             }
@@ -329,7 +333,7 @@ impl Work<'_> {
                 self.outcome.note(|| format!("{resource} was not wanted any more"));
                 self.seen.ours.remove(key);
                 if let Resource::NextHop(hop) = resource {
-                    self.seen.forget_routes_by(hop.id);
+                    self.gone.insert(hop.id);
                 }
                 return;
             }
@@ -362,10 +366,16 @@ fn conflict(resource: &Resource) -> Error {
 }
 
 impl Seen {
-    /// A next hop is gone, and its routes with it.
-    fn forget_routes_by(&mut self, id: u32) {
-        let by_it = |resource: &Resource| matches!(resource, Resource::Route(route) if route.target == RouteTarget::NextHop(id));
-        self.ours.retain(|_, resource| !by_it(resource));
-        self.surplus.retain(|(_, resource)| !by_it(resource));
+    /// Next hops are gone, and their routes with them.
+    fn forget_routes_by(&mut self, gone: &HashSet<u32>) {
+        if gone.is_empty() {
+            return;
+        }
+        let by_one = |resource: &Resource| match resource {
+            Resource::Route(route) => matches!(route.target, RouteTarget::NextHop(id) if gone.contains(&id)),
+            _ => false,
+        };
+        self.ours.retain(|_, resource| !by_one(resource));
+        self.surplus.retain(|(_, resource)| !by_one(resource));
     }
 }

@@ -43,10 +43,11 @@ impl Hops {
         let families: Vec<bool> = facts.families().collect();
         let mut hops = Self::default();
         let twins = twins(facts, problems);
+        let tunnels = ground::tunnels(facts);
         for (id, reach) in facts.reaches {
             let Some(slot) = slots.get(id) else { continue };
-            let mut peer =
-                Weaver { facts, id, slot: *slot, reach, twin: twins.contains(id), hops: &mut hops };
+            let tunnels: &[bool] = if twins.contains(id) { &[] } else { &tunnels };
+            let mut peer = Weaver { facts, id, slot: *slot, reach, tunnels, hops: &mut hops };
             let hop = |ipv6: bool, peer: &mut Weaver<'_, '_>| {
                 families.contains(&ipv6).then(|| peer.exit(ipv6)).flatten()
             };
@@ -89,7 +90,8 @@ struct Weaver<'a, 'b> {
     id: &'a NodeId,
     slot: Slot,
     reach: &'a Reach,
-    twin: bool,
+    /// The families that its tunnel may go over: none if another node has its MAC address.
+    tunnels: &'a [bool],
     hops: &'b mut Hops,
 }
 
@@ -135,7 +137,7 @@ impl Weaver<'_, '_> {
     }
 
     fn through_tunnel(&mut self, remote: IpAddr, ipv6: bool) -> Option<Via> {
-        if self.twin || !ground::tunnels(self.facts).contains(&remote.is_ipv6()) {
+        if !self.tunnels.contains(&remote.is_ipv6()) {
             return None;
         }
         let link = ground::tunnel_link(self.facts.settings, remote.is_ipv6())?;

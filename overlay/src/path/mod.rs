@@ -193,8 +193,8 @@ impl Paths {
 
     /// Who there is, what this node says of itself, and what lies below, has changed.
     pub fn update(&mut self, now: Instant, own: &Node, topology: &Topology, underlay: &Underlay) {
-        let here = Here { pool: &self.settings.pool, node: own, topology, underlay };
         let router = topology.router().map(|router| router.node.id);
+        let here = Here { pool: &self.settings.pool, node: own, underlay, router };
         let as_before = self.here.as_ref().is_some_and(|(node, below, by)| {
             *by == router
                 && below == underlay

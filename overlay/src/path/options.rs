@@ -10,7 +10,6 @@ use crate::fabric::gateway;
 use crate::id::NodeId;
 use crate::node::{Mode, Node, Role};
 use crate::pool::Pool;
-use crate::topology::Topology;
 use crate::underlay::{Hop, Underlay};
 
 /// What a tunnel adds to a packet: the inner Ethernet header, VXLAN's, UDP's and the outer IP header (RFC 7348).
@@ -103,8 +102,9 @@ pub(super) enum Obstacle {
 pub(super) struct Here<'a> {
     pub(super) pool: &'a Pool,
     pub(super) node: &'a Node,
-    pub(super) topology: &'a Topology,
     pub(super) underlay: &'a Underlay,
+    /// The node that passes everything on: looked for once, not once for each peer.
+    pub(super) router: Option<NodeId>,
 }
 
 impl Options {
@@ -131,7 +131,7 @@ impl Options {
         // Whoever has everything passed on also wants to be reached so; to the router itself there is no other way.
         let by_router = here.node.mode == Mode::Router || peer.mode == Mode::Router;
         let ends = here.node.role == Role::Worker && peer.role == Role::Worker;
-        match here.topology.router().map(|router| router.node.id) {
+        match here.router {
             Some(router) if by_router && ends => {
                 options.router = Some(router);
                 options.mode = Mode::Router;
