@@ -131,8 +131,22 @@ impl Pair {
                 std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno").expect("reno");
             });
         }
-        self.round_trip();
+        self.wait_for_a_way();
         self
+    }
+
+    /// Agents that have met may not have told their kernels yet.
+    fn wait_for_a_way(&self) {
+        let target = SocketAddr::new(self.addresses[1], 5002);
+        let (here, there) = (self.socket(0), self.socket(1));
+        there.set_nonblocking(true).expect("it does not block");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while there.recv(&mut [0]).is_err() {
+            assert!(Instant::now() < deadline, "nothing comes through");
+            // Where there is no way yet, it is refused.
+            let _ = here.send_to(&[0], target);
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn inside<R: Send>(&self, n: usize, work: impl FnOnce() -> R + Send) -> R {
@@ -166,14 +180,15 @@ impl Pair {
         bytes as f64 * 8.0 / took.as_secs_f64() / 1e9
     }
 
+    fn socket(&self, n: usize) -> UdpSocket {
+        let socket = self.inside(n, || UdpSocket::bind((self.addresses[n], 5002)).expect("a socket"));
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+        socket
+    }
+
     /// How long a byte takes to the second pod and back, in microseconds: the median.
     fn round_trip(&self) -> f64 {
-        let bind =
-            |n: usize| self.inside(n, || UdpSocket::bind((self.addresses[n], 5002)).expect("a socket"));
-        let (here, there) = (bind(0), bind(1));
-        for socket in [&here, &there] {
-            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
-        }
+        let (here, there) = (self.socket(0), self.socket(1));
         let target = SocketAddr::new(self.addresses[1], 5002);
         let echo = thread::spawn(move || {
             let mut byte = [0];
