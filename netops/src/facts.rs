@@ -323,9 +323,9 @@ impl Facts {
             }
             Resource::Isolation(wanted) => self.presence(place, Query::Isolation(wanted.clone())),
             Resource::ForwardJump(wanted) => self.presence(place, Query::ForwardJump(wanted.clone())),
-            Resource::RangeMasquerade(wanted) => {
-                let Some(Answer::RangeMasquerade(Some(actual))) =
-                    self.answers.get(&(place, Query::RangeMasquerade))
+            Resource::OverlayRules(wanted) => {
+                let Some(Answer::OverlayRules(Some(actual))) =
+                    self.answers.get(&(place, Query::OverlayRules))
                 else {
                     return None;
                 };

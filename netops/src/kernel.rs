@@ -14,8 +14,8 @@ use crate::lookup::{FoundRoute, NeighbourState, RouteLookup};
 use crate::name::{LinkName, MacAddr, SysctlKey};
 use crate::place::Place;
 use crate::resource::{
-    Address, FdbEntry, ForwardJump, Isolation, NeighbourProxy, NextHop, Port, Qdisc, RangeMasquerade,
-    Redirect, Resource, Route, Rule, property,
+    Address, FdbEntry, ForwardJump, Isolation, NeighbourProxy, NextHop, OverlayRules, Port, Qdisc, Redirect,
+    Resource, Route, Rule, property,
 };
 
 /// Something that holds network state. Object-safe; a plugin sees only this.
@@ -176,8 +176,8 @@ pub enum Query {
     FdbOf(LinkName, MacAddr),
     /// The FDB entries of a VXLAN interface.
     FdbOn(LinkName),
-    /// The masquerade of ranges. Answer: [`Answer::RangeMasquerade`].
-    RangeMasquerade,
+    /// What an overlay has the packet filter do. Answer: [`Answer::OverlayRules`].
+    OverlayRules,
     /// A setting. Answer: [`Answer::Sysctl`].
     Sysctl(SysctlKey),
     /// The queueing disciplines of one interface, as far as they are of a [`Discipline`](crate::Discipline).
@@ -227,7 +227,7 @@ impl fmt::Display for Query {
             Self::Proxies => f.write_str("proxies for neighbours"),
             Self::FdbOf(link, mac) => write!(f, "FDB entry {mac} of \"{link}\""),
             Self::FdbOn(link) => write!(f, "FDB of \"{link}\""),
-            Self::RangeMasquerade => f.write_str("masquerade of ranges"),
+            Self::OverlayRules => f.write_str("packet filter of the overlay"),
             Self::Sysctl(key) => write!(f, "sysctl {key}"),
             Self::Qdiscs(link) => write!(f, "queueing disciplines of \"{link}\""),
             Self::Redirects(link) => write!(f, "redirections of \"{link}\""),
@@ -268,8 +268,8 @@ pub enum Answer {
     Proxies(Vec<NeighbourProxy>),
     /// FDB entries.
     Fdb(Vec<FdbEntry>),
-    /// The masquerade of ranges, in its shortest form; `None` if there is none, or not one that works.
-    RangeMasquerade(Option<RangeMasquerade>),
+    /// What an overlay has the packet filter do, in its shortest form; `None` if there is none, or not one that works.
+    OverlayRules(Option<OverlayRules>),
     /// A setting's value; `None` if there is no such setting.
     Sysctl(Option<String>),
     /// Queueing disciplines.

@@ -54,7 +54,7 @@ pub use reconcile::{Reconciled, Reconciler, Scope};
 pub use resource::{
     Address, Discipline, DontFragment, FdbEntry, ForwardJump, IpVersion, IpvlanMode, Isolation, Link,
     LinkKind, LinkSettings, MacvlanMode, Master, MovedLink, NeighbourEntry, NeighbourProxy, Neighbours,
-    NextHop, OtherAddresses, Parent, Port, PortVlan, Qdisc, RangeMasquerade, Redirect, Resource, Route,
+    NextHop, OtherAddresses, OverlayRules, Parent, Port, PortVlan, Qdisc, Redirect, Resource, Route,
     RouteTarget, Rule, Selector, Sysctl, Tap, TokenBucket, VethPeer, Via, Vxlan,
 };
 pub use script::{Command, Script};

@@ -42,10 +42,16 @@ pub(crate) const WITHIN_BRIDGE: &str = "within";
 /// The set of pairs of a bridge and itself that are not let pass at all.
 pub(crate) const ISOLATED: &str = "isolated";
 
-/// The table of source NAT for whole ranges.
+/// The table of an overlay.
 pub(crate) const OVERLAY_TABLE: &str = "cnikit-overlay";
 /// The set of protocols and ports of tunnels.
 pub(crate) const TUNNELS: &str = "tunnels";
+/// The set of interfaces by which pods' packets come.
+pub(crate) const BRIDGES: &str = "bridges";
+/// The base chain for what comes to this node.
+pub(crate) const INPUT: &str = "input";
+/// Where the overlay's chains of filters are: before the host's own, which may let everything of a port pass.
+pub(crate) const BEFORE_FILTERS: i32 = -10;
 
 /// The sets of ranges whose packets get the node's own address, and of those to which they do not.
 pub(crate) const fn range_sets(version: IpVersion) -> (&'static str, &'static str) {

@@ -37,8 +37,7 @@ fn plan(vni: u32, machines: &[u8]) -> Plan {
     }
     plan.own(
         Place::Host,
-        RangeMasquerade { sources: vec!["10.1.0.0/16".parse().unwrap()], ..RangeMasquerade::default() }
-            .into(),
+        OverlayRules { sources: vec!["10.1.0.0/16".parse().unwrap()], ..OverlayRules::default() }.into(),
     );
     plan
 }

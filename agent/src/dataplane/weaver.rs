@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use netops::{Change, Error, Kernel, LinuxKernel, Plan, RangeMasquerade, Reconciled, Reconciler, Resource};
+use netops::{Change, Error, Kernel, LinuxKernel, Plan, Reconciled, Reconciler, Resource};
 use overlay::fabric::{self, Facts, Settings};
 use overlay::path::{Reach, Resumed};
 use overlay::report::{Problem, Severity};
@@ -52,11 +52,6 @@ impl Weaver {
         let mut kernel = LinuxKernel::new(None);
         let (_, scope) = fabric::unweave(&settings);
         let kept = Kept::read(&mut kernel, &scope)?;
-        if settings.masquerade_except.is_none() {
-            // Of an agent before that was told otherwise.
-            let any = Resource::RangeMasquerade(RangeMasquerade::default());
-            kernel.remove(HERE, &[&any]).into_iter().try_for_each(|result| result.map(drop))?;
-        }
         Ok(Self {
             port: kernel.port(HERE)?,
             settings,

@@ -39,7 +39,7 @@ pub(super) fn queries(step: &Step) -> Vec<(Place, Query)> {
         Resource::Foreign(rules) => here(Query::Foreign(rules.clone())),
         Resource::Isolation(isolation) => here(Query::Isolation(isolation.clone())),
         Resource::ForwardJump(jump) => here(Query::ForwardJump(jump.clone())),
-        Resource::RangeMasquerade(_) => here(Query::RangeMasquerade),
+        Resource::OverlayRules(_) => here(Query::OverlayRules),
     }
 }
 

@@ -174,7 +174,7 @@ impl<'a> Batch<'a> {
             | Resource::Foreign(_)
             | Resource::Isolation(_)
             | Resource::ForwardJump(_)
-            | Resource::RangeMasquerade(_) => Ok(()),
+            | Resource::OverlayRules(_) => Ok(()),
         }
     }
 

@@ -75,7 +75,7 @@ impl Means {
             Resource::Settled(_) => Self::Patience,
             Resource::Entry(_) => Self::Nftables,
             Resource::Foreign(_) => Self::Netfilter,
-            Resource::Isolation(_) | Resource::ForwardJump(_) | Resource::RangeMasquerade(_) => Self::Ruleset,
+            Resource::Isolation(_) | Resource::ForwardJump(_) | Resource::OverlayRules(_) => Self::Ruleset,
             Resource::Link(_)
             | Resource::LinkUp(_)
             | Resource::LinkDown(_)
@@ -129,7 +129,7 @@ fn set_up(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Resu
         let outcome = match resource {
             Resource::Isolation(isolation) => nft::isolation::create(kernel, place, isolation),
             Resource::ForwardJump(jump) => forward_jump::create(kernel, place, jump),
-            Resource::RangeMasquerade(wanted) => nft::ranges::create(kernel, place, wanted),
+            Resource::OverlayRules(wanted) => nft::overlay::create(kernel, place, wanted),
             _ => continue,
         };
         let failed = outcome.is_err();

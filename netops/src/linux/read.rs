@@ -77,7 +77,7 @@ pub(super) fn read(kernel: &mut LinuxKernel, place: Place, queries: &[Query]) ->
                 Some(link) => overlay::fdb(kernel, place, link.index, name)?,
                 None => Vec::new(),
             }),
-            Query::RangeMasquerade => Answer::RangeMasquerade(nft::ranges::look(kernel, place)?),
+            Query::OverlayRules => Answer::OverlayRules(nft::overlay::look(kernel, place)?),
             Query::Sysctl(key) => {
                 let value = kernel.side(place)?.within(|| sysctl::read(key))?;
                 let value =
@@ -252,7 +252,7 @@ fn subject(query: &Query) -> Option<&LinkName> {
         | Query::NextHop(_)
         | Query::NextHops(_)
         | Query::Proxies
-        | Query::RangeMasquerade
+        | Query::OverlayRules
         | Query::Sysctl(_)
         | Query::Entry(_)
         | Query::Entries(_)

@@ -41,7 +41,7 @@ pub(super) fn remove(
 fn take_down(kernel: &mut LinuxKernel, place: Place, run: &[&Resource]) -> Vec<Result<Removed, Error>> {
     let mut remove = |resource: &&Resource| match resource {
         Resource::Isolation(isolation) => nft::isolation::remove(kernel, place, isolation),
-        Resource::RangeMasquerade(_) => nft::ranges::remove(kernel, place),
+        Resource::OverlayRules(_) => nft::overlay::remove(kernel, place),
         _ => Ok(Removed::Before),
     };
     run.iter().map(&mut remove).collect()
@@ -171,7 +171,7 @@ fn write_request(
         | Resource::Foreign(_)
         | Resource::Isolation(_)
         | Resource::ForwardJump(_)
-        | Resource::RangeMasquerade(_) => {
+        | Resource::OverlayRules(_) => {
             return Ok(None);
         }
     }

@@ -185,7 +185,7 @@ impl Machine {
     ) -> Result<Created, Problem> {
         let needs_tables =
             matches!(resource, Resource::Entry(_) | Resource::Isolation(_) | Resource::ForwardJump(_))
-                || matches!(resource, Resource::RangeMasquerade(_));
+                || matches!(resource, Resource::OverlayRules(_));
         if needs_tables && !self.has(Feature::NfTables) {
             return Err(Problem::Refused(Errno::EOPNOTSUPP, None));
         }
@@ -248,7 +248,7 @@ impl Machine {
             Resource::Foreign(_) => Err(Problem::Refused(Errno::EOPNOTSUPP, None)),
             Resource::Isolation(wanted) => Ok(set(&mut namespace.isolations, wanted)),
             Resource::ForwardJump(wanted) => Ok(set(&mut namespace.jumps, wanted)),
-            Resource::RangeMasquerade(wanted) => Ok(match namespace.ranges.replace(wanted.kept()) {
+            Resource::OverlayRules(wanted) => Ok(match namespace.overlay_rules.replace(wanted.kept()) {
                 None => Created::New,
                 Some(before) if before == wanted.kept() => Created::Kept,
                 Some(before) => Created::Changed(before.into()),
@@ -301,7 +301,7 @@ impl Machine {
             Resource::Neighbour(neighbour) => overlay::remove_neighbour(namespace, neighbour),
             Resource::Proxy(proxy) => overlay::remove_proxy(namespace, proxy),
             Resource::Fdb(entry) => overlay::remove_fdb(namespace, entry),
-            Resource::RangeMasquerade(_) => namespace.ranges.take().is_some(),
+            Resource::OverlayRules(_) => namespace.overlay_rules.take().is_some(),
             Resource::Settings(_)
             | Resource::LinkDown(_)
             | Resource::FixedMac(_)
@@ -368,7 +368,7 @@ impl Machine {
             Query::Proxies => Answer::Proxies(overlay::proxies(namespace)),
             Query::FdbOf(name, mac) => Answer::Fdb(overlay::fdb(namespace, name, |of| of == *mac)),
             Query::FdbOn(name) => Answer::Fdb(overlay::fdb(namespace, name, |_| true)),
-            Query::RangeMasquerade => Answer::RangeMasquerade(namespace.ranges.clone()),
+            Query::OverlayRules => Answer::OverlayRules(namespace.overlay_rules.clone()),
             Query::Sysctl(key) => Answer::Sysctl(namespace.sysctls.get(key.as_str()).cloned()),
             Query::Qdiscs(name) => Answer::Qdiscs(shaping::qdiscs(namespace, name)),
             Query::Redirects(name) => Answer::Redirects(shaping::redirects(namespace, name)),

@@ -7,7 +7,7 @@ use crate::error::Errno;
 use crate::foreign::ForeignRules;
 use crate::kernel::LinkState;
 use crate::name::{LinkName, MacAddr};
-use crate::resource::{ForwardJump, Isolation, LinkKind, MacvlanMode, Port, RangeMasquerade, Rule};
+use crate::resource::{ForwardJump, Isolation, LinkKind, MacvlanMode, OverlayRules, Port, Rule};
 
 use super::addresses::Held;
 use super::machine::{NamespaceId, Problem};
@@ -38,8 +38,8 @@ pub(super) struct Namespace {
     pub(super) isolations: BTreeSet<Isolation>,
     /// Ways through the host's own packet filter.
     pub(super) jumps: BTreeSet<ForwardJump>,
-    /// Source NAT for whole ranges.
-    pub(super) ranges: Option<RangeMasquerade>,
+    /// What an overlay has the packet filter do.
+    pub(super) overlay_rules: Option<OverlayRules>,
 }
 
 /// A link.
@@ -114,7 +114,7 @@ impl Namespace {
             foreign: BTreeMap::new(),
             isolations: BTreeSet::new(),
             jumps: BTreeSet::new(),
-            ranges: None,
+            overlay_rules: None,
         };
         namespace.insert(Interface {
             mac: MacAddr::new([0; 6]),

@@ -136,9 +136,9 @@ fn describe(machine: &Machine, id: NamespaceId, namespace: &Namespace) -> Vec<St
         lines.push(format!("{entry}{properties} # {}", entry.mark()));
     }
     lines.extend(namespace.foreign.iter().map(|(rules, comment)| format!("{rules} # {comment}")));
-    lines.extend(namespace.ranges.iter().map(|ranges| {
-        let said = ranges.properties().map(|(what, value)| format!(", {what} {value}"));
-        format!("masquerade of ranges{}", said.concat())
+    lines.extend(namespace.overlay_rules.iter().map(|rules| {
+        let said = rules.properties().map(|(what, value)| format!(", {what} {value}"));
+        format!("packet filter of the overlay{}", said.concat())
     }));
     lines.extend(namespace.isolations.iter().map(ToString::to_string));
     lines

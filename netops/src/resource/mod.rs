@@ -21,7 +21,7 @@ pub(crate) use kind::property;
 pub use kind::{IpvlanMode, LinkKind, MacvlanMode, Parent, Tap, VethPeer};
 pub use link::{Link, Master, MovedLink, Port, PortVlan};
 pub use overlay::{
-    DontFragment, FdbEntry, NeighbourEntry, NeighbourProxy, NextHop, RangeMasquerade, Via, Vxlan,
+    DontFragment, FdbEntry, NeighbourEntry, NeighbourProxy, NextHop, OverlayRules, Via, Vxlan,
 };
 pub(crate) use route::MAIN_TABLE;
 pub use route::{Address, OtherAddresses, Route, RouteTarget, Rule, Selector};
@@ -90,8 +90,8 @@ pub enum Resource {
     Isolation(Isolation),
     /// A way through the host's own packet filter.
     ForwardJump(ForwardJump),
-    /// Source NAT for whole ranges. What was there before is replaced.
-    RangeMasquerade(RangeMasquerade),
+    /// What an overlay has the packet filter do. What was there before is replaced.
+    OverlayRules(OverlayRules),
 }
 
 impl Resource {
@@ -105,7 +105,7 @@ impl Resource {
             | Self::Foreign(_)
             | Self::Isolation(_)
             | Self::ForwardJump(_)
-            | Self::RangeMasquerade(_) => None,
+            | Self::OverlayRules(_) => None,
             Self::NextHop(hop) => hop.via.link().map(LinkName::as_str),
             Self::Neighbour(neighbour) => Some(neighbour.link.as_str()),
             Self::Proxy(proxy) => Some(proxy.link.as_str()),
@@ -202,7 +202,7 @@ impl fmt::Display for Resource {
             Self::Foreign(rules) => rules.fmt(f),
             Self::Isolation(isolation) => isolation.fmt(f),
             Self::ForwardJump(jump) => jump.fmt(f),
-            Self::RangeMasquerade(_) => f.write_str("masquerade of ranges"),
+            Self::OverlayRules(_) => f.write_str("packet filter of the overlay"),
         }
     }
 }

@@ -164,21 +164,29 @@ impl fmt::Display for DontFragment {
     }
 }
 
-/// Source NAT for whole ranges of addresses, where their packets leave for anywhere but some exceptions. One in each namespace, in a table of its own (`inet cnikit-overlay`), replaced as a whole in one transaction.
+/// What an overlay has the packet filter do. One in each namespace, in a table of its own (`inet cnikit-overlay`), replaced as a
+/// whole in one transaction.
 ///
-/// The node's own address is chosen with a random port (`fully-random`): connections that many pods open at once do not
-/// collide in the kernel's choice of one. What the tunnel itself sends, and multicast, is left alone.
+/// **Source NAT** for pods, where their packets leave for anywhere but some exceptions. The node's own address is chosen with a
+/// random port (`fully-random`): connections that many pods open at once do not collide in the kernel's choice of one. What the
+/// tunnel itself sends, and multicast, is left alone.
+///
+/// **No tunnel of a pod's**: VXLAN does not ask who sends (RFC 7348, section 7), so what a pod sends to a tunnel's end would be taken
+/// for a node's. What comes to the tunnel's port from one of pods' addresses, or by the bridge that they are on, is dropped, and so is
+/// what comes by the bridge from any other address, on its way to other nodes. Pods' own tunnels to one another pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct RangeMasquerade {
-    /// Whose packets. Ranges that overlap or touch are kept as one.
+pub struct OverlayRules {
+    /// The ranges of all pods' addresses. Those that overlap or touch are kept as one.
     pub sources: Vec<IpNet>,
-    /// To whom they keep their address.
+    /// To whom they keep their address: if nobody is to see the node's, `0.0.0.0/0` and `::/0`.
     pub exceptions: Vec<IpNet>,
-    /// The UDP port of the tunnel, whose packets are never touched.
+    /// The UDP port of the node's end of tunnels, if it has one.
     pub tunnel_port: Option<u16>,
+    /// The interface by which this node's pods' packets come, if it has pods.
+    pub bridge: Option<LinkName>,
 }
 
-impl RangeMasquerade {
+impl OverlayRules {
     /// As the kernel keeps it: in order, in as few prefixes as say the same, and with multicast among the exceptions.
     pub(crate) fn kept(&self) -> Self {
         let fewest = |prefixes: Vec<IpNet>| {
@@ -194,26 +202,29 @@ impl RangeMasquerade {
             sources: fewest(self.sources.clone()),
             exceptions: fewest(self.exceptions.iter().copied().chain(multicast).collect()),
             tunnel_port: self.tunnel_port,
+            bridge: self.bridge.clone(),
         }
     }
 
     /// What it says, by name.
-    pub(crate) fn properties(&self) -> [(&'static str, String); 3] {
+    pub(crate) fn properties(&self) -> [(&'static str, String); 4] {
         let list = |prefixes: &[IpNet]| {
             let words: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
             words.join(", ")
         };
+        let none = || "none".to_owned();
         [
             ("sources", list(&self.sources)),
             ("exceptions", list(&self.exceptions)),
-            ("tunnel port", self.tunnel_port.map_or_else(|| "none".to_owned(), |port| port.to_string())),
+            ("tunnel port", self.tunnel_port.map_or_else(none, |port| port.to_string())),
+            ("pods' bridge", self.bridge.as_ref().map_or_else(none, ToString::to_string)),
         ]
     }
 }
 
-impl From<RangeMasquerade> for Resource {
-    fn from(masquerade: RangeMasquerade) -> Self {
-        Self::RangeMasquerade(masquerade)
+impl From<OverlayRules> for Resource {
+    fn from(masquerade: OverlayRules) -> Self {
+        Self::OverlayRules(masquerade)
     }
 }
 

@@ -84,8 +84,8 @@ pub(super) fn of(place: Place, resource: &Resource) -> String {
         Resource::Fdb(entry) => {
             format!("Frames for {} go through the tunnel to {}.", entry.mac, entry.remote)
         }
-        Resource::RangeMasquerade(_) => {
-            "What leaves the pods' ranges for the world takes the node's own address.".to_owned()
+        Resource::OverlayRules(_) => {
+            "What leaves the pods' ranges for the world takes the node's own address, and no pod speaks to a tunnel's end.".to_owned()
         }
         Resource::Rule(rule) => match rule.selector {
             Selector::From(from) => {

@@ -143,7 +143,7 @@ impl Script {
             Resource::Foreign(rules) => return Err(step.refuse_foreign(rules)),
             Resource::Isolation(isolation) => step.isolate(isolation)?,
             Resource::ForwardJump(jump) => step.make_way(jump),
-            Resource::RangeMasquerade(wanted) => step.masquerade_ranges(wanted),
+            Resource::OverlayRules(wanted) => step.overlay_rules(wanted),
         }
         self.remember(place, resource);
         Ok(())
@@ -165,7 +165,7 @@ impl Script {
             Resource::Neighbour(neighbour) => step.remove_neighbour(neighbour),
             Resource::Proxy(proxy) => step.remove_proxy(proxy),
             Resource::Fdb(entry) => step.remove_fdb(entry),
-            Resource::RangeMasquerade(_) => step.remove_masquerade_of_ranges(),
+            Resource::OverlayRules(_) => step.remove_overlay_rules(),
             Resource::Qdisc(qdisc) => step.remove_qdisc(qdisc),
             Resource::Redirect(redirect) => step.remove_redirect(redirect),
             Resource::Rule(rule) => step.rule("delete", rule),
@@ -199,7 +199,7 @@ impl Kernel for Script {
             Query::NeighbourOf(..) | Query::NeighboursOn(_) => Answer::Neighbours(Vec::new()),
             Query::Proxies => Answer::Proxies(Vec::new()),
             Query::FdbOf(..) | Query::FdbOn(_) => Answer::Fdb(Vec::new()),
-            Query::RangeMasquerade => Answer::RangeMasquerade(None),
+            Query::OverlayRules => Answer::OverlayRules(None),
             Query::Rules => Answer::Rules(Vec::new()),
             Query::Tables => Answer::Tables(Vec::new()),
             Query::Sysctl(_) => Answer::Sysctl(Some(String::new())),

@@ -1,12 +1,14 @@
-//! `ip nexthop`, `ip neighbour`, `bridge fdb`, and the masquerade of ranges.
+//! `ip nexthop`, `ip neighbour`, `bridge fdb`, and the packet filter of an overlay.
 
 use std::net::IpAddr;
 
 use crate::kernel::Edit;
 use crate::resource::{
-    FdbEntry, IpVersion, NeighbourEntry, NeighbourProxy, NextHop, RangeMasquerade, Resource, Via, Vxlan,
+    FdbEntry, IpVersion, NeighbourEntry, NeighbourProxy, NextHop, OverlayRules, Resource, Via, Vxlan,
 };
-use crate::ruleset::{OVERLAY_TABLE, POSTROUTING, TUNNELS, range_sets};
+use crate::ruleset::{
+    BEFORE_FILTERS, BRIDGES, FORWARD, INPUT, OVERLAY_TABLE, POSTROUTING, TUNNELS, range_sets,
+};
 
 use super::Step;
 
@@ -97,13 +99,17 @@ impl Step<'_> {
     }
 
     /// All of it is made anew, at one stroke.
-    pub(super) fn masquerade_ranges(&mut self, wanted: &RangeMasquerade) {
+    pub(super) fn overlay_rules(&mut self, wanted: &OverlayRules) {
         let wanted = wanted.kept();
         let table = format!("inet {OVERLAY_TABLE}");
         let mut words = vec![format!("add table {table}; delete table {table}; add table {table}")];
         words.push(format!("add set {table} {TUNNELS} {{ type inet_proto . inet_service; }}"));
         if let Some(port) = wanted.tunnel_port {
             words.push(format!("add element {table} {TUNNELS} {{ udp . {port} }}"));
+        }
+        words.push(format!("add set {table} {BRIDGES} {{ type ifname; }}"));
+        if let Some(bridge) = &wanted.bridge {
+            words.push(format!("add element {table} {BRIDGES} {{ \"{bridge}\" }}"));
         }
         for version in [IpVersion::V4, IpVersion::V6] {
             let kind = if version == IpVersion::V4 { "ipv4_addr" } else { "ipv6_addr" };
@@ -117,20 +123,34 @@ impl Step<'_> {
                 }
             }
         }
+        let to_tunnels = format!("meta l4proto . th dport @{TUNNELS}");
+        let of_pods = format!("{to_tunnels} iifname @{BRIDGES}");
         words.push(format!(
             "add chain {table} {POSTROUTING} {{ type nat hook postrouting priority srcnat; policy accept; }}"
         ));
-        words.push(format!("add rule {table} {POSTROUTING} meta l4proto . th dport @{TUNNELS} return"));
+        for chain in [INPUT, FORWARD] {
+            words.push(format!(
+                "add chain {table} {chain} {{ type filter hook {chain} priority {BEFORE_FILTERS}; policy accept; }}"
+            ));
+        }
+        words.push(format!("add rule {table} {POSTROUTING} {to_tunnels} return"));
+        words.push(format!("add rule {table} {INPUT} {of_pods} drop"));
         for (version, ip) in [(IpVersion::V4, "ip"), (IpVersion::V6, "ip6")] {
             let (sources, exceptions) = range_sets(version);
-            words.push(format!(
-                "add rule {table} {POSTROUTING} {ip} saddr @{sources} {ip} daddr != @{exceptions} masquerade fully-random"
-            ));
+            for rule in [
+                format!(
+                    "{POSTROUTING} {ip} saddr @{sources} {ip} daddr != @{exceptions} masquerade fully-random"
+                ),
+                format!("{INPUT} {to_tunnels} {ip} saddr @{sources} drop"),
+                format!("{FORWARD} {of_pods} {ip} saddr != @{sources} drop"),
+            ] {
+                words.push(format!("add rule {table} {rule}"));
+            }
         }
         self.nft(words.join("; "));
     }
 
-    pub(super) fn remove_masquerade_of_ranges(&mut self) {
+    pub(super) fn remove_overlay_rules(&mut self) {
         self.nft(format!("delete table inet {OVERLAY_TABLE}"));
     }
 }

@@ -327,7 +327,7 @@ fn a_rule_may_look_at_a_mark() {
 #[test]
 fn whole_ranges_are_masqueraded_but_for_exceptions() {
     in_lab!(|mut lab| {
-        let wanted = RangeMasquerade {
+        let wanted = OverlayRules {
             sources: vec![net("10.244.1.0/24"), net("10.244.2.0/24"), net("fd00:1::/64")],
             exceptions: vec![
                 net("10.244.0.0/16"),
@@ -336,9 +336,10 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
                 net("192.0.3.0/25"),
             ],
             tunnel_port: Some(8472),
+            bridge: Some(name("cni0")),
         };
         let resource = Resource::from(wanted.clone());
-        assert_eq!(read(&mut lab, Query::RangeMasquerade), Answer::RangeMasquerade(None));
+        assert_eq!(read(&mut lab, Query::OverlayRules), Answer::OverlayRules(None));
         make(&mut lab, resource.clone());
         assert_eq!(lab.create(Place::Host, &resource), Ok(Created::Kept));
         let mut plan = Plan::new();
@@ -349,20 +350,35 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
             "elements = { 10.244.1.0/24, 10.244.2.0/24 }",
             "elements = { 10.244.0.0/16, 192.0.2.0/24,",
             "elements = { udp . 8472 }",
+            "elements = { \"cni0\" }",
             "meta l4proto . th dport @tunnels return",
             "ip saddr @sources4 ip daddr != @exceptions4 masquerade fully-random",
             "ip6 saddr @sources6 ip6 daddr != @exceptions6 masquerade fully-random",
+            "type filter hook input priority filter - 10; policy accept;",
+            "meta l4proto . th dport @tunnels iifname @bridges drop",
+            "meta l4proto . th dport @tunnels ip saddr @sources4 drop",
+            "meta l4proto . th dport @tunnels ip6 saddr @sources6 drop",
+            "type filter hook forward priority filter - 10; policy accept;",
+            "meta l4proto . th dport @tunnels iifname @bridges ip saddr != @sources4 drop",
+            "meta l4proto . th dport @tunnels iifname @bridges ip6 saddr != @sources6 drop",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
-        let other = Resource::from(RangeMasquerade { tunnel_port: None, ..RangeMasquerade::default() });
+        let other = Resource::from(OverlayRules { tunnel_port: None, ..OverlayRules::default() });
         assert!(matches!(lab.create(Place::Host, &other), Ok(Created::Changed(_))));
         assert!(matches!(lab.create(Place::Host, &resource), Ok(Created::Changed(_))));
         assert_eq!(lab.run(Place::Host, "nft list table inet cnikit-overlay"), text);
         // What somebody has taken a piece of is not there.
-        lab.run(Place::Host, "nft flush chain inet cnikit-overlay postrouting");
-        assert!(plan.check(&mut lab.kernel).unwrap()[0].is_missing());
-        assert_eq!(lab.create(Place::Host, &resource), Ok(Created::New));
+        for chain in ["postrouting", "input", "forward"] {
+            lab.run(Place::Host, &format!("nft flush chain inet cnikit-overlay {chain}"));
+            assert!(plan.check(&mut lab.kernel).unwrap()[0].is_missing());
+            assert_eq!(lab.create(Place::Host, &resource), Ok(Created::New));
+        }
+        // Nobody sees the node's own address.
+        let nowhere = OverlayRules { exceptions: vec![net("0.0.0.0/0"), net("::/0")], ..wanted };
+        let outcome = lab.create(Place::Host, &Resource::from(nowhere.clone()));
+        assert!(matches!(outcome, Ok(Created::Changed(_))));
+        assert_eq!(read(&mut lab, Query::OverlayRules), Answer::OverlayRules(Some(nowhere)));
         assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Now));
         assert_eq!(lab.remove(Place::Host, &resource), Ok(Removed::Before));
     });
@@ -387,10 +403,11 @@ fn what_leaves_a_range_has_the_nodes_address_unless_it_goes_to_an_exception_or_i
         make(&mut lab, Resource::Address(Address::new(LinkName::loopback(), net("10.244.1.5/32"))));
         let back = Route::new(net("10.244.1.0/24"), Some(ip("192.0.2.1")), name("eth0"));
         lab.create(Place::Container, &Resource::Route(back)).unwrap();
-        let masquerade = RangeMasquerade {
+        let masquerade = OverlayRules {
             sources: vec![net("10.244.1.0/24")],
             exceptions: vec![net("198.51.100.0/24")],
             tunnel_port: Some(8472),
+            bridge: None,
         };
         make(&mut lab, masquerade);
         let seen_as = |to: &str, port: u16| {

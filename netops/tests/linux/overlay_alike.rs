@@ -73,7 +73,7 @@ fn state(kernel: &mut dyn Kernel) -> Vec<String> {
         Query::NextHops(PROTOCOL),
         Query::RoutesOf { protocol: Some(PROTOCOL), table: None },
         Query::RoutesOf { protocol: Some(PROTOCOL), table: Some(100) },
-        Query::RangeMasquerade,
+        Query::OverlayRules,
         Query::Proxies,
     ];
     for link in ["tun0", "tun1"].map(name) {
@@ -171,10 +171,11 @@ fn resources() -> impl Strategy<Value = Resource> {
         2 => links().prop_map(Resource::LinkUp),
         1 => (choice(&["10.1.0.0/24", "10.1.1.0/24", "0.0.0.0/1"]), choice(&["10.0.0.0/8", "128.0.0.0/1"])).prop_map(
             |(source, exception)| {
-                RangeMasquerade {
+                OverlayRules {
                     sources: vec![source.parse().unwrap(), "fd00::/64".parse().unwrap()],
                     exceptions: vec![exception.parse().unwrap()],
                     tunnel_port: Some(8472),
+                    bridge: Some(name("tun0")),
                 }
                 .into()
             }
@@ -257,10 +258,11 @@ fn everything() -> Plan {
     let mark = Selector::Mark { mark: 0x10, mask: 0xf0, version: IpVersion::V6 };
     add(Resource::Rule(Rule { selector: mark, table: 100, priority: Some(77) }));
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    add(RangeMasquerade {
+    add(OverlayRules {
         sources: ranges(&["10.1.0.0/24", "10.1.1.0/24", "fd00:1::/64"]),
         exceptions: ranges(&["10.0.0.0/8", "192.0.2.0/24", "192.0.3.0/25", "fd00::/16"]),
         tunnel_port: Some(8472),
+        bridge: Some(name("cni0")),
     }
     .into());
     plan

@@ -1,11 +1,11 @@
-//! What does not depend on any single peer: the bridge and its addresses, the tunnel's interfaces, settings, masquerade.
+//! What does not depend on any single peer: the bridge and its addresses, the tunnel's interfaces, settings, the packet filter.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netops::{
-    Address, DontFragment, Link, LinkKind, LinkName, MacAddr, Plan, RangeMasquerade, Resource, Scope, Sysctl,
+    Address, DontFragment, Link, LinkKind, LinkName, MacAddr, OverlayRules, Plan, Resource, Scope, Sysctl,
     SysctlKey, Vxlan,
 };
 
@@ -46,8 +46,8 @@ pub(super) fn plan(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners) {
     plan_forwarding(plan, facts);
     if facts.own.role == Role::Worker {
         plan_bridge(plan, facts, owners);
-        plan_masquerade(plan, facts);
     }
+    plan_packet_filter(plan, facts);
     for ipv6 in tunnels(facts) {
         plan_tunnel(plan, facts, ipv6);
     }
@@ -133,19 +133,23 @@ pub(super) fn stale_addresses(facts: &Facts<'_>, owners: &Owners) -> Vec<Resourc
     facts.host.bridge_addresses.iter().filter(is_stale).cloned().map(Resource::Address).collect()
 }
 
-/// Pods appear to the world as their node, and to one another as they are.
-fn plan_masquerade(plan: &mut Plan, facts: &Facts<'_>) {
-    if let Some(exceptions) = &facts.settings.masquerade_except {
-        let ranges = || facts.settings.pool.ranges().iter().map(|range| range.cluster);
-        plan.own(
-            HERE,
-            Resource::RangeMasquerade(RangeMasquerade {
-                sources: ranges().collect(),
-                exceptions: ranges().chain(exceptions.iter().copied()).collect(),
-                tunnel_port: facts.own.tunnel.map(|tunnel| tunnel.port),
-            }),
-        );
-    }
+/// Pods appear to the world as their node, and to one another as they are; none speaks to the end of a tunnel.
+fn plan_packet_filter(plan: &mut Plan, facts: &Facts<'_>) {
+    let ranges = || facts.settings.pool.ranges().iter().map(|range| range.cluster);
+    let has_pods = facts.own.role == Role::Worker;
+    let exceptions = match &facts.settings.masquerade_except {
+        Some(exceptions) if has_pods => ranges().chain(exceptions.iter().copied()).collect(),
+        _ => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
+    };
+    plan.own(
+        HERE,
+        Resource::OverlayRules(OverlayRules {
+            sources: ranges().collect(),
+            exceptions,
+            tunnel_port: facts.own.tunnel.map(|tunnel| tunnel.port),
+            bridge: has_pods.then(|| facts.settings.bridge.clone()),
+        }),
+    );
 }
 
 /// The families that tunnels go over, of IPv6, whether: an interface is of one. That over IPv6 is there only if somebody
@@ -172,7 +176,7 @@ pub fn left(settings: &Settings) -> Vec<Resource> {
     let rules = [false, true]
         .into_iter()
         .flat_map(|ipv6| [TRIALS, OUTSIDE].map(|lane| Resource::Rule(super::routes::rule(lane, ipv6))));
-    tunnels.chain(rules).chain([Resource::RangeMasquerade(RangeMasquerade::default())]).collect()
+    tunnels.chain(rules).chain([Resource::OverlayRules(OverlayRules::default())]).collect()
 }
 
 /// The MTU in bytes of pods' interfaces that fits every way that may be taken. Only who was told to use plain routes has as

@@ -7,7 +7,7 @@
 //! Host                           ─▶ neighbours  what will be too many
 //!                                   overlap     what is in the way
 //!                                   scattered   pods of one subnet on several nodes
-//!                                   ground      the bridge, the tunnel's interface, settings, masquerade
+//!                                   ground      the bridge, the tunnel's interface, settings, packet filter
 //! ```
 //!
 //! A peer that gets another address is one message to the kernel, by whatever number of routes it is reached: behind a tunnel

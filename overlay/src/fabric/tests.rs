@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netops::{LinkName, NextHop, Plan, Resource, Route, RouteTarget, Via};
+use netops::{LinkName, NextHop, OverlayRules, Plan, Resource, Route, RouteTarget, Via};
 use proptest::prelude::*;
 
 use super::*;
@@ -492,15 +492,22 @@ fn probes_have_routes_of_their_own_and_never_fall_back_to_others() {
 
 #[test]
 fn pods_keep_their_addresses_among_themselves_and_where_somebody_said_so() {
-    let fabric = pair(|_, _, _, _| {});
-    let masquerade = resources(&fabric.plan).find_map(|resource| match resource {
-        Resource::RangeMasquerade(masquerade) => Some(masquerade),
+    let rules = packet_filter(&pair(|_, _, _, _| {}).plan);
+    assert_eq!(rules.sources, nets(&["10.244.0.0/20", "fd00:244::/60"]));
+    assert_eq!(rules.exceptions, nets(&["10.244.0.0/20", "fd00:244::/60", "192.168.0.0/16"]));
+    assert_eq!((rules.tunnel_port, rules.bridge), (Some(4789), Some(LinkName::new("cnikit0").unwrap())));
+}
+
+fn packet_filter(plan: &Plan) -> OverlayRules {
+    let rules = resources(plan).find_map(|resource| match resource {
+        Resource::OverlayRules(rules) => Some(rules.clone()),
         _ => None,
     });
-    let masquerade = masquerade.unwrap();
-    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
-    assert_eq!(masquerade.sources, nets(&["10.244.0.0/20", "fd00:244::/60"]));
-    assert_eq!(masquerade.exceptions, nets(&["10.244.0.0/20", "fd00:244::/60", "192.168.0.0/16"]));
+    rules.unwrap()
+}
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 #[test]
@@ -531,12 +538,11 @@ fn a_router_has_no_bridge_and_no_masquerade() {
         nodes[0].role = Role::Router;
         nodes[0].subnets.clear();
     });
-    let of_bridge = |resource: &Resource| match resource {
-        Resource::Link(link) => link.name.as_str() == "cnikit0",
-        Resource::RangeMasquerade(_) => true,
-        _ => false,
-    };
+    let of_bridge =
+        |resource: &Resource| matches!(resource, Resource::Link(link) if link.name.as_str() == "cnikit0");
     assert!(!resources(&fabric.plan).any(of_bridge));
+    let rules = packet_filter(&fabric.plan);
+    assert_eq!((rules.exceptions, rules.bridge), (nets(&["0.0.0.0/0", "::/0"]), None));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod common;
 mod everybody;
 mod faults;
+mod injection;
 mod kernel;
 mod keys;
 mod kubernetes;

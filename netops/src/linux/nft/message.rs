@@ -121,6 +121,13 @@ impl Key {
         }
     }
 
+    /// The interface's name, if it is one and nothing else.
+    pub(super) fn as_interface(&self) -> Option<LinkName> {
+        let bytes: &[u8; libc::IFNAMSIZ] = self.bytes().try_into().ok()?;
+        let name = bytes.split(|byte| *byte == 0).next()?;
+        LinkName::new(std::str::from_utf8(name).ok()?).ok()
+    }
+
     /// Its bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0

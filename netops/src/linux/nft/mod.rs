@@ -8,7 +8,7 @@
 //! foreign.rs     what other programs have made: chains and rules, looked for and deleted
 //! droppers.rs    … and chains that drop what is forwarded
 //! isolation.rs   what bridges are said to be
-//! ranges.rs      source NAT for whole ranges, in a table of its own
+//! overlay.rs     what an overlay has it do, in a table of its own
 //! iptables.rs    the way through the tables of `iptables`
 //! rule.rs        rules, as a person would write them
 //! expression.rs  … and as the kernel executes them
@@ -26,8 +26,8 @@ pub(super) mod isolation;
 mod lookup;
 mod masquerade;
 mod message;
+pub(super) mod overlay;
 mod port_mapping;
-pub(super) mod ranges;
 mod rule;
 mod ruleset;
 mod spoof_check;

@@ -1,4 +1,4 @@
-//! Source NAT for whole ranges, in a table of its own. As `nft list ruleset` prints it:
+//! What an overlay has the packet filter do, in a table of its own. As `nft list ruleset` prints it:
 //!
 //! ```text
 //! table inet cnikit-overlay {
@@ -18,11 +18,26 @@
 //!         type inet_proto . inet_service
 //!         elements = { udp . 8472 }
 //!     }
+//!     set bridges {
+//!         type ifname
+//!         elements = { "cni0" }
+//!     }
 //!     chain postrouting {
 //!         type nat hook postrouting priority srcnat; policy accept;
 //!         meta l4proto . th dport @tunnels return
 //!         ip saddr @sources4 ip daddr != @exceptions4 masquerade fully-random
 //!         ip6 saddr @sources6 ip6 daddr != @exceptions6 masquerade fully-random
+//!     }
+//!     chain input {
+//!         type filter hook input priority filter - 10; policy accept;
+//!         meta l4proto . th dport @tunnels iifname @bridges drop
+//!         meta l4proto . th dport @tunnels ip saddr @sources4 drop
+//!         meta l4proto . th dport @tunnels ip6 saddr @sources6 drop
+//!     }
+//!     chain forward {
+//!         type filter hook forward priority filter - 10; policy accept;
+//!         meta l4proto . th dport @tunnels iifname @bridges ip saddr != @sources4 drop
+//!         meta l4proto . th dport @tunnels iifname @bridges ip6 saddr != @sources6 drop
 //!     }
 //! }
 //! ```
@@ -35,7 +50,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::expression::{Field, Verdict, Version};
 use super::masquerade::SOURCE_NAT;
-use super::message::{self, Element, Key, Set, Table, Transaction, Values};
+use super::message::{self, Element, Hook, Key, Set, Table, Transaction, Values};
 use super::rule::Rule;
 use super::{dump, first_refusal, send};
 use crate::error::{Errno, Error, Operation};
@@ -43,14 +58,21 @@ use crate::kernel::{Created, Removed};
 use crate::linux::netlink::Datagram;
 use crate::linux::{LinuxKernel, refused};
 use crate::place::Place;
-use crate::resource::RangeMasquerade;
-use crate::ruleset::{self, POSTROUTING};
+use crate::resource::OverlayRules;
+use crate::ruleset::{self, BEFORE_FILTERS, FORWARD, INPUT, POSTROUTING};
 
 const TABLE: Table = Table { family: libc::NFPROTO_INET, name: ruleset::OVERLAY_TABLE };
 const TUNNELS: Set = Set {
     table: TABLE,
     name: ruleset::TUNNELS,
     key: &[Field::Transport, Field::DestinationPort],
+    values: Values::None,
+    beside: None,
+};
+const BRIDGES: Set = Set {
+    table: TABLE,
+    name: ruleset::BRIDGES,
+    key: &[Field::InputInterface],
     values: Values::None,
     beside: None,
 };
@@ -79,8 +101,11 @@ fn sets(version: Version) -> Sets {
     }
 }
 
-fn rules() -> Vec<Rule> {
-    let tunnels = Rule::default().in_set(TUNNELS.key, TUNNELS.name).verdict(Verdict::Return);
+/// The chains, and the rules in each.
+fn chains() -> [(&'static str, Hook, Vec<Rule>); 3] {
+    let filter = |number| Hook { kind: "filter", number, priority: BEFORE_FILTERS };
+    let tunnels = || Rule::default().in_set(TUNNELS.key, TUNNELS.name);
+    let of_pods = || tunnels().in_set(BRIDGES.key, BRIDGES.name);
     let masquerade = |version| {
         let Sets { sources, exceptions } = sets(version);
         Rule::default()
@@ -88,13 +113,27 @@ fn rules() -> Vec<Rule> {
             .not_in_set(exceptions.key, exceptions.name)
             .masquerade_fully_random()
     };
-    vec![tunnels, masquerade(Version::V4), masquerade(Version::V6)]
+    let from_pods = |version| {
+        let Sets { sources, .. } = sets(version);
+        tunnels().in_set(sources.key, sources.name).verdict(Verdict::Drop)
+    };
+    let disguised = |version| {
+        let Sets { sources, .. } = sets(version);
+        of_pods().not_in_set(sources.key, sources.name).verdict(Verdict::Drop)
+    };
+    let both = |rule: &dyn Fn(Version) -> Rule| [rule(Version::V4), rule(Version::V6)];
+    let and_both = |first: Rule, rule: &dyn Fn(Version) -> Rule| [vec![first], both(rule).into()].concat();
+    [
+        (POSTROUTING, SOURCE_NAT, and_both(tunnels().verdict(Verdict::Return), &masquerade)),
+        (INPUT, filter(libc::NF_INET_LOCAL_IN), and_both(of_pods().verdict(Verdict::Drop), &from_pods)),
+        (FORWARD, filter(libc::NF_INET_FORWARD), both(&disguised).into()),
+    ]
 }
 
 pub(in crate::linux) fn create(
     kernel: &mut LinuxKernel,
     place: Place,
-    wanted: &RangeMasquerade,
+    wanted: &OverlayRules,
 ) -> Result<Created, Error> {
     let object = NAME;
     let before = look(kernel, place)?;
@@ -123,37 +162,44 @@ pub(in crate::linux) fn remove(kernel: &mut LinuxKernel, place: Place) -> Result
 }
 
 /// What there is, if its rules are all there.
-pub(in crate::linux) fn look(
-    kernel: &mut LinuxKernel,
-    place: Place,
-) -> Result<Option<RangeMasquerade>, Error> {
-    let mut request = Datagram::default();
-    message::get_rules_of(&mut request, TABLE, POSTROUTING);
-    let there = dump(kernel, place, &mut request, NAME)?;
-    let wanted = rules();
-    let same = |(there, wanted): (&Vec<u8>, &Rule)| wanted.is(message::content(there));
-    if there.len() != wanted.len() || !there.iter().zip(&wanted).all(same) {
-        return Ok(None);
+pub(in crate::linux) fn look(kernel: &mut LinuxKernel, place: Place) -> Result<Option<OverlayRules>, Error> {
+    for (chain, _, wanted) in chains() {
+        let mut request = Datagram::default();
+        message::get_rules_of(&mut request, TABLE, chain);
+        let there = dump(kernel, place, &mut request, NAME)?;
+        let same = |(there, wanted): (&Vec<u8>, &Rule)| wanted.is(message::content(there));
+        if there.len() != wanted.len() || !there.iter().zip(&wanted).all(same) {
+            return Ok(None);
+        }
     }
-    let mut found = RangeMasquerade::default();
+    let mut found = OverlayRules::default();
     for version in [Version::V4, Version::V6] {
         let Sets { sources, exceptions } = sets(version);
         found.sources.extend(ranges(kernel, place, &sources)?);
         found.exceptions.extend(ranges(kernel, place, &exceptions)?);
     }
-    let mut request = Datagram::default();
-    message::get_all(&mut request, &TUNNELS);
-    let tunnels = dump(kernel, place, &mut request, NAME)?;
-    found.tunnel_port = tunnels.iter().flat_map(|body| message::parse(body)).find_map(|e| e.key.as_port());
+    found.tunnel_port = first(kernel, place, &TUNNELS)?.and_then(|key| key.as_port());
+    found.bridge = first(kernel, place, &BRIDGES)?.and_then(|key| key.as_interface());
     Ok(Some(found.kept()))
 }
 
-fn lay_out(transaction: &mut Transaction, wanted: &RangeMasquerade) {
+/// The key of a set's first element.
+fn first(kernel: &mut LinuxKernel, place: Place, set: &Set) -> Result<Option<Key>, Error> {
+    let mut request = Datagram::default();
+    message::get_all(&mut request, set);
+    let bodies = dump(kernel, place, &mut request, NAME)?;
+    Ok(bodies.iter().flat_map(|body| message::parse(body)).next().map(|element| element.key))
+}
+
+fn lay_out(transaction: &mut Transaction, wanted: &OverlayRules) {
     transaction.table(TABLE);
     transaction.set(&TUNNELS);
-    if let Some(port) = wanted.tunnel_port {
-        let key = Key::default().transport(libc::IPPROTO_UDP as u8).port(port);
-        transaction.add(&TUNNELS, &Element { key, verdict: None, value: None, comment: None });
+    transaction.set(&BRIDGES);
+    let key = |port| Key::default().transport(libc::IPPROTO_UDP as u8).port(port);
+    let port = wanted.tunnel_port.map(|port| (&TUNNELS, key(port)));
+    let bridge = wanted.bridge.as_ref().map(|bridge| (&BRIDGES, Key::default().interface(bridge)));
+    for (set, key) in port.into_iter().chain(bridge) {
+        transaction.add(set, &Element { key, verdict: None, value: None, comment: None });
     }
     for version in [Version::V4, Version::V6] {
         let Sets { sources, exceptions } = sets(version);
@@ -163,8 +209,10 @@ fn lay_out(transaction: &mut Transaction, wanted: &RangeMasquerade) {
             transaction.ranges(&set, &bounds(of_version));
         }
     }
-    transaction.chain(TABLE, POSTROUTING, Some(SOURCE_NAT));
-    rules().iter().for_each(|rule| transaction.rule(TABLE, POSTROUTING, rule));
+    for (chain, hook, rules) in chains() {
+        transaction.chain(TABLE, chain, Some(hook));
+        rules.iter().for_each(|rule| transaction.rule(TABLE, chain, rule));
+    }
 }
 
 /// Where ranges begin, and the first address behind them.
@@ -230,4 +278,4 @@ fn prefixes_to_the_last(first: IpAddr) -> Vec<IpNet> {
 }
 
 /// What it is, as errors name it.
-const NAME: &str = "masquerade of ranges";
+const NAME: &str = "packet filter of the overlay";
