@@ -123,5 +123,7 @@ const DEL: &[(&str, usize)] = &[
     ("socket", 2),
     ("statx", 5),
     ("unlinkat", 2),
+    // Whether there are other threads.
+    ("unshare", 1),
     ("wait4", 1),
 ];

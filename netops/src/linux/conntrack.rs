@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
 use super::detached::KEPT;
 use super::netlink::{Attributes, Datagram, attribute, attributes};
 use super::rtnetlink::address::{self, parse_ip};
-use super::{LinuxKernel, failed, sys};
+use super::{LinuxKernel, aside, failed};
 use crate::error::{Error, Operation};
 use crate::place::Place;
 use crate::port_mapping::{PortMapping, Transport};
@@ -58,8 +59,8 @@ pub(super) fn mapped(kernel: &mut LinuxKernel, place: Place, mappings: &[&PortMa
     forget(kernel, place, &elsewhere)
 }
 
-/// Forgets what goes through mappings that are no more. Where removals are left to a process of its own, so is this, if it
-/// can be: nobody has to wait until the kernel has looked through its table.
+/// Forgets what goes through mappings that are no more. Where removals are left to somebody else, so is this: nobody has to
+/// wait until the kernel has looked through its table.
 ///
 /// # Errors
 /// As [`mapped`].
@@ -71,18 +72,28 @@ pub(super) fn unmapped(
     if mappings.is_empty() {
         return Ok(());
     }
-    let forget = || {
-        // A socket of its own: what is answered there is nobody else's. It is closed late, as every one is after a deletion.
-        let mut kernel = LinuxKernel::new(None);
-        // First this process's caller is to get on, who may have but one processor.
-        thread::sleep(HEAD_START);
-        let _ = forget_unmapped(&mut kernel, place, mappings);
-        thread::sleep(KEPT);
-    };
-    if kernel.detached && place == Place::Host && sys::let_an_orphan(forget).is_ok() {
+    if kernel.detached && place == Place::Host && leave_unmapped(kernel, mappings) {
         return Ok(());
     }
     forget_unmapped(kernel, place, mappings)
+}
+
+/// Leaves it to somebody else, together with the socket that the mappings were deleted through, and tells whether that works.
+fn leave_unmapped(kernel: &mut LinuxKernel, mappings: &[PortMapping]) -> bool {
+    let mappings = mappings.to_vec();
+    let forget = move || {
+        // A socket of its own: what is answered there is nobody else's. It is closed late, as every one is after a deletion.
+        let mut kernel = LinuxKernel::new(None);
+        // First the caller is to get on, who may have but one processor.
+        thread::sleep(HEAD_START);
+        let _ = forget_unmapped(&mut kernel, Place::Host, &mappings);
+        thread::sleep(KEPT);
+    };
+    let side = &mut kernel.host;
+    let socket: Vec<_> = side.netfilter.iter().filter(|_| side.slow_to_close).map(AsFd::as_fd).collect();
+    let left = aside::work(&socket, forget).is_ok();
+    side.slow_to_close &= !left;
+    left
 }
 
 fn forget_unmapped(kernel: &mut LinuxKernel, place: Place, mappings: &[PortMapping]) -> Result<(), Error> {

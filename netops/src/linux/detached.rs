@@ -1,13 +1,13 @@
-//! Links removed by a process of its own.
+//! Links removed by somebody else (`aside.rs`).
 //!
 //! `RTM_DELLINK` returns some 20 ms after the link is gone, with its addresses and routes: it waits for the kernel's
-//! readers (`rcu_barrier()` in `netdev_run_todo()`). Nobody needs that, so an orphan does that waiting, and this process
+//! readers (`rcu_barrier()` in `netdev_run_todo()`). Nobody needs that, so somebody else does that waiting, and this thread
 //! goes on when the link is gone: after a millisecond.
 //!
 //! The last `close` of an nf_tables socket waits some 10 ms if what was deleted is not destroyed yet (`synchronize_rcu()`,
 //! by way of the release notifier `nft_rcv_nl_event()`), and meanwhile keeps every other transaction in the namespace
-//! waiting: it holds `commit_mutex`. A kernel worker destroys without that, as soon as it can. So an orphan keeps the socket
-//! until it has.
+//! waiting: it holds `commit_mutex`. A kernel worker destroys without that, as soon as it can. So somebody else keeps the
+//! socket until it has.
 
 use std::io::pipe;
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 
 use super::netlink::{Datagram, Socket};
 use super::rtnetlink::link;
-use super::{LinuxKernel, Side, sys};
+use super::{LinuxKernel, Side, aside, sys};
 use crate::error::Error;
 use crate::name::LinkName;
 use crate::place::Place;
@@ -51,7 +51,7 @@ pub(super) fn remove<'a>(
     side.slow_to_close = false;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // The other end of the pipe is closed when the process has ended: then there is a last look.
+        // The other end of the pipe is closed when the request has been dealt with: then there is a last look.
         let mut ends = [PollFd::new(done.as_fd(), PollFlags::empty())];
         let running = !matches!(ppoll(&mut ends, Some(TimeSpec::from_duration(PAUSE)), None), Ok(1..));
         left.retain(|name| is_there(socket, name));
@@ -61,11 +61,11 @@ pub(super) fn remove<'a>(
     }
 }
 
-/// Lets an orphan close an nf_tables socket that something was deleted through.
+/// Leaves to somebody else to close an nf_tables socket that something was deleted through.
 pub(super) fn close(side: &Side) {
     if let (true, Some(socket)) = (side.slow_to_close, &side.netfilter) {
-        // Should that not work, this process does it, and takes its time.
-        let _ = sys::leave_to_an_orphan(&[], None, Some((socket.as_fd(), KEPT)));
+        // Should that not work, this thread does it, and takes its time.
+        let _ = aside::send(&[], None, Some((socket.as_fd(), KEPT)));
     }
 }
 

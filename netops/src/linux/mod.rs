@@ -14,11 +14,12 @@
 //!
 //! packet.rs: a socket for whole frames, watch.rs: one that hears of changes, footprint.rs: memory that is not needed; these
 //! stand apart
-//! sys.rs: the system calls that need `unsafe`
+//! aside.rs: what nobody has to wait for; sys.rs: the system calls that need `unsafe`
 //! ```
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod answers;
+mod aside;
 mod batch;
 mod conntrack;
 mod create;
@@ -93,11 +94,13 @@ impl LinuxKernel {
         Self { host: Side::default(), container: container.map(Side::new), detached: false }
     }
 
-    /// Links are from now on removed by a process of its own, which outlives this one if need be: [`Kernel::remove`]
-    /// returns when they are gone, and not only when the kernel has cleaned up behind them, some 20 ms later. That
-    /// process holds nothing of this one's, standard output included, and is never this one's child to wait for.
+    /// From now on [`Kernel::remove`] returns when links are gone, and not only when the kernel has cleaned up behind them,
+    /// some 20 ms later. That is left to somebody else: in a program of one thread, such as a plugin that removes one link and
+    /// ends, to a process of its own (`fork(2)`), which holds nothing of this one's, standard output included, and is never
+    /// this one's child to wait for; in any other to a thread, for which the program's end waits, should it come that soon.
     ///
-    /// For programs that remove one link and end, such as plugins. It takes `fork(2)`.
+    /// So is forgetting the connections that went through a port mapping; a thread may be too late for that when the program
+    /// ends within some 20 ms.
     #[must_use]
     pub fn with_detached_removals(mut self) -> Self {
         self.detached = true;

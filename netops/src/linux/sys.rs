@@ -222,8 +222,7 @@ pub(super) fn leave_to_an_orphan(
     let work = || {
         close_all_but(&kept);
         if let Some((socket, datagram)) = message {
-            // SAFETY: the datagram is as long as it is said to be.
-            unsafe { libc::send(socket.as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0) };
+            send(&socket, datagram);
         }
         if let Some((last, time)) = late {
             close_all_but(&[last.as_raw_fd()]);
@@ -236,21 +235,35 @@ pub(super) fn leave_to_an_orphan(
     unsafe { orphan(work) }
 }
 
-/// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it holds no descriptors.
-/// Only a process of one thread can: of others, what they were holding when the new process was made would never be let go
-/// there. Any other gets `EDEADLK`.
-pub(super) fn let_an_orphan(work: impl FnOnce()) -> Result<(), Errno> {
-    let threads = std::fs::read_dir("/proc/self/task").map_err(|_| Errno::EDEADLK)?.count();
-    if threads != 1 {
+/// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it holds but some
+/// descriptors. Only a process of one thread can: of others, what they were holding when the new process was made would never
+/// be let go there. Any other gets `EDEADLK`.
+pub(super) fn let_an_orphan(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<(), Errno> {
+    if !is_only_thread() {
         return Err(Errno::EDEADLK);
     }
+    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
     let work = || {
-        close_all_but(&[]);
+        close_all_but(&kept);
         // What would come after here is this process's, not the orphan's.
         let _ = catch_unwind(AssertUnwindSafe(work));
     };
     // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
     unsafe { orphan(work) }
+}
+
+/// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
+/// refuses else. Where that is forbidden, nobody knows.
+pub(super) fn is_only_thread() -> bool {
+    // SAFETY: only an integer is passed, and the call has no effect.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+
+/// Sends a datagram (`send(2)`). Async-signal-safe.
+pub(super) fn send(socket: &impl AsFd, datagram: &[u8]) {
+    // SAFETY: the datagram is as long as it is said to be.
+    unsafe { libc::send(socket.as_fd().as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0) };
 }
 
 /// Bytes for the stack of an orphan, which sends a message and waits; of one that does other work, too.

@@ -1,14 +1,16 @@
-//! Links removed by a process of its own.
+//! Links removed by somebody else: a thread, for this program has several; a process of its own, for one that has one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use netops::*;
 use nix::errno::Errno as Number;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 
 use crate::in_lab;
 use crate::support::{Lab, name};
@@ -26,21 +28,28 @@ fn masquerade() -> Resource {
     })
 }
 
-/// The processes whose main thread is in the calling thread's network namespace. This one's is not.
-fn processes_here() -> Vec<String> {
-    let here = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
-    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let processes =
-        processes.filter(|path| path.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok());
-    let is_here =
-        |path: &std::path::PathBuf| fs::metadata(path.join("ns/net")).is_ok_and(|ns| ns.ino() == here);
-    processes.filter(is_here).map(|path| path.display().to_string()).collect()
+/// The threads in the calling thread's network namespace, of this process and of others, but for itself.
+fn others_here() -> Vec<String> {
+    let network = |thread: &Path| fs::metadata(thread.join("ns/net")).map(|namespace| namespace.ino()).ok();
+    let entries = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten();
+    let here = network(Path::new("/proc/thread-self"));
+    let own = fs::read_link("/proc/thread-self").unwrap();
+    let own = Path::new("/proc").join(own);
+    let is_process =
+        |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
+    entries("/proc".into())
+        .filter(|entry| is_process(&entry.path()))
+        .flat_map(|process| entries(process.path().join("task")))
+        .map(|thread| thread.path())
+        .filter(|thread| network(thread) == here && *thread != own)
+        .map(|thread| thread.display().to_string())
+        .collect()
 }
 
 fn wait_until_alone() {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while !processes_here().is_empty() {
-        assert!(Instant::now() < deadline, "still there: {:?}", processes_here());
+    while !others_here().is_empty() {
+        assert!(Instant::now() < deadline, "still there: {:?}", others_here());
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -53,14 +62,14 @@ fn attach(lab: &mut Lab) {
 }
 
 #[test]
-fn the_link_is_gone_with_all_it_had_before_the_process_that_removed_it() {
+fn the_link_is_gone_with_all_it_had_before_who_removed_it() {
     in_lab!(|mut lab| {
         let mut outlived = 0;
         for _ in 0..5 {
             attach(&mut lab);
             let mut kernel = lab.fresh_kernel().with_detached_removals();
             assert_eq!(kernel.remove(Place::Host, &[&veth()]), [Ok(Removed::Now)]);
-            outlived += processes_here().len();
+            outlived += others_here().len();
             assert_eq!(
                 lab.kernel.read(Place::Host, &[Query::Link(name("veth1"))]),
                 Ok(vec![Answer::Links(vec![])])
@@ -70,19 +79,7 @@ fn the_link_is_gone_with_all_it_had_before_the_process_that_removed_it() {
             assert_eq!(kernel.remove(Place::Host, &[&veth()]), [Ok(Removed::Before)]);
             wait_until_alone();
         }
-        assert!(outlived > 0, "nobody was ever seen to wait for the kernel: was it done by this process?");
-    });
-}
-
-#[test]
-fn no_child_is_left_to_wait_for() {
-    in_lab!(|mut lab| {
-        attach(&mut lab);
-        let mut kernel = lab.fresh_kernel().with_detached_removals();
-        assert_eq!(kernel.remove(Place::Host, &[&veth()]), [Ok(Removed::Now)]);
-        // Of this thread's own: other tests have children too.
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WNOTHREAD;
-        assert_eq!(waitpid(None, Some(flags)), Err(Number::ECHILD));
+        assert!(outlived > 0, "nobody was ever seen to wait for the kernel: was it done by this thread?");
     });
 }
 
@@ -120,7 +117,7 @@ fn what_the_kernel_refuses_is_reported() {
 }
 
 #[test]
-fn whoever_reads_the_output_is_not_kept_waiting() {
+fn whoever_reads_a_programs_output_is_not_kept_waiting_nor_left_its_children() {
     in_lab!(|mut lab| {
         // A runtime waits for the end of a plugin's output, not for its end.
         let mut remove = |variable: &str| {
@@ -135,7 +132,7 @@ fn whoever_reads_the_output_is_not_kept_waiting() {
                 .unwrap();
             let elapsed = started.elapsed();
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(said.contains("removed: [Ok(Now), Ok(Now)]"), "{said}");
+            assert!(said.contains("removed: [Ok(Now), Ok(Now)], no child is left"), "{said}");
             assert_eq!(lab.output(Place::Host, "ip link show veth1").status.code(), Some(1));
             assert!(!lab.run(Place::Host, "nft list ruleset").contains("10.22.0.5"));
             wait_until_alone();
@@ -147,12 +144,25 @@ fn whoever_reads_the_output_is_not_kept_waiting() {
     });
 }
 
-/// Not a test by itself, but the program that the one before starts.
+/// Not a test by itself, but the program that the one before starts: a process of one thread, which the harness's is not.
 #[test]
 fn a_program_that_removes_and_ends() {
     let Some(variable) = std::env::var_os("NETOPS_REMOVE") else { return };
-    let kernel = LinuxKernel::new(None);
-    let mut kernel = if variable == "detached" { kernel.with_detached_removals() } else { kernel };
-    let removed = kernel.remove(Place::Host, &[&masquerade(), &veth()]);
-    println!("removed: {removed:?}");
+    #[expect(unsafe_code, reason = "fork(2)")]
+    // SAFETY: no other test runs in this process, and the harness waits for this one: nobody holds a lock.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+        }
+        ForkResult::Child => {
+            let kernel = LinuxKernel::new(None);
+            let mut kernel = if variable == "detached" { kernel.with_detached_removals() } else { kernel };
+            let removed = kernel.remove(Place::Host, &[&masquerade(), &veth()]);
+            let children = waitpid(None, Some(WaitPidFlag::WNOHANG)).err();
+            let left = if children == Some(Number::ECHILD) { "no child is" } else { "children are" };
+            println!("removed: {removed:?}, {left} left");
+            drop(kernel);
+            std::process::exit(0);
+        }
+    }
 }

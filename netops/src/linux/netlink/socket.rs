@@ -14,7 +14,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use super::message::{Datagram, Message, attribute, get_u32, messages};
 use crate::error::Errno;
 use crate::linux::namespace::errno_of;
-use crate::linux::sys;
+use crate::linux::{aside, sys};
 
 /// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`).
 const BUFFER: usize = 64 * 1024;
@@ -221,7 +221,7 @@ impl Socket {
         self.collect(first, messages.len(), last - messages.start)
     }
 
-    /// Sends requests from a process of its own (see [`sys::leave_to_an_orphan`]). Nothing is acknowledged.
+    /// Leaves to somebody else to send requests (see [`aside`]). Nothing is acknowledged.
     pub(in crate::linux) fn send_detached(
         &mut self,
         requests: &mut Datagram,
@@ -232,7 +232,7 @@ impl Socket {
         self.sequence = first.wrapping_add(requests.len() as u32);
         requests.number(first);
         let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
-        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)), late)
+        aside::send(keep, Some((self.inner.as_fd(), bytes)), late)
             .map_err(|errno| Failure::Refused(errno.into()))
     }
 
