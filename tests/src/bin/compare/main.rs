@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release -p cnikit --bin cnikit-plugins -p cnikit-tests --bin compare --bin floor
 //! target/…/release/compare [PAIRS]          plugins one by one, and the chain that a node uses: pairs of calls
+//! target/…/release/compare chain [PAIRS]    the chain alone
 //! target/…/release/compare crowd [ROUNDS]   fifty pods that come at once, and go at once
 //! target/…/release/compare embedded [ROUNDS] attachments in one process, without executions
 //! target/…/release/compare netavark [PAIRS] netavark's setup and teardown beside a chain that does the same
@@ -56,6 +57,7 @@ fn main() {
         Some("growth") => growth::measure(&implementations, count(arguments.get(1), 20)),
         Some("ports") => ports::measure(&implementations, count(arguments.get(1), 2000)),
         Some("overlay") => overlay::measure(&implementations[1], count(arguments.get(1), 20)),
+        Some("chain") => chain::compare(&implementations, count(arguments.get(1), 30), &mut table),
         Some("crowd") => crowd::compare(&implementations, count(arguments.get(1), 10), &mut table),
         Some("netavark") => netavark::compare(&implementations[1], count(arguments.get(1), 30), &mut table),
         Some("embedded") => drop(embedded::measure(count(arguments.get(1), 200))),
