@@ -1,14 +1,15 @@
 //! The sockets of probes.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::sys::socket::sockopt::{Mark, SetStruct};
+use nix::sys::socket::sockopt::{BindToDevice, Mark, SetStruct};
 use nix::sys::socket::{ControlMessage, MsgFlags, SetSockOpt, SockaddrStorage, sendmsg, setsockopt};
 use nix::{setsockopt_impl, sockopt_impl};
-use overlay::fabric::{OUTSIDE, TRIALS};
+use overlay::fabric::OUTSIDE;
 use overlay::path::{By, Probe};
 use tokio::net::UdpSocket;
 
@@ -38,9 +39,8 @@ struct Family {
     ipv6: bool,
     /// Receives all, and sends answers.
     port: UdpSocket,
-    main: UdpSocket,
-    direct: UdpSocket,
-    tunnel: UdpSocket,
+    main: std::net::UdpSocket,
+    tunnel: std::net::UdpSocket,
 }
 
 impl Sockets {
@@ -61,13 +61,16 @@ impl Sockets {
     pub(super) fn send(&self, probe: &Probe) -> io::Result<()> {
         let family = self.families.iter().find(|family| family.ipv6 == probe.to.is_ipv6());
         let family = family.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
-        let socket = match (probe.whole, probe.by) {
-            (false, _) => &family.port,
-            (true, By::Main) => &family.main,
-            (true, By::Direct) => &family.direct,
-            (true, By::Tunnel) => &family.tunnel,
-        };
-        send(socket, probe)
+        match (probe.whole, &probe.by) {
+            (false, _) => send(&family.port, probe),
+            (true, By::Main) => send(&family.main, probe),
+            (true, By::Tunnel) => send(&family.tunnel, probe),
+            (true, By::Direct(link)) => {
+                let socket = whole(family.ipv6)?;
+                setsockopt(&socket, BindToDevice, &OsString::from(link.as_str()))?;
+                send(&socket, probe)
+            }
+        }
     }
 
     /// Waits until something has come, and reads it.
@@ -99,22 +102,9 @@ impl Sockets {
 
 impl Family {
     fn open(ipv6: bool, port: u16) -> io::Result<Self> {
-        let marked = |mark: Option<u32>| {
-            let socket = socket(ipv6, 0)?;
-            // The size is the point: whatever the kernel believes a path to take, it must go out whole.
-            set_whole(&socket, ipv6)?;
-            if let Some(mark) = mark {
-                setsockopt(&socket, Mark, &mark)?;
-            }
-            UdpSocket::from_std(socket)
-        };
-        Ok(Self {
-            ipv6,
-            port: UdpSocket::from_std(socket(ipv6, port)?)?,
-            main: marked(None)?,
-            direct: marked(Some(TRIALS.mark))?,
-            tunnel: marked(Some(OUTSIDE.mark))?,
-        })
+        let tunnel = whole(ipv6)?;
+        setsockopt(&tunnel, Mark, &OUTSIDE.mark)?;
+        Ok(Self { ipv6, port: UdpSocket::from_std(socket(ipv6, port)?)?, main: whole(ipv6)?, tunnel })
     }
 }
 
@@ -132,16 +122,18 @@ fn socket(ipv6: bool, port: u16) -> io::Result<std::net::UdpSocket> {
     Ok(fd.into())
 }
 
-fn set_whole(socket: &std::net::UdpSocket, ipv6: bool) -> io::Result<()> {
+/// A socket of which the size of datagrams is the point: whatever the kernel believes a path to take, they go out whole.
+fn whole(ipv6: bool) -> io::Result<std::net::UdpSocket> {
+    let socket = socket(ipv6, 0)?;
     if ipv6 {
-        MtuDiscovery6.set(socket, &libc::IPV6_PMTUDISC_PROBE)?;
+        MtuDiscovery6.set(&socket, &libc::IPV6_PMTUDISC_PROBE)?;
     } else {
-        MtuDiscovery.set(socket, &libc::IP_PMTUDISC_PROBE)?;
+        MtuDiscovery.set(&socket, &libc::IP_PMTUDISC_PROBE)?;
     }
-    Ok(())
+    Ok(socket)
 }
 
-fn send(socket: &UdpSocket, probe: &Probe) -> io::Result<()> {
+fn send(socket: &impl AsRawFd, probe: &Probe) -> io::Result<()> {
     let to = SockaddrStorage::from(probe.to);
     let data = [IoSlice::new(&probe.bytes)];
     let v4;

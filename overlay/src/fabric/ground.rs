@@ -10,7 +10,7 @@ use netops::{
 };
 
 use super::owners::Owners;
-use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, TRIALS, gateway, scattered};
+use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, gateway, scattered};
 use crate::id::NodeId;
 use crate::node::{Mode, Role};
 use crate::path::tunnel_overhead;
@@ -38,7 +38,7 @@ pub(super) fn scope(settings: &Settings) -> Scope {
         protocol: PROTOCOL,
         next_hops: NEXT_HOPS,
         links: tunnel_links(settings),
-        tables: vec![MAIN_TABLE, TRIALS.table, OUTSIDE.table],
+        tables: vec![MAIN_TABLE, OUTSIDE.table],
     }
 }
 
@@ -173,9 +173,7 @@ pub(super) fn tunnels(facts: &Facts<'_>) -> Vec<bool> {
 pub fn left(settings: &Settings) -> Vec<Resource> {
     let tunnels =
         tunnel_links(settings).into_iter().map(|link| Resource::Link(Link::new(link, LinkKind::Any)));
-    let rules = [false, true]
-        .into_iter()
-        .flat_map(|ipv6| [TRIALS, OUTSIDE].map(|lane| Resource::Rule(super::routes::rule(lane, ipv6))));
+    let rules = [false, true].map(|ipv6| Resource::Rule(super::routes::rule(OUTSIDE, ipv6)));
     tunnels.chain(rules).chain([Resource::OverlayRules(OverlayRules::default())]).collect()
 }
 

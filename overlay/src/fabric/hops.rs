@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netops::{FdbEntry, LinkName, MacAddr, NeighbourEntry, NextHop, Plan, Resource, Via};
 
 use super::numbers::{self, Purpose, Slot};
@@ -18,8 +19,9 @@ pub(super) struct Hops {
     next_hops: Vec<NextHop>,
     neighbours: BTreeMap<(LinkName, IpAddr), MacAddr>,
     fdb: BTreeMap<(LinkName, MacAddr), IpAddr>,
-    /// Addresses that are probed, by the table's mark, and by which next hop.
-    pub(super) trials: Vec<(IpAddr, u32)>,
+    /// Subnets that are tried to be reached by a plain route, and by which next hop.
+    pub(super) trials: Vec<(IpNet, u32)>,
+    /// Nodes' own addresses that are probed through the tunnel, and by which next hop.
     pub(super) outside: Vec<(IpAddr, u32)>,
 }
 
@@ -117,9 +119,14 @@ impl Weaver<'_, '_> {
     fn probes(&mut self) {
         if let Some(path::Trial { to, by }) = &self.reach.trial
             && let Some(via) = Direct::of(by, to.is_ipv6())
+            && let Some(subnet) = self
+                .facts
+                .topology
+                .get(self.id)
+                .and_then(|peer| peer.node.held().find(|subnet| subnet.contains(to)))
         {
             let next_hop = self.next_hop(Purpose::Trial, straight(via));
-            self.hops.trials.push((*to, next_hop));
+            self.hops.trials.push((subnet, next_hop));
         }
         if let Some(to) = self.reach.outside
             && let Way::Vxlan { remote } = self.reach.way

@@ -52,12 +52,14 @@ pub const METRIC: u32 = 87;
 /// The metric of the route that drops what the cluster's range has no owner for: any other comes first.
 pub const LAST_METRIC: u32 = u32::MAX - 87;
 
-/// The probes that go by plain routes which are tried.
-pub const TRIALS: Lane = Lane { mark: 0x87, table: 8787 };
+/// The metric of plain routes that are tried: the way that is taken comes first, but not for a probe that is bound to the
+/// interface of this one. (A table of their own would take a rule, and where there is any, each packet that a node passes on is
+/// looked up once more: `fib4_has_custom_rules()` in `fib_validate_source()`.)
+pub const TRIAL_METRIC: u32 = METRIC + 1;
 /// The probes that go through the tunnel to addresses which are reached outside of it otherwise.
 pub const OUTSIDE: Lane = Lane { mark: 0x88, table: 8788 };
 
-/// Routes for probes alone.
+/// Routes for probes alone, and the rule that leads those there: made only where it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane {
     /// What such a probe's packets are marked with (`SO_MARK`).

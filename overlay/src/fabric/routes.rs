@@ -7,7 +7,7 @@ use netops::{IpVersion, Plan, Resource, Route, RouteTarget, Rule, Selector};
 
 use super::hops::{Exit, Hops};
 use super::owners::Owners;
-use super::{Facts, HERE, LAST_METRIC, Lane, METRIC, OUTSIDE, PROTOCOL, TRIALS};
+use super::{Facts, HERE, LAST_METRIC, Lane, METRIC, OUTSIDE, PROTOCOL, TRIAL_METRIC};
 use crate::id::NodeId;
 use crate::node::{Mode, Role};
 use crate::path;
@@ -40,8 +40,10 @@ pub(super) fn plan(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners, hops: &H
         }
     }
     for ipv6 in facts.families() {
-        lane(plan, TRIALS, &hops.trials, ipv6);
         lane(plan, OUTSIDE, &hops.outside, ipv6);
+    }
+    for (subnet, next_hop) in hops.trials.iter().filter(|(subnet, _)| usable(subnet)) {
+        plan.own(HERE, to_try(*subnet, TRIAL_METRIC, *next_hop, None));
     }
 }
 
@@ -94,19 +96,25 @@ fn to_nowhere(destination: IpNet, metric: u32, table: Option<u32>) -> Resource {
 
 /// Routes for probes alone. One that has none there must not be answered by another way.
 fn lane(plan: &mut Plan, lane: Lane, probed: &[(IpAddr, u32)], ipv6: bool) {
+    let mut probed = probed.iter().filter(|(address, _)| address.is_ipv6() == ipv6).peekable();
+    if probed.peek().is_none() {
+        return;
+    }
     plan.own(HERE, to_nowhere(everything(ipv6), LAST_METRIC, Some(lane.table)));
     plan.own(HERE, Resource::Rule(rule(lane, ipv6)));
-    for (address, next_hop) in probed.iter().filter(|(address, _)| address.is_ipv6() == ipv6) {
-        plan.own(
-            HERE,
-            Resource::Route(Route {
-                metric: Some(METRIC),
-                protocol: Some(PROTOCOL),
-                table: Some(lane.table),
-                ..Route::to(IpNet::from(*address), RouteTarget::NextHop(*next_hop))
-            }),
-        );
+    for (address, next_hop) in probed {
+        plan.own(HERE, to_try(IpNet::from(*address), METRIC, *next_hop, Some(lane.table)));
     }
+}
+
+/// A route that has no MTU of its own: what it carries is what is found out.
+fn to_try(destination: IpNet, metric: u32, next_hop: u32, table: Option<u32>) -> Resource {
+    Resource::Route(Route {
+        metric: Some(metric),
+        protocol: Some(PROTOCOL),
+        table,
+        ..Route::to(destination, RouteTarget::NextHop(next_hop))
+    })
 }
 
 /// What leads probes there.

@@ -475,19 +475,39 @@ fn is_set(fabric: &Fabric, setting: &str) -> bool {
 }
 
 #[test]
-fn probes_have_routes_of_their_own_and_never_fall_back_to_others() {
+fn a_plain_route_that_is_tried_is_beside_the_way_and_takes_nobody_but_who_is_bound_to_its_interface() {
     let fabric = pair(|_, reaches, _, _| {
         let to = "10.244.1.1".parse().unwrap();
         let by = reach(1, Kind::Direct).direct;
         reaches.get_mut(&id(1)).unwrap().trial = Some(Trial { to, by });
     });
-    let lane: Vec<_> = routes(&fabric.plan).filter(|route| route.table == Some(TRIALS.table)).collect();
-    let [nowhere, probe, nowhere6] = lane.as_slice() else { panic!("{lane:?}") };
-    assert_eq!((&nowhere.target, &nowhere6.target), (&RouteTarget::Blackhole, &RouteTarget::Blackhole));
-    let RouteTarget::NextHop(number) = probe.target else { panic!("{probe:?}") };
-    let Via::Gateway { address, .. } = next_hop(&fabric.plan, number).unwrap().via else { panic!() };
-    assert_eq!(address, own_address(1, false));
-    assert_eq!(leads(&fabric.plan, "10.244.1.1".parse().unwrap()), Ok(Some(own_address(1, false))));
+    let tried: Vec<_> = routes(&fabric.plan).filter(|route| route.metric == Some(TRIAL_METRIC)).collect();
+    let [tried] = tried.as_slice() else { panic!("{tried:?}") };
+    assert_eq!((tried.destination, tried.table), ("10.244.1.0/24".parse().unwrap(), None));
+    let link_of = |route: &Route| {
+        let RouteTarget::NextHop(number) = route.target else { panic!("{route:?}") };
+        let Via::Gateway { link, .. } = next_hop(&fabric.plan, number).unwrap().via.clone() else { panic!() };
+        link.to_string()
+    };
+    assert_eq!(link_of(tried), "eth0");
+    let taken = routes(&fabric.plan)
+        .find(|route| (route.destination, route.metric) == (tried.destination, Some(METRIC)));
+    assert_eq!(link_of(taken.unwrap()), "cnikit-vxlan");
+    // Rules make each packet slower.
+    assert!(!resources(&fabric.plan).any(|resource| matches!(resource, Resource::Rule(_))));
+}
+
+#[test]
+fn a_router_behind_a_tunnel_is_probed_by_routes_of_probes_own_which_never_fall_back_to_others() {
+    let fabric = pair(|_, reaches, _, _| {
+        reaches.get_mut(&id(1)).unwrap().outside = Some(own_address(1, false));
+    });
+    let lane: Vec<_> = routes(&fabric.plan).filter(|route| route.table == Some(OUTSIDE.table)).collect();
+    let [nowhere, probe] = lane.as_slice() else { panic!("{lane:?}") };
+    assert_eq!((&nowhere.target, nowhere.destination.prefix_len()), (&RouteTarget::Blackhole, 0));
+    assert_eq!(probe.destination, own_address(1, false).into());
+    let rules = resources(&fabric.plan).filter(|resource| matches!(resource, Resource::Rule(_)));
+    assert_eq!(rules.count(), 1);
 }
 
 #[test]

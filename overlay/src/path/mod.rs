@@ -50,6 +50,7 @@ use crate::topology::Topology;
 use crate::underlay::Underlay;
 use gossip::Random;
 use limit::Bucket;
+use netops::LinkName;
 use options::{Here, Options};
 use peer::Peer;
 use round::Context;
@@ -110,12 +111,12 @@ pub struct Probe {
 }
 
 /// By which routes a probe goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
     /// Those of pods' packets.
     Main,
-    /// Plain ones that are tried.
-    Direct,
+    /// A plain one that is tried: of those, it is the one that leaves by this interface.
+    Direct(LinkName),
     /// Through the tunnel, to an address that is otherwise reached outside of it.
     Tunnel,
 }

@@ -175,7 +175,7 @@ impl Peer {
             _ => By::Main,
         };
         let sizes = self.size.sizes(context.now);
-        self.check.open(by, &sizes, context);
+        self.check.open(&by, &sizes, context);
     }
 
     fn end_round(&mut self, context: &mut Context<'_>) {
@@ -229,7 +229,7 @@ impl Peer {
     }
 
     fn advance_trial(&mut self, context: &mut Context<'_>) {
-        let Some((_, ceiling)) = &self.options.direct else { return };
+        let Some((direct, ceiling)) = &self.options.direct else { return };
         let Some(trial) = self.trial.as_mut().filter(|trial| trial.round.due <= context.now) else { return };
         if trial.round.is_open() {
             trial.round.close();
@@ -241,8 +241,17 @@ impl Peer {
                 return;
             }
         }
-        let inside = self.options.target.is_some_and(|target| target.inside);
-        trial.round.open(if inside { By::Direct } else { By::Main }, &[*ceiling], context);
+        let by = match self.options.target {
+            Some(target) if target.inside => {
+                direct.of(target.address.is_ipv6()).map(|via| By::Direct(via.link.clone()))
+            }
+            _ => Some(By::Main),
+        };
+        match by {
+            Some(by) => trial.round.open(&by, &[*ceiling], context),
+            // Not of the family that is probed.
+            None => trial.round.due = context.pause(trial.patience),
+        }
     }
 
     /// The plain route has proved itself, with packets as large as interfaces promise.

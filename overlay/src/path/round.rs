@@ -26,7 +26,7 @@ pub(super) struct Flight {
 }
 
 /// A probe that shall be sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Launch {
     pub(super) by: By,
     pub(super) size: u32,
@@ -89,11 +89,11 @@ impl Round {
         }
     }
 
-    pub(super) fn open(&mut self, by: By, sizes: &[u32], context: &mut Context<'_>) {
+    pub(super) fn open(&mut self, by: &By, sizes: &[u32], context: &mut Context<'_>) {
         for size in sizes {
             let nonce = context.random.number();
             self.flights.push(Flight { nonce, size: *size, sent: context.now });
-            context.launches.push(Launch { by, size: *size, nonce });
+            context.launches.push(Launch { by: by.clone(), size: *size, nonce });
         }
         self.due = context.now + PATIENCE;
     }

@@ -123,9 +123,9 @@ impl Lab {
             self.sent += 1;
             let inside = |n: &usize| gateway_of(*n) == probe.to.ip();
             let to = (0..self.nodes.len()).find(|n| inside(n) || own_address(*n) == probe.to.ip()).unwrap();
-            let by = match (probe.by, self.paths[from].reaches()[&id(to)].way) {
+            let by = match (&probe.by, self.paths[from].reaches()[&id(to)].way) {
                 _ if !inside(&to) && probe.by == By::Main => Carrier::Own,
-                (By::Direct, _) | (By::Main, Way::Route { .. }) => Carrier::Plain,
+                (By::Direct(_), _) | (By::Main, Way::Route { .. }) => Carrier::Plain,
                 (By::Tunnel, _) | (By::Main, Way::Vxlan { .. } | Way::Router { .. }) => Carrier::Tunnel,
                 (By::Main, Way::None) => continue,
             };
