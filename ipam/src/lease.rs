@@ -143,7 +143,7 @@ pub enum Holder {
     /// Something that no CNI plugin writes. The address is taken until a person, or a garbage collection, removes it.
     Stranger,
     /// Whoever it is, the file cannot be read: a bad block, or a right that is missing. The address is taken until a
-    /// person removes it; garbage collection does not, for it may be a healthy container's.
+    /// person removes it; garbage collection does not, for it may be a healthy container's, and says so.
     Unreadable,
 }
 

@@ -94,7 +94,8 @@
 //! (Reserving an address by hand with an empty file does not work, then; write any word into it.)
 //!
 //! What is no lease at all, a directory, a symbolic link, a large file ([`Holder::Stranger`]), takes its address and
-//! is left alone; so is what cannot be read ([`Holder::Unreadable`]), also by [`retain`]. No symbolic link inside the directory is followed, no file is read beyond 256 bytes.
+//! is left alone; so is what cannot be read ([`Holder::Unreadable`]), also by [`retain`], which says so. No symbolic link inside the
+//! directory is followed, no file is read beyond 256 bytes.
 //!
 //! ## Power cuts
 //!

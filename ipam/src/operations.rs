@@ -69,21 +69,29 @@ pub fn leases(store: &dyn LeaseStore) -> Result<Vec<Lease>, StoreError> {
 ///
 /// # Errors
 ///
-/// If the store cannot be opened, read or written. What could be removed is.
+/// If the store cannot be opened, read or written, and [`StoreError::Unreadable`] if there are leases that cannot be read. What
+/// could be removed is.
 pub fn retain(
     store: &dyn LeaseStore,
     mut keep: impl FnMut(&Lease) -> bool,
 ) -> Result<Vec<Lease>, StoreError> {
     let mut table = store.lock()?;
     let mut garbage = table.leases()?;
+    let mut unreadable = Vec::new();
     garbage.retain(|lease| match lease.holder {
         Holder::Nobody => true,
         // It may be that of a healthy container.
-        Holder::Unreadable => false,
+        Holder::Unreadable => {
+            unreadable.push(lease.address);
+            false
+        }
         _ => !keep(lease),
     });
     table.remove(&garbage)?;
     table.tidy(None)?;
+    if !unreadable.is_empty() {
+        return Err(StoreError::Unreadable { addresses: unreadable });
+    }
     Ok(garbage)
 }
 

@@ -164,6 +164,11 @@ pub enum StoreError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Leases of which nobody knows whose they are: a garbage collection has left them.
+    Unreadable {
+        /// Theirs.
+        addresses: Vec<IpAddr>,
+    },
 }
 
 impl StoreError {
@@ -196,6 +201,15 @@ impl fmt::Display for StoreError {
                     _ => Ok(()),
                 }
             }
+            Self::Unreadable { addresses } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "cannot read the leases of {}: nobody knows whose they are, so they stay; see what keeps their files from being \
+                     read, or remove those that are no pod's",
+                    addresses.join(", ")
+                )
+            }
         }
     }
 }
@@ -204,7 +218,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::NetworkName { .. } => None,
+            Self::NetworkName { .. } | Self::Unreadable { .. } => None,
         }
     }
 }

@@ -210,18 +210,23 @@ fn a_release_after_a_death_on_the_way_to_a_lease_leaves_no_name_in_the_index() {
 }
 
 #[test]
-fn a_collection_keeps_a_lease_that_it_cannot_read() {
+fn a_collection_keeps_a_lease_that_it_cannot_read_and_says_so() {
     if !strace_is_installed() {
         return;
     }
+    let mut told = 0;
     for nth in 1..=6 {
         let data_dir = scratch();
         in_midst_of_a_boot(data_dir.path());
         let injection = format!("pread64:error=EIO:when={nth}");
         let output = run_victim(data_dir.path(), "collect", &injection);
-        assert!(output.status.success(), "{injection}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let says_so = text.contains("victim failed: cannot read the leases of ");
+        assert_ne!(text.contains("victim succeeded"), says_so, "{injection}: {output:?}");
+        told += usize::from(says_so);
         assert_eq!(find(&store(data_dir.path()), &owner("healthy")).unwrap().len(), 2, "{injection}");
     }
+    assert_eq!(told, 2, "once for each lease");
 }
 
 #[test]
