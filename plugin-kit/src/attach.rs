@@ -268,11 +268,12 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
         let manager = self.plugin.manager(&call.config);
         let known = manager.as_ref().map_or(None, Option::as_deref);
-        let stale = known.and_then(|manager| manager.stale(call).ok()).unwrap_or_default();
+        let stale = known.map_or_else(|| Ok(Vec::new()), |manager| manager.stale(call));
         let collect = || {
             let collected = [
                 detach::collect_garbage(call, &self.kernels),
-                adoption::collect(call, &stale, &self.kernels),
+                // Where addresses are not known, what they were used for stays, and so do they: the next call finds both.
+                stale.and_then(|stale| adoption::collect(call, &stale, &self.kernels)),
                 self.plugin.collect(call),
             ];
             error::join(collected.into_iter().filter_map(Result::err).collect())
