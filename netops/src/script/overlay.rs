@@ -123,8 +123,6 @@ impl Step<'_> {
                 }
             }
         }
-        let to_tunnels = format!("meta l4proto . th dport @{TUNNELS}");
-        let of_pods = format!("{to_tunnels} iifname @{BRIDGES}");
         words.push(format!(
             "add chain {table} {POSTROUTING} {{ type nat hook postrouting priority srcnat; policy accept; }}"
         ));
@@ -133,20 +131,27 @@ impl Step<'_> {
                 "add chain {table} {chain} {{ type filter hook {chain} priority {BEFORE_FILTERS}; policy accept; }}"
             ));
         }
-        words.push(format!("add rule {table} {POSTROUTING} {to_tunnels} return"));
-        words.push(format!("add rule {table} {INPUT} {of_pods} drop"));
+        let mut rules = vec![format!("{POSTROUTING} meta l4proto . th dport @{TUNNELS} return")];
+        for (chain, by_bridge) in
+            [(INPUT, format!("@{BRIDGES} drop")), (FORWARD, format!("!= @{BRIDGES} accept"))]
+        {
+            rules.extend([
+                format!("{chain} meta l4proto != udp accept"),
+                format!("{chain} meta l4proto . th dport != @{TUNNELS} accept"),
+                format!("{chain} iifname {by_bridge}"),
+            ]);
+        }
         for (version, ip) in [(IpVersion::V4, "ip"), (IpVersion::V6, "ip6")] {
             let (sources, exceptions) = range_sets(version);
-            for rule in [
+            rules.extend([
                 format!(
                     "{POSTROUTING} {ip} saddr @{sources} {ip} daddr != @{exceptions} masquerade fully-random"
                 ),
-                format!("{INPUT} {to_tunnels} {ip} saddr @{sources} drop"),
-                format!("{FORWARD} {of_pods} {ip} saddr != @{sources} drop"),
-            ] {
-                words.push(format!("add rule {table} {rule}"));
-            }
+                format!("{INPUT} {ip} saddr @{sources} drop"),
+                format!("{FORWARD} {ip} saddr != @{sources} drop"),
+            ]);
         }
+        words.extend(rules.iter().map(|rule| format!("add rule {table} {rule}")));
         self.nft(words.join("; "));
     }
 

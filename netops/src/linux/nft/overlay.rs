@@ -30,19 +30,25 @@
 //!     }
 //!     chain input {
 //!         type filter hook input priority filter - 10; policy accept;
-//!         meta l4proto . th dport @tunnels iifname @bridges drop
-//!         meta l4proto . th dport @tunnels ip saddr @sources4 drop
-//!         meta l4proto . th dport @tunnels ip6 saddr @sources6 drop
+//!         meta l4proto != udp accept
+//!         meta l4proto . th dport != @tunnels accept
+//!         iifname @bridges drop
+//!         ip saddr @sources4 drop
+//!         ip6 saddr @sources6 drop
 //!     }
 //!     chain forward {
 //!         type filter hook forward priority filter - 10; policy accept;
-//!         meta l4proto . th dport @tunnels iifname @bridges ip saddr != @sources4 drop
-//!         meta l4proto . th dport @tunnels iifname @bridges ip6 saddr != @sources6 drop
+//!         meta l4proto != udp accept
+//!         meta l4proto . th dport != @tunnels accept
+//!         iifname != @bridges accept
+//!         ip saddr != @sources4 drop
+//!         ip6 saddr != @sources6 drop
 //!     }
 //! }
 //! ```
 //!
-//! All of it is what one value says: it is made anew as a whole, and read back as a whole. The rules are always the same.
+//! All of it is what one value says: it is made anew as a whole, and read back as a whole. The rules are always the same. Every
+//! packet of every stream goes through those of filters: most leave at the first.
 
 use std::net::IpAddr;
 
@@ -104,8 +110,13 @@ fn sets(version: Version) -> Sets {
 /// The chains, and the rules in each.
 fn chains() -> [(&'static str, Hook, Vec<Rule>); 3] {
     let filter = |number| Hook { kind: "filter", number, priority: BEFORE_FILTERS };
-    let tunnels = || Rule::default().in_set(TUNNELS.key, TUNNELS.name);
-    let of_pods = || tunnels().in_set(BRIDGES.key, BRIDGES.name);
+    let to_tunnels = Rule::default().in_set(TUNNELS.key, TUNNELS.name).verdict(Verdict::Return);
+    let others = [
+        Rule::default().not_of_transport(libc::IPPROTO_UDP).verdict(Verdict::Accept),
+        Rule::default().not_in_set(TUNNELS.key, TUNNELS.name).verdict(Verdict::Accept),
+    ];
+    let by_bridge = Rule::default().in_set(BRIDGES.key, BRIDGES.name).verdict(Verdict::Drop);
+    let elsewhere = Rule::default().not_in_set(BRIDGES.key, BRIDGES.name).verdict(Verdict::Accept);
     let masquerade = |version| {
         let Sets { sources, exceptions } = sets(version);
         Rule::default()
@@ -115,18 +126,17 @@ fn chains() -> [(&'static str, Hook, Vec<Rule>); 3] {
     };
     let from_pods = |version| {
         let Sets { sources, .. } = sets(version);
-        tunnels().in_set(sources.key, sources.name).verdict(Verdict::Drop)
+        Rule::default().in_set(sources.key, sources.name).verdict(Verdict::Drop)
     };
     let disguised = |version| {
         let Sets { sources, .. } = sets(version);
-        of_pods().not_in_set(sources.key, sources.name).verdict(Verdict::Drop)
+        Rule::default().not_in_set(sources.key, sources.name).verdict(Verdict::Drop)
     };
     let both = |rule: &dyn Fn(Version) -> Rule| [rule(Version::V4), rule(Version::V6)];
-    let and_both = |first: Rule, rule: &dyn Fn(Version) -> Rule| [vec![first], both(rule).into()].concat();
     [
-        (POSTROUTING, SOURCE_NAT, and_both(tunnels().verdict(Verdict::Return), &masquerade)),
-        (INPUT, filter(libc::NF_INET_LOCAL_IN), and_both(of_pods().verdict(Verdict::Drop), &from_pods)),
-        (FORWARD, filter(libc::NF_INET_FORWARD), both(&disguised).into()),
+        (POSTROUTING, SOURCE_NAT, [&[to_tunnels][..], &both(&masquerade)].concat()),
+        (INPUT, filter(libc::NF_INET_LOCAL_IN), [&others[..], &[by_bridge], &both(&from_pods)].concat()),
+        (FORWARD, filter(libc::NF_INET_FORWARD), [&others[..], &[elsewhere], &both(&disguised)].concat()),
     ]
 }
 

@@ -48,6 +48,12 @@ impl Rule {
             .then(Expression::Compare { operator: NFT_CMP_EQ, value: vec![version.number() as u8] })
     }
 
+    /// `meta l4proto != PROTOCOL`, one of `IPPROTO_*`.
+    pub(super) fn not_of_transport(self, protocol: i32) -> Self {
+        self.load(&[Field::Transport])
+            .then(Expression::Compare { operator: NFT_CMP_NEQ, value: vec![protocol as u8] })
+    }
+
     /// `fib daddr type local`: it is for this node.
     pub(super) fn for_this_node(self) -> Self {
         let value = u32::from(libc::RTN_LOCAL).to_ne_bytes().into();
