@@ -43,7 +43,7 @@ pub struct Gossip {
     pub(crate) streams: Streams,
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// Deleted keys, in the order in which they are to be forgotten.
-    pub(crate) deleted: VecDeque<(Time, PeerId, Epoch, u64)>,
+    pub(crate) deleted: VecDeque<Deleted>,
     pub(crate) outbox: VecDeque<Transmit>,
     pub(crate) events: VecDeque<Event>,
 }
@@ -54,7 +54,7 @@ pub struct Transmit {
     /// Where to.
     pub to: SocketAddr,
     /// Its contents: at most [`Config::datagram`] less [`seal::OVERHEAD`](crate::seal::OVERHEAD) bytes.
-    pub payload: Vec<u8>,
+    pub payload: Arc<[u8]>,
 }
 
 /// What has happened.
@@ -66,12 +66,12 @@ pub enum Event {
         /// Which.
         id: PeerId,
     },
-    /// A node wrote a key, or deleted it.
+    /// A node wrote keys, or deleted them: [`Gossip::changed`] tells which.
     Changed {
         /// Which node.
         id: PeerId,
-        /// Which key.
-        key: String,
+        /// The version above which they are.
+        since: u64,
     },
     /// Any of a node's keys may be another or gone: it was started again, or had not been heard of for long.
     Reset {
@@ -354,6 +354,11 @@ impl Gossip {
         self.nodes.get(id).into_iter().flat_map(|node| node.held.current.entries())
     }
 
+    /// What a node has written above a version, in the order of keys; nothing where it deleted one.
+    pub fn changed(&self, id: &PeerId, since: u64) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.nodes.get(id).into_iter().flat_map(move |node| node.held.current.changed(since))
+    }
+
     /// No other node is known to be alive, or none has been heard from for so long that it is this one that is cut off: it
     /// takes many rounds until every single one counts as down.
     pub fn is_isolated(&self) -> bool {
@@ -396,12 +401,14 @@ impl Gossip {
     }
 
     pub(crate) fn collect_deleted(&mut self) {
-        while let Some((due, id, epoch, version)) = self.deleted.front().copied() {
-            if due > self.now && self.deleted.len() <= DELETED {
+        while let Some(Deleted { id, version, instance, due }) = self.deleted.front().copied() {
+            if Time::from_secs(due.into()) > self.now && self.deleted.len() <= DELETED {
                 break;
             }
             self.deleted.pop_front();
-            if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.held.current.epoch == epoch) {
+            if let Some(node) =
+                self.nodes.get_mut(&id).filter(|node| node.held.current.epoch.instance == instance)
+            {
                 node.held.current_mut().collect(version);
             }
         }
@@ -416,6 +423,23 @@ fn member(node: &Node) -> Member<'_> {
         since: node.since,
         addresses: &node.addresses,
         heard: node.heard,
+    }
+}
+
+/// A deleted key. Small, for there may be many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deleted {
+    pub(crate) id: PeerId,
+    version: u64,
+    instance: u32,
+    /// From which second on it may be forgotten.
+    due: u32,
+}
+
+impl Deleted {
+    pub(crate) fn new(id: PeerId, epoch: Epoch, version: u64, until: Time) -> Self {
+        let due = u32::try_from(until.as_secs() + 1).unwrap_or(u32::MAX);
+        Self { id, version, instance: epoch.instance, due }
     }
 }
 

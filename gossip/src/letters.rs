@@ -103,7 +103,7 @@ impl Gossip {
         // Whoever is asked faster than can be sent forgets what it was asked: it is asked again.
         for payload in letters.finish() {
             if self.outbox.len() < 65_536 {
-                self.outbox.push_back(Transmit { to, payload });
+                self.outbox.push_back(Transmit { to, payload: payload.into() });
             }
         }
     }

@@ -68,7 +68,7 @@ mod wire;
 
 pub use config::Config;
 pub use gossip::{Event, Gossip, Liveness, Member, TooLarge, Transmit};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Said};
 pub use random::Random;
 pub use replica::{MAX_ENTRY, MAX_KEY, Position};
 pub use wire::Garbled;

@@ -275,8 +275,8 @@ impl Nodes {
 const OWN: u32 = u32::MAX;
 
 /// Hashes ids, which are random already, so that nobody outside can choose ones that collide.
-#[derive(Debug, Clone)]
-struct Keyed(u64);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keyed(pub(crate) u64);
 
 impl BuildHasher for Keyed {
     type Hasher = IdHasher;
@@ -287,7 +287,7 @@ impl BuildHasher for Keyed {
 }
 
 #[derive(Debug)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {

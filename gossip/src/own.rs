@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::Time;
-use crate::gossip::{Event, Gossip};
+use crate::gossip::{Deleted, Event, Gossip};
 use crate::message::{Head, Life, State};
 use crate::replica::{Epoch, Replica};
 
@@ -47,7 +47,7 @@ impl Gossip {
         self.nodes.change(&id, |own| own.held.current_mut().write(key, value));
         if value.is_none() {
             let (epoch, version) = (self.epoch(), self.replica().version);
-            self.deleted.push_back((self.now + self.config.deleted_for, id, epoch, version));
+            self.deleted.push_back(Deleted::new(id, epoch, version, self.now + self.config.deleted_for));
         }
         self.note(before);
         self.tell(&id, before);
@@ -94,7 +94,7 @@ impl Gossip {
             own.held.current_mut().move_to(Epoch { incarnation: new, instance });
             own.life = Life { incarnation: new, beat: 0, state: State::Alive };
         });
-        self.deleted.retain(|(_, owner, ..)| *owner != id);
+        self.deleted.retain(|deleted| deleted.id != id);
         self.note(0);
         self.tell(&id, 0);
         self.events.push_back(Event::Incarnation { new });

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::gossip::{Event, Gossip};
+use crate::gossip::{Deleted, Event, Gossip};
+use crate::ledger::Ledger;
 use crate::letters::{LETTERS, Letters};
 use crate::message::{
     ACK, BUCKETS, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR, RELAYED,
@@ -10,7 +11,7 @@ use crate::message::{
 };
 use crate::nodes::Node;
 use crate::repair::Asking;
-use crate::replica::{Delta, Held, Merged, Position};
+use crate::replica::{ADDRESSES, Delta, Held, Merged, Position};
 use crate::wire::{Garbled, Reader};
 use crate::{PeerId, Time};
 
@@ -124,7 +125,7 @@ impl Gossip {
             Merged::Old => {}
             // What is between may be on its way.
             Merged::Gap => self.ask_for_rest(&delta.id, Asking::AfterAWhile, reply),
-            Merged::Growing | Merged::Changed(_) | Merged::Replaced => {
+            Merged::Growing | Merged::Changed | Merged::Replaced => {
                 if delta.upto < delta.target {
                     self.ask_for_rest(&delta.id, Asking::AtOnce, reply);
                 }
@@ -153,7 +154,10 @@ impl Gossip {
         let life = Life { incarnation: delta.epoch.incarnation, beat: delta.beat, state };
         let before = self.nodes.get(&id).map(Node::position);
         let merged = match before {
-            Some(_) => self.nodes.change(&id, |node| node.held.merge(delta)).unwrap_or(Merged::Old),
+            Some(_) => {
+                let ledger = self.ledger.as_deref();
+                self.nodes.change(&id, |node| merge(delta, &mut node.held, ledger)).unwrap_or(Merged::Old)
+            }
             None => self.meet(delta, life),
         };
         if matches!(merged, Merged::Old | Merged::Gap) {
@@ -167,12 +171,9 @@ impl Gossip {
         }
         self.remember_deleted(
             delta,
-            before.filter(|_| matches!(merged, Merged::Changed(_))).map_or(0, |known| known.version),
+            before.filter(|_| merged == Merged::Changed).map_or(0, |known| known.version),
         );
-        self.show(&id, &merged);
-        if let Some((ledger, node)) = self.ledger.as_ref().zip(self.nodes.get_mut(&id)) {
-            ledger.learnt(delta, node);
-        }
+        self.show(delta, &merged, before.map_or(0, |known| known.version));
         if spread == Spread::On {
             let known = before.filter(|before| before.epoch == delta.epoch).unwrap_or_default();
             self.tell(&id, known.version.min(delta.upto));
@@ -186,7 +187,7 @@ impl Gossip {
             return Merged::Old;
         }
         let mut held = Held::default();
-        let merged = held.merge(delta);
+        let merged = merge(delta, &mut held, self.ledger.as_deref());
         if !matches!(merged, Merged::Old | Merged::Gap) {
             let node = Node::new(delta.id, held, life, self.now);
             self.nodes.insert(node);
@@ -197,21 +198,28 @@ impl Gossip {
         merged
     }
 
-    /// Tells the caller.
-    fn show(&mut self, id: &PeerId, merged: &Merged) {
-        let Some(node) = self.nodes.get_mut(id) else { return };
-        let id = *id;
-        let has_moved = node.read_addresses();
+    /// Tells the caller what a delta has brought to whoever knew what is up to a version.
+    fn show(&mut self, delta: &Delta<'_>, merged: &Merged, known: u64) {
+        let id = delta.id;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let may_have_moved = match merged {
+            Merged::Changed => delta.above(known).any(|change| change.key == ADDRESSES),
+            _ => true,
+        };
+        let has_moved = may_have_moved && node.read_addresses();
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| has_moved) {
+            ledger.share_addresses(node);
+        }
         match merged {
             Merged::Replaced if !std::mem::replace(&mut node.is_shown, true) => {
                 self.events.push_back(Event::Joined { id });
                 return;
             }
             Merged::Replaced => self.events.push_back(Event::Reset { id }),
-            Merged::Changed(keys) => {
-                let keys = keys.iter().filter_map(|key| String::from_utf8(key.clone()).ok());
-                self.events.extend(keys.map(|key| Event::Changed { id, key }));
+            Merged::Changed if delta.above(known).any(|change| change.key != ADDRESSES) => {
+                self.events.push_back(Event::Changed { id, since: known });
             }
+            Merged::Changed => {}
             _ => return,
         }
         if has_moved {
@@ -223,7 +231,7 @@ impl Gossip {
         let due = self.now + self.config.deleted_for;
         let is_news = |version| version > known;
         let deleted = delta.changes.iter().filter(|change| change.value.is_none() && is_news(change.version));
-        self.deleted.extend(deleted.map(|change| (due, delta.id, delta.epoch, change.version)));
+        self.deleted.extend(deleted.map(|change| Deleted::new(delta.id, delta.epoch, change.version, due)));
     }
 
     /// Others hold something of this node: it may be more than it wrote.
@@ -264,6 +272,14 @@ impl Gossip {
         if self.nodes.remove(&id).is_some_and(|node| node.is_shown) {
             self.events.push_back(Event::Forgotten { id });
         }
+    }
+}
+
+/// Takes in a delta; together with others of this process, if there is a ledger.
+fn merge(delta: &Delta<'_>, held: &mut Held, ledger: Option<&Ledger>) -> Merged {
+    match ledger {
+        Some(ledger) => ledger.merge(delta, held),
+        None => held.merge(delta),
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) struct Written {
 }
 
 /// What came of a delta.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Merged {
     /// All of it was known, or replaced.
     Old,
@@ -137,8 +137,8 @@ pub(crate) enum Merged {
     Gap,
     /// A whole state grows, and is not whole yet.
     Growing,
-    /// These keys, unless they are as before.
-    Changed(Vec<Vec<u8>>),
+    /// What the delta has above the version that was known.
+    Changed,
     /// The whole.
     Replaced,
 }
@@ -177,6 +177,15 @@ impl Replica {
         self.entries.iter().filter_map(|entry| {
             let change = entry.change();
             Some((std::str::from_utf8(change.key).ok()?, change.value?))
+        })
+    }
+
+    /// What was written above a version, as far as it still counts, in the order of keys: those that are text.
+    pub(crate) fn changed(&self, since: u64) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let new = self.entries.iter().filter(move |entry| entry.version > since);
+        new.filter_map(|entry| {
+            let change = entry.change();
+            Some((std::str::from_utf8(change.key).ok()?, change.value))
         })
     }
 
@@ -236,19 +245,17 @@ impl Replica {
     }
 
     /// Adds what follows. The caller has made sure that it does.
-    fn extend(&mut self, delta: &Delta<'_>) -> Option<Vec<Vec<u8>>> {
-        let known = self.version;
-        let new = delta.changes.iter().filter(|change| change.version > known);
+    fn extend(&mut self, delta: &Delta<'_>) -> bool {
+        let new = delta.above(self.version);
         let bytes: usize =
             new.clone().map(|change| change.key.len() + 1 + change.value.unwrap_or_default().len()).sum();
         // An owner keeps to the same bounds; this one is none of ours.
         if self.entries.len() + new.clone().count() > 2 * MAX_ENTRIES || self.bytes + bytes > 2 * MAX_BYTES {
-            return None;
+            return false;
         }
-        let keys = new.clone().map(|change| change.key.to_vec()).collect();
         new.for_each(|change| self.put(change));
         self.version = self.version.max(delta.upto);
-        Some(keys)
+        true
     }
 
     /// Writes the delta that a position lacks, as much as fits. None if nothing fits.
@@ -313,6 +320,11 @@ impl<'a> Delta<'a> {
         Position { epoch: self.epoch, version: self.upto, horizon: self.horizon }
     }
 
+    /// What is news to whoever is at a version.
+    pub(crate) fn above(&self, version: u64) -> impl Iterator<Item = &Change<'a>> + Clone {
+        self.changes.iter().filter(move |change| change.version > version)
+    }
+
     /// Reads what [`Replica::write_delta`] writes.
     pub(crate) fn read(mut from: Reader<'a>) -> Result<Self, Garbled> {
         let id = from.array()?;
@@ -374,6 +386,11 @@ impl Held {
         Arc::make_mut(&mut self.current)
     }
 
+    /// Nothing is to replace it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.growing.is_none()
+    }
+
     /// The one that has more: what others are told of, and told.
     pub(crate) fn latest(&self) -> &Replica {
         self.growing.as_deref().unwrap_or(&self.current)
@@ -396,11 +413,13 @@ impl Held {
                 Some(growing) => growing,
                 None => Arc::make_mut(&mut self.current),
             };
-            let Some(keys) = latest.extend(delta) else { return Merged::Old };
+            if !latest.extend(delta) {
+                return Merged::Old;
+            }
             return if is_whole {
                 // What a delta names as its target may be more than it brings; a whole replica is whole where it ends.
                 latest.target = latest.version;
-                Merged::Changed(keys)
+                Merged::Changed
             } else {
                 self.settle()
             };
@@ -411,7 +430,7 @@ impl Held {
         let mut anew = Replica::new(delta.epoch);
         anew.horizon = delta.horizon;
         anew.target = delta.target;
-        if anew.extend(delta).is_none() {
+        if !anew.extend(delta) {
             return Merged::Old;
         }
         self.growing = Some(Box::new(anew));

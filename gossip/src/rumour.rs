@@ -5,6 +5,7 @@
 //! acknowledgements of the next rounds, for `log2 n` times; whom they miss, the comparison of hashes finds.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::gossip::Gossip;
 use crate::letters::{LETTERS, Letters};
@@ -120,9 +121,9 @@ impl Gossip {
         let letters = letters.finish();
         let addresses: Vec<_> =
             peers.iter().filter_map(|id| self.nodes.get(id)).filter_map(|node| node.address()).collect();
-        for payload in letters {
+        for payload in letters.into_iter().map(Arc::<[u8]>::from) {
             for to in &addresses {
-                self.outbox.push_back(crate::Transmit { to: *to, payload: payload.clone() });
+                self.outbox.push_back(crate::Transmit { to: *to, payload: Arc::clone(&payload) });
             }
         }
     }

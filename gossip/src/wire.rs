@@ -23,6 +23,9 @@ impl fmt::Display for Garbled {
 
 impl std::error::Error for Garbled {}
 
+/// What many datagrams take.
+const DATAGRAM: usize = 1200;
+
 /// Reads from the front.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
@@ -105,7 +108,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit }
+        // A datagram grows once; what may be long, as it does.
+        Self { bytes: Vec::with_capacity(limit.min(DATAGRAM)), limit }
     }
 
     pub(crate) fn len(&self) -> usize {

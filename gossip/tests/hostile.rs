@@ -36,7 +36,7 @@ fn conversation() -> (Gossip, Vec<Vec<u8>>) {
         }
         while let Some((from, datagram)) = (0..2).find_map(|at| Some((at, nodes[at].transmit()?))) {
             nodes[1 - from].receive(now, address(from as u64), &datagram.payload);
-            said.push(datagram.payload);
+            said.push(datagram.payload.to_vec());
         }
         said.push(nodes[1].exchange_request(now));
         let answer = nodes[0].exchange_answer(now, said.last().unwrap()).unwrap();

@@ -1,12 +1,14 @@
 //! Measures worlds of many nodes, and prints a table.
 //!
 //! ```text
-//! cargo run --release -p cnikit-simulation -- [NODES:PODS …] [--svg FILE]
+//! cargo run --profile simulation -p cnikit-simulation -- [NODES:PODS[:known] …] [--svg FILE]
 //! ```
+//!
+//! `known`: the first pods are not told, but known to all at once.
 
 #![allow(clippy::expect_used)] // whoever runs it by hand reads it
 
-use simulation::measure::{HEAD, measure};
+use simulation::measure::{FirstPods, HEAD, measure};
 use simulation::svg;
 
 fn main() {
@@ -23,8 +25,15 @@ fn main() {
     let mut rows = Vec::new();
     for argument in arguments {
         let (nodes, pods) = argument.split_once(':').expect("NODES:PODS");
-        let row =
-            measure(nodes.parse().expect("a number of nodes"), pods.parse().expect("a number of pods"), 1);
+        let (pods, first) = match pods.split_once(':') {
+            None => (pods, FirstPods::Told),
+            Some((pods, known)) => {
+                assert_eq!(known, "known", "NODES:PODS, or NODES:PODS:known");
+                (pods, FirstPods::Known)
+            }
+        };
+        let (nodes, pods) = (nodes.parse().expect("a number"), pods.parse().expect("a number"));
+        let row = measure(nodes, pods, first, 1);
         println!("{row}");
         eprintln!("{} nodes took {:.1} s to compute", row.nodes, row.took.as_secs_f64());
         rows.push(row);

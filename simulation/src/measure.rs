@@ -3,12 +3,19 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::Machine;
 use crate::world::{World, WorldSettings};
 
 /// How often one looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// Longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// Over how many seconds traffic is counted.
+const SECONDS: u32 = 10;
+/// Of more nodes than these the pods come and go at the end, for fewer seconds: it is what takes longest to compute.
+const MANY: usize = 2000;
+const SECONDS_OF_MANY: u32 = 2;
 
 /// What was measured of so many nodes.
 #[derive(Debug, Clone)]
@@ -37,8 +44,17 @@ pub struct Measured {
     pub took: Duration,
 }
 
+/// How all nodes get to know the pods that all have first: what is measured begins when they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstPods {
+    /// They are told, by all at once.
+    Told,
+    /// They are put into the memory of all, as one says them: for so many that it would take hours to tell them.
+    Known,
+}
+
 /// Measures so many nodes with so many pods each.
-pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
+pub fn measure(nodes: usize, pods: usize, first: FirstPods, seed: u64) -> Measured {
     let began = Instant::now();
     // It may take long: who waits is told how far it is.
     let told = |what: &str, world: &World| {
@@ -48,27 +64,60 @@ pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
     let mut world = World::new(WorldSettings { seed, reads_once: true, ..WorldSettings::default() });
     world.check.limit = u64::MAX;
     world.start_many(nodes);
-    let cold =
-        until(&mut world, |world| world.everybody_has_a_subnet() && world.count_known() == nodes * nodes);
-    told("started", &world);
+    let cold = until(&mut world, |world| world.everybody_has_a_subnet() && world.everybody_knows_all());
+    told(&format!("all know one another within {cold:?}"), &world);
     for n in 0..nodes {
         for nth in 0..pods {
             world.machines[n].add_pod(1 + nth);
         }
         world.tell(n);
     }
-    until(&mut world, |world| world.count_pods() == nodes * (nodes - 1) * pods);
+    if first == FirstPods::Known {
+        world.know();
+    }
+    let mut known = vec![0; nodes];
+    until(&mut world, |world| world.everybody_knows_pods(pods, &mut known));
     told("all pods are known", &world);
     world.run(Duration::from_secs(20));
     told("at rest", &world);
 
     let new = world.add_pod(nodes / 2, 1 + pods).expect("it has a subnet");
     let pod = until(&mut world, |world| world.who_know(nodes / 2, &new.container) == nodes - 1);
+    told(&format!("a new pod is known within {pod:?}"), &world);
 
-    let (rest_messages, rest_bytes) = rate(&mut world, |_, _| {});
-    told("measured at rest", &world);
+    let rest = rate(&mut world, SECONDS, |_, _| {});
+    told(&format!("at rest, {rest:.1?} messages and bytes a second"), &world);
+    let early = (nodes <= MANY).then(|| come_and_go(&mut world, pods, SECONDS));
+    told(&format!("while pods come and go, {early:.1?}"), &world);
+
+    let late = world.add(&[0]);
+    world.start(late);
+    let node = until(&mut world, |world| world.count_holding(late) == nodes);
+    told(&format!("a new node is known within {node:?}"), &world);
+    world.crash(nodes / 3, false);
+    let crash = until(&mut world, |world| world.count_down(nodes / 3) == nodes);
+    told(&format!("a crash is known within {crash:?}"), &world);
+    let churn = early.unwrap_or_else(|| come_and_go(&mut world, pods, SECONDS_OF_MANY));
+    told(&format!("while pods come and go, {churn:.1?}"), &world);
+    Measured {
+        nodes,
+        pods,
+        cold,
+        pod,
+        node,
+        crash,
+        rest_messages: rest.0,
+        rest_bytes: rest.1,
+        churn_messages: churn.0,
+        churn_bytes: churn.1,
+        took: began.elapsed(),
+    }
+}
+
+/// Datagrams and bytes of a node in a second, while one pod in a hundred comes or goes in each.
+fn come_and_go(world: &mut World, pods: usize, seconds: u32) -> (f64, f64) {
     let mut turn = 0;
-    let (churn_messages, churn_bytes) = rate(&mut world, |world, nodes| {
+    rate(world, seconds, |world, nodes| {
         for _ in 0..(nodes * pods).div_ceil(100).min(nodes * 2) {
             let n = turn % nodes;
             match turn / nodes % 2 {
@@ -77,64 +126,62 @@ pub fn measure(nodes: usize, pods: usize, seed: u64) -> Measured {
             }
             turn += 1;
         }
-    });
-
-    told("measured while pods come and go", &world);
-    let late = world.add(&[0]);
-    world.start(late);
-    let node = until(&mut world, |world| world.count_holding(late) == nodes);
-    world.crash(nodes / 3, false);
-    let crash = until(&mut world, |world| world.count_down(nodes / 3) == nodes);
-    Measured {
-        nodes,
-        pods,
-        cold,
-        pod,
-        node,
-        crash,
-        rest_messages,
-        rest_bytes,
-        churn_messages,
-        churn_bytes,
-        took: began.elapsed(),
-    }
+    })
 }
 
 fn until(world: &mut World, is_so: impl FnMut(&mut World) -> bool) -> Duration {
     world.run_until(LIMIT, LOOK, is_so).expect("it becomes so")
 }
 
-/// Datagrams and bytes of a node in a second, on average over ten, in each of which something is done.
-fn rate(world: &mut World, mut each_second: impl FnMut(&mut World, usize)) -> (f64, f64) {
-    const SECONDS: u32 = 10;
+/// Datagrams and bytes of a node in a second, on average over some, in each of which something is done.
+fn rate(world: &mut World, seconds: u32, mut each_second: impl FnMut(&mut World, usize)) -> (f64, f64) {
     let nodes = world.machines.len();
     let (messages, bytes) = world.traffic();
-    for _ in 0..SECONDS {
+    for _ in 0..seconds {
         each_second(world, nodes);
         world.run(Duration::from_secs(1));
     }
     let (messages, bytes) = (world.traffic().0 - messages, world.traffic().1 - bytes);
-    let each = |count: u64| count as f64 / nodes as f64 / f64::from(SECONDS);
+    let each = |count: u64| count as f64 / nodes as f64 / f64::from(seconds);
     (each(messages), each(bytes))
 }
 
 impl World {
-    /// How many nodes all nodes know, themselves included.
-    fn count_known(&self) -> usize {
-        let meshes = self.machines.iter().filter_map(|machine| machine.mesh.as_ref());
-        meshes
-            .map(|mesh| mesh.topology().members().filter(|member| member.node.id != mesh.id()).count() + 1)
-            .sum()
+    /// Each node knows what each other one says, at once.
+    fn know(&mut self) {
+        let said: Vec<_> = self.machines.iter().filter_map(|machine| machine.mesh.as_ref()?.said()).collect();
+        for n in 0..self.machines.len() {
+            let machine = &mut self.machines[n];
+            if let Some(mesh) = &mut machine.mesh {
+                mesh.know(self.now + machine.ahead, &said);
+            }
+            self.after(n);
+        }
     }
 
-    /// How many pods of others all nodes know.
-    fn count_pods(&self) -> usize {
-        let meshes = self.machines.iter().filter_map(|machine| machine.mesh.as_ref());
-        let of = |mesh: &overlay::Mesh| {
-            let others = mesh.topology().members().filter(|member| member.node.id != mesh.id());
-            others.map(|member| member.node.pods.len()).sum::<usize>()
-        };
-        meshes.map(of).sum()
+    /// Whether each node knows all.
+    fn everybody_knows_all(&self) -> bool {
+        let mut meshes = self.machines.iter().filter_map(|machine| machine.mesh.as_ref());
+        meshes.all(|mesh| {
+            let topology = mesh.topology();
+            let others = topology.members().len() - usize::from(topology.get(&mesh.id()).is_some());
+            others + 1 == self.machines.len()
+        })
+    }
+
+    /// Whether each node knows so many pods of each other one. `known` says of how many nodes, from the first on, one is known
+    /// to know them: it is not asked again, as long as none goes.
+    fn everybody_knows_pods(&self, pods: usize, known: &mut [usize]) -> bool {
+        self.machines.iter().zip(known).all(|(machine, known)| {
+            let Some(mesh) = &machine.mesh else { return true };
+            let knows = |other: &Machine| {
+                let id = &other.local.id;
+                *id == mesh.id()
+                    || mesh.topology().get(id).is_some_and(|member| member.node.pods.len() == pods)
+            };
+            *known += self.machines.iter().skip(*known).take_while(|other| knows(other)).count();
+            *known == self.machines.len()
+        })
     }
 
     /// How many nodes know that one holds a subnet.

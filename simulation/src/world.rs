@@ -77,7 +77,7 @@ pub struct World {
 
 #[derive(Debug)]
 enum Happening {
-    Arrives { from: usize, to: usize, payload: Vec<u8> },
+    Arrives { from: usize, to: usize, payload: Arc<[u8]> },
     Asked { from: usize, to: usize, life: u64, request: Vec<u8> },
     Answered { to: usize, life: u64, answer: Vec<u8> },
     Wakes { node: usize },
@@ -326,7 +326,7 @@ impl World {
                 for _ in 0..1 + u32::from(twice) {
                     if !self.happens(self.network.loss) {
                         let time = self.network.time(&mut self.random);
-                        let payload = letter.payload.clone();
+                        let payload = Arc::clone(&letter.payload);
                         self.later(time, Happening::Arrives { from: n, to, payload });
                     }
                 }

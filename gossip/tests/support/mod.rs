@@ -62,7 +62,7 @@ pub(crate) struct Network {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Arrives { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
+    Arrives { from: SocketAddr, to: SocketAddr, payload: std::sync::Arc<[u8]> },
     Timer(usize),
 }
 

@@ -183,7 +183,7 @@ impl Claims {
 
     /// Looks around. Whether what it says of prefixes has changed.
     pub(crate) fn step(&mut self, now: Time, around: &Around<'_>) -> bool {
-        let before = self.stakes();
+        let before: Vec<Stake> = self.stakes().collect();
         self.looked = now;
         for n in 0..self.claims.len() {
             // A stage may end at once, and the next one with it: a held prefix is lost, another one is chosen.
@@ -199,7 +199,7 @@ impl Claims {
             }
         }
         self.lost.retain(|prefix| (around.in_use)(prefix));
-        self.stakes() != before
+        !self.stakes().eq(before)
     }
 
     fn next(&mut self, n: usize, now: Time, around: &Around<'_>) -> Stage {
@@ -303,16 +303,14 @@ impl Claims {
     }
 
     /// What it says of prefixes.
-    pub(crate) fn stakes(&self) -> Vec<Stake> {
+    pub(crate) fn stakes(&self) -> impl Iterator<Item = Stake> + '_ {
         let claimed = self.claims.iter().filter_map(|claim| match claim.stage {
             Stage::Nothing { .. } => None,
             Stage::Tentative { prefix, .. } => Some(Stake { prefix, kind: StakeKind::Tentative }),
             Stage::Held { prefix, returning: None } => Some(Stake { prefix, kind: StakeKind::Held }),
             Stage::Held { prefix, returning: Some(_) } => Some(Stake { prefix, kind: StakeKind::Returning }),
         });
-        claimed
-            .chain(self.lost.iter().map(|prefix| Stake { prefix: *prefix, kind: StakeKind::Lost }))
-            .collect()
+        claimed.chain(self.lost.iter().map(|prefix| Stake { prefix: *prefix, kind: StakeKind::Lost }))
     }
 
     /// Why it has no subnet of some range, if it has none.
@@ -337,7 +335,7 @@ impl Claims {
 
     /// The ranges of which hardly any subnet is left.
     pub(crate) fn short(&self, taken: &Taken) -> impl Iterator<Item = Range> {
-        let own = self.stakes();
+        let own: Vec<Stake> = self.stakes().collect();
         let is_short = |range: &Range| {
             let own = own.iter().filter(|stake| range.is_subnet(&stake.prefix)).count() as u64;
             let left = range.len().saturating_sub(taken.used(range).saturating_add(own));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -45,7 +46,7 @@ impl StakeKind {
 /// What all other nodes say of prefixes. Follows with each change of one, at the cost of that one.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    by_node: HashMap<NodeId, Box<[Stake]>>,
+    by_node: HashMap<NodeId, Arc<[Stake]>>,
     /// By where they begin: what lies in a prefix is a range of it.
     by_place: BTreeSet<(IpAddr, u8, NodeId)>,
     /// How many there are of each family and length: nearly always one length. A prefix that contains another has one of them.
@@ -64,11 +65,12 @@ impl Taken {
     }
 
     /// What a node says from now on, instead of what it said before. Whether that is something else.
-    pub(crate) fn set(&mut self, id: NodeId, stakes: Vec<Stake>) -> bool {
-        if self.of(&id) == stakes {
+    pub(crate) fn set(&mut self, id: NodeId, stakes: impl Into<Arc<[Stake]>>) -> bool {
+        let mut stakes = stakes.into();
+        if *self.of(&id) == *stakes {
             return false;
         }
-        for stake in self.by_node.remove(&id).unwrap_or_default() {
+        for stake in self.by_node.remove(&id).unwrap_or_default().iter() {
             self.held -= usize::from(stake.kind == StakeKind::Held);
             self.returning -= usize::from(stake.kind == StakeKind::Returning);
             self.by_place.remove(&place(&stake.prefix, id));
@@ -81,8 +83,8 @@ impl Taken {
             }
         }
         // A prefix is said one thing of.
-        let mut once: Vec<Stake> = Vec::with_capacity(stakes.len());
-        for stake in stakes {
+        let mut seen = Vec::with_capacity(stakes.len());
+        for stake in stakes.iter() {
             if self.by_place.insert(place(&stake.prefix, id)) {
                 self.held += usize::from(stake.kind == StakeKind::Held);
                 self.returning += usize::from(stake.kind == StakeKind::Returning);
@@ -90,11 +92,14 @@ impl Taken {
                     .lengths
                     .entry((stake.prefix.addr().is_ipv6(), stake.prefix.prefix_len()))
                     .or_default() += 1;
-                once.push(stake);
+                seen.push(*stake);
             }
         }
-        if !once.is_empty() {
-            self.by_node.insert(id, once.into());
+        if seen.len() < stakes.len() {
+            stakes = seen.into();
+        }
+        if !stakes.is_empty() {
+            self.by_node.insert(id, stakes);
         }
         true
     }
@@ -122,6 +127,11 @@ impl Taken {
     /// What a node says.
     pub(crate) fn of(&self, id: &NodeId) -> &[Stake] {
         self.by_node.get(id).map_or(&[], |stakes| stakes)
+    }
+
+    /// As [`of`](Self::of), to be held by others too.
+    pub(crate) fn shared(&self, id: &NodeId) -> Arc<[Stake]> {
+        self.by_node.get(id).cloned().unwrap_or_default()
     }
 
     /// What is said of a prefix, of a part of it, or of one that it is a part of.

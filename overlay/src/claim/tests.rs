@@ -33,7 +33,7 @@ impl Lone {
         let in_use = self.in_use;
         let around = Around { taken: &self.taken, standing: self.standing(), in_use: &|_| in_use };
         self.claims.step(now, &around);
-        self.claims.stakes()
+        self.claims.stakes().collect()
     }
 
     fn waiting(&self) -> Option<String> {
@@ -141,7 +141,7 @@ fn of_two_that_want_a_prefix_the_lower_id_gets_it() {
 fn of_two_that_hold_a_prefix_the_higher_id_yields_and_keeps_what_its_pods_have() {
     let mut node = Lone::new(5, "10.0.0.0/16", &[held("10.0.1.0/24")]);
     node.step(SOON);
-    assert_eq!(node.claims.stakes(), [stake("10.0.1.0/24", StakeKind::Held)]);
+    assert_eq!(node.claims.stakes().collect::<Vec<_>>(), [stake("10.0.1.0/24", StakeKind::Held)]);
     node.taken.set(id(4), vec![stake("10.0.1.0/24", StakeKind::Held)]);
     let after = node.step(SOON);
     assert_eq!(after[1], stake("10.0.1.0/24", StakeKind::Lost), "{after:?}");
@@ -188,7 +188,7 @@ fn an_exhausted_pool_is_named_and_looked_at_again() {
 #[test]
 fn a_subnet_of_another_length_is_not_kept() {
     let node = Lone::new(5, "10.0.0.0/16", &[held("10.0.1.0/25"), held("10.0.2.0/24")]);
-    let stakes = node.claims.stakes();
+    let stakes: Vec<_> = node.claims.stakes().collect();
     assert_eq!(stakes, [stake("10.0.2.0/24", StakeKind::Returning), stake("10.0.1.0/25", StakeKind::Lost)]);
 }
 
@@ -226,7 +226,7 @@ proptest! {
         let mut all = Vec::new();
         for node in &nodes {
             let own: Vec<IpNet> =
-                node.claims.stakes().into_iter().filter(|stake| stake.kind == StakeKind::Held).map(|s| s.prefix).collect();
+                node.claims.stakes().filter(|stake| stake.kind == StakeKind::Held).map(|s| s.prefix).collect();
             prop_assert_eq!(own.len(), 1);
             all.extend(own);
         }

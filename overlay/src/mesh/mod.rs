@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gossip::{Event, Garbled, Gossip, Transmit};
+use gossip::{Event, Garbled, Gossip, Said, Transmit};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ use crate::report::{Problem, Severity};
 use crate::topology::Topology;
 use crate::view::{Local, View};
 use codec::About;
-use nodes::Nodes;
+use nodes::{Nodes, Refreshed};
 pub use shelf::Shelf;
 
 pub use crate::claim::Time;
@@ -164,6 +164,18 @@ impl Mesh {
         self.nodes.share(Arc::clone(shelf));
     }
 
+    /// All that it says, for others of this process: [`know`](Self::know).
+    pub fn said(&self) -> Option<Said> {
+        self.gossip.said()
+    }
+
+    /// Knows at once what others say now: for simulations that begin with much.
+    pub fn know(&mut self, now: Time, said: &[Said]) {
+        self.wake(now);
+        self.gossip.know(now, said);
+        self.settle();
+    }
+
     /// Which node it is.
     pub fn id(&self) -> NodeId {
         self.local.id
@@ -209,12 +221,12 @@ impl Mesh {
 
     /// The next datagram to seal and send. None while something is [unsaved](Self::unsaved).
     pub fn transmit(&mut self) -> Option<Transmit> {
-        if self.unsaved().is_some() { None } else { self.gossip.transmit() }
+        if self.is_saved() { self.gossip.transmit() } else { None }
     }
 
     /// Where to open a stream to: [`gossip::Gossip::wants_exchange`], and for a claim. Nowhere while something is unsaved.
     pub fn wants_exchange(&mut self) -> Option<SocketAddr> {
-        if self.unsaved().is_some() {
+        if !self.is_saved() {
             return None;
         }
         let wanted = self.gossip.wants_exchange().or_else(|| self.exchange_for_claim())?;
@@ -285,8 +297,8 @@ impl Mesh {
 
     /// What must be on disk before anything is sent.
     pub fn unsaved(&self) -> Option<Saved> {
-        let wanted = self.to_save();
-        (self.on_disk.as_ref() != Some(&wanted)).then_some(wanted)
+        let saved = || Saved { incarnation: self.gossip.incarnation(), subnets: self.durable().collect() };
+        (!self.is_saved()).then(saved)
     }
 
     /// What [`unsaved`](Self::unsaved) said is on disk.
@@ -368,11 +380,11 @@ impl Mesh {
             self.take(event);
         }
         self.heard_since = if self.gossip.is_isolated() { None } else { self.heard_since.or(Some(self.now)) };
-        let changed = self.nodes.refresh(&self.gossip, &mut self.taken);
-        if changed {
+        let Refreshed { any, prefixes } = self.nodes.refresh(&self.gossip, &mut self.taken);
+        if any {
             self.revision += 1;
         }
-        if changed || std::mem::take(&mut self.look_around) {
+        if std::mem::take(&mut self.look_around) || prefixes {
             self.step();
         }
     }
@@ -380,7 +392,7 @@ impl Mesh {
     fn take(&mut self, event: Event) {
         let (id, what) = match event {
             Event::Joined { id } | Event::Reset { id } => (id, nodes::What::All),
-            Event::Changed { id, key } => (id, nodes::What::Key(key)),
+            Event::Changed { id, since } => (id, nodes::What::Above(since)),
             Event::Liveness { id, .. } => (id, nodes::What::Liveness),
             Event::Forgotten { id } => {
                 let id = NodeId::from_bytes(id);
@@ -407,13 +419,17 @@ impl Mesh {
         };
         let id = NodeId::from_bytes(id);
         if id != self.local.id {
+            // Most of what others write are pods, on which no prefix depends.
+            self.look_around |= !matches!(what, nodes::What::Above(_));
             self.nodes.mark(id, what);
-            self.look_around = true;
         }
     }
 
     fn step(&mut self) {
-        let in_use = in_use(&self.local.pods);
+        let pods = &self.local.pods;
+        let in_use = |prefix: &IpNet| {
+            pods.iter().flat_map(|pod| &pod.addresses).any(|address| prefix.contains(address))
+        };
         let around = Around { taken: &self.taken, standing: self.standing(), in_use: &in_use };
         let changed = self.claims.step(self.now, &around);
         if changed {
@@ -456,7 +472,7 @@ impl Mesh {
     /// Its subnets: what is held counts when it is durable.
     pub fn subnets(&self) -> Vec<Subnet> {
         let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
-        let subnet = |stake: &Stake| {
+        let subnet = |stake: Stake| {
             let state = state_of(stake.kind)?;
             let subnet = Subnet { prefix: stake.prefix, state };
             Some(match state {
@@ -466,17 +482,21 @@ impl Mesh {
                 _ => subnet,
             })
         };
-        self.claims.stakes().iter().filter_map(subnet).collect()
+        self.claims.stakes().filter_map(subnet).collect()
     }
 
-    fn to_save(&self) -> Saved {
-        let subnets = self
-            .claims
-            .stakes()
-            .into_iter()
-            .filter_map(|stake| Some(Subnet { prefix: stake.prefix, state: state_of(stake.kind)? }));
-        let subnets = subnets.filter(|subnet| subnet.state != SubnetState::Tentative).collect();
-        Saved { incarnation: self.gossip.incarnation(), subnets }
+    /// What must be on disk is there.
+    fn is_saved(&self) -> bool {
+        let is_it = |saved: &Saved| {
+            saved.incarnation == self.gossip.incarnation() && self.durable().eq(saved.subnets.iter().copied())
+        };
+        self.on_disk.as_ref().is_some_and(is_it)
+    }
+
+    /// The subnets that must be on disk.
+    fn durable(&self) -> impl Iterator<Item = Subnet> + '_ {
+        let subnet = |stake: Stake| Some(Subnet { prefix: stake.prefix, state: state_of(stake.kind)? });
+        self.claims.stakes().filter_map(subnet).filter(|subnet| subnet.state != SubnetState::Tentative)
     }
 
     fn tell_about(&mut self) {
@@ -493,7 +513,7 @@ impl Mesh {
             _ => stake,
         };
         let freed = self.freed.iter().map(|(prefix, _)| Stake { prefix: *prefix, kind: StakeKind::Freed });
-        let stakes: Vec<Stake> = self.claims.stakes().into_iter().map(told).chain(freed).collect();
+        let stakes: Vec<Stake> = self.claims.stakes().map(told).chain(freed).collect();
         // Of bounded size: it always fits.
         let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&stakes));
         self.revision += 1;
@@ -510,11 +530,6 @@ impl Mesh {
             }
         }
     }
-}
-
-fn in_use(pods: &[Pod]) -> impl Fn(&IpNet) -> bool + use<> {
-    let addresses: Vec<_> = pods.iter().flat_map(|pod| pod.addresses.iter().copied()).collect();
-    move |prefix| addresses.iter().any(|address| prefix.contains(address))
 }
 
 /// What a stake is in the topology. Nothing, if it is only for those who claim.

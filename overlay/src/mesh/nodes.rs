@@ -1,6 +1,6 @@
 //! Other nodes, as what they say of themselves has them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use gossip::Gossip;
@@ -24,6 +24,8 @@ pub(super) struct Nodes {
     topology: Arc<Topology>,
     /// What has changed and was not looked at yet.
     marked: HashMap<NodeId, Marks>,
+    /// Somebody says something else of prefixes.
+    prefixes: bool,
     /// What could not be understood, by node.
     garbled: BTreeMap<NodeId, String>,
     /// How many others are alive.
@@ -39,43 +41,79 @@ pub(super) type Keys = Arc<Vec<Box<str>>>;
 /// What has changed of a node.
 pub(super) enum What {
     All,
-    Key(String),
+    /// What it has written above a version.
+    Above(u64),
     Liveness,
 }
 
-#[derive(Debug, Default)]
+/// Whether anything has changed, and whether somebody says something else of prefixes.
+pub(super) struct Refreshed {
+    pub(super) any: bool,
+    pub(super) prefixes: bool,
+}
+
+/// What is to be looked at of a node.
+#[derive(Debug, Clone, Copy)]
 struct Marks {
+    /// All of it.
+    all: bool,
+    /// What it has written above a version.
+    above: u64,
+}
+
+/// What has changed of a node.
+#[derive(Debug, Default)]
+struct Changes<'a> {
     about: bool,
     stakes: bool,
     /// Any of its pods.
     all_pods: bool,
     /// These, by their keys.
-    pods: BTreeSet<String>,
+    pods: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(id: &NodeId, marks: Marks, gossip: &'a Gossip) -> Self {
+        if marks.all {
+            return Self { about: true, stakes: true, all_pods: true, pods: Vec::new() };
+        }
+        let mut changes = Self::default();
+        for (key, value) in gossip.changed(id.as_bytes(), marks.above) {
+            match key {
+                ABOUT => changes.about = true,
+                STAKES => changes.stakes = true,
+                _ if key.starts_with(POD) => changes.pods.push((key, value)),
+                // A later version's key.
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.about && !self.stakes && !self.all_pods && self.pods.is_empty()
+    }
 }
 
 impl Nodes {
     pub(super) fn mark(&mut self, id: NodeId, what: What) {
-        let marks = self.marked.entry(id).or_default();
+        let marks = self.marked.entry(id).or_insert(Marks { all: false, above: u64::MAX });
         match what {
-            What::All => *marks = Marks { about: true, stakes: true, all_pods: true, pods: BTreeSet::new() },
-            What::Key(key) if key == ABOUT => marks.about = true,
-            What::Key(key) if key == STAKES => marks.stakes = true,
-            What::Key(key) if key.starts_with(POD) => {
-                marks.pods.insert(key);
-            }
-            // A later version's key.
-            What::Key(_) | What::Liveness => {}
+            What::All => marks.all = true,
+            What::Above(version) => marks.above = marks.above.min(version),
+            What::Liveness => {}
         }
     }
 
-    /// Looks at what has changed. Whether anything has.
-    pub(super) fn refresh(&mut self, gossip: &Gossip, taken: &mut Taken) -> bool {
-        let marked = std::mem::take(&mut self.marked);
-        let changed = !marked.is_empty();
-        for (id, marks) in marked {
+    /// Looks at what has changed.
+    pub(super) fn refresh(&mut self, gossip: &Gossip, taken: &mut Taken) -> Refreshed {
+        let mut marked = std::mem::take(&mut self.marked);
+        let any = !marked.is_empty();
+        for (id, marks) in marked.drain() {
             self.refresh_node(id, marks, gossip, taken);
         }
-        changed
+        self.marked = marked;
+        Refreshed { any, prefixes: std::mem::take(&mut self.prefixes) }
     }
 
     fn refresh_node(&mut self, id: NodeId, marks: Marks, gossip: &Gossip, taken: &mut Taken) {
@@ -85,23 +123,27 @@ impl Nodes {
             gossip::Liveness::Suspect => Liveness::Suspect,
             gossip::Liveness::Down => Liveness::Down,
         };
+        let changes = Changes::of(&id, marks, gossip);
+        if let Some(shared) = self.shelf.as_ref().and_then(|shelf| shelf.get(&id, gossip)) {
+            self.garbled.remove(&id);
+            if changes.stakes {
+                self.prefixes |= taken.set(id, Arc::clone(&shared.stakes));
+            }
+            return self.take_over(id, shared, liveness);
+        }
         let mut problem = None;
-        if marks.stakes {
+        if changes.stakes {
             match gossip.get(id.as_bytes(), STAKES).map(codec::decode_stakes).transpose() {
                 Ok(stakes) => {
-                    taken.set(id, stakes.unwrap_or_default());
+                    self.prefixes |= taken.set(id, stakes.unwrap_or_default());
                 }
                 // What it holds stays its own.
                 Err(what) => problem = Some(what),
             }
         }
-        if let Some(shared) = self.shelf.as_ref().and_then(|shelf| shelf.get(&id, gossip)) {
-            self.garbled.remove(&id);
-            return self.take_over(id, shared, liveness);
-        }
         let before = self.topology.get(&id).map(|member| member.liveness);
         let is_new = before.is_none();
-        let about = match marks.about || is_new {
+        let about = match changes.about || is_new {
             false => None,
             true => match gossip.get(id.as_bytes(), ABOUT).map(About::decode) {
                 Some(Ok(mut about)) => {
@@ -130,17 +172,17 @@ impl Nodes {
         }
         let Some(member) = topology.get_mut(&id) else { return };
         member.liveness = liveness;
-        if marks.stakes || is_new {
+        if changes.stakes || is_new {
             Arc::make_mut(&mut member.node).subnets = taken.of(&id).iter().filter_map(subnet).collect();
         }
-        if marks.all_pods || is_new {
+        if changes.all_pods || is_new {
             let node = Arc::make_mut(&mut member.node);
             let (anew, pods) = pods(gossip, id, &mut problem);
             (keys, node.pods) = (Arc::new(anew), pods);
-        } else if !marks.pods.is_empty() {
+        } else if !changes.pods.is_empty() {
             let node = Arc::make_mut(&mut member.node);
-            for key in &marks.pods {
-                let pod = gossip.get(id.as_bytes(), key).map(codec::decode_pod).transpose();
+            for (key, value) in &changes.pods {
+                let pod = value.map(codec::decode_pod).transpose();
                 put(
                     Arc::make_mut(&mut keys),
                     &mut node.pods,
@@ -156,19 +198,26 @@ impl Nodes {
         if !keys.is_empty() {
             self.keys.insert(id, Arc::clone(&keys));
         }
-        if marks.about || marks.stakes || marks.all_pods || !marks.pods.is_empty() {
+        if !changes.is_empty() {
             self.tell(id, problem);
         }
         if let Some(shelf) = self.shelf.as_ref().filter(|_| !self.garbled.contains_key(&id)) {
-            shelf.put(&id, gossip, node, keys);
+            shelf.put(&id, gossip, Shared { node, keys, stakes: taken.shared(&id) });
         }
     }
 
     /// Another node of this process has read the very same.
     fn take_over(&mut self, id: NodeId, shared: Shared, liveness: Liveness) {
-        let Shared { node, keys } = shared;
-        self.count_alive(self.topology.get(&id).map(|member| member.liveness), liveness);
-        Arc::make_mut(&mut self.topology).insert(node, liveness);
+        let Shared { node, keys, .. } = shared;
+        let topology = Arc::make_mut(&mut self.topology);
+        let before = topology.get_mut(&id).map(|member| {
+            member.node = Arc::clone(&node);
+            std::mem::replace(&mut member.liveness, liveness)
+        });
+        if before.is_none() {
+            topology.insert(node, liveness);
+        }
+        self.count_alive(before, liveness);
         if keys.is_empty() {
             self.keys.remove(&id);
         } else {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gossip::{Gossip, Ledger, Position};
 
 use super::nodes::Keys;
+use crate::claim::Stake;
 use crate::id::NodeId;
 use crate::node::Node;
 
@@ -14,13 +15,17 @@ use crate::node::Node;
 pub struct Shelf {
     ledger: Arc<Ledger>,
     /// As read by whoever was first. Nothing: each reads for itself.
-    read: Option<Mutex<HashMap<NodeId, (Position, Shared)>>>,
+    read: Option<Mutex<HashMap<NodeId, Known>>>,
 }
+
+/// What is known of a node: one has heard more of it than another.
+type Known = Vec<(Position, Shared)>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) node: Arc<Node>,
     pub(super) keys: Keys,
+    pub(super) stakes: Arc<[Stake]>,
 }
 
 impl Shelf {
@@ -42,15 +47,20 @@ impl Shelf {
     pub(super) fn get(&self, id: &NodeId, gossip: &Gossip) -> Option<Shared> {
         let read = self.read.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let position = gossip.position(id.as_bytes())?;
-        read.get(id).filter(|(at, _)| *at == position).map(|(_, shared)| shared.clone())
+        let (_, shared) = read.get(id)?.iter().rev().find(|(at, _)| *at == position)?;
+        Some(shared.clone())
     }
 
-    pub(super) fn put(&self, id: &NodeId, gossip: &Gossip, node: Arc<Node>, keys: Keys) {
+    pub(super) fn put(&self, id: &NodeId, gossip: &Gossip, shared: Shared) {
         if let Some((read, position)) = self.read.as_ref().zip(gossip.position(id.as_bytes())) {
             let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            if read.get(id).is_none_or(|(at, _)| at.compare(&position).is_lt()) {
-                read.insert(*id, (position, Shared { node, keys }));
+            let known = read.entry(*id).or_default();
+            if known.len() == known.capacity() {
+                // What nobody has any more.
+                known.retain(|(_, shared)| Arc::strong_count(&shared.node) > 1);
+                known.reserve(known.len() + 4);
             }
+            known.push((position, shared));
         }
     }
 }

@@ -56,7 +56,7 @@ struct Crowd {
     random: Random,
     nodes: Vec<Node>,
     /// What they have said to one another and was not heard yet: to whom, from whom.
-    said: VecDeque<(usize, usize, Vec<u8>)>,
+    said: VecDeque<(usize, usize, Arc<[u8]>)>,
     wakes: BinaryHeap<Reverse<(Duration, usize)>>,
     /// A frame goes to one of them: they can share what has been seen.
     opener: Opener,
