@@ -149,7 +149,9 @@ impl Reconciler {
         let mut work = Work { kernel, scope: &self.scope, seen, outcome, gone: HashSet::new() };
         work.bring_about(&wanted)?;
         work.remove_stale(&wanted);
-        let Work { seen, outcome, .. } = work;
+        let Work { mut seen, outcome, .. } = work;
+        // Where plain routes have followed tunnels, most of it has gone.
+        seen.ours.shrink_to_fit();
         // What was refused may be otherwise than it was thought to be.
         self.seen = outcome.failures.is_empty().then_some(seen);
         Ok(outcome)
