@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netops::LinkName;
-use overlay::{NodeId, Pool, SubnetState, View};
+use overlay::{NodeId, Pod, Pool, SubnetState, View};
 use plugin_overlay::{Assigned, Duplicate, NodeFile};
 
 /// What follows for new pods from what is known.
@@ -73,14 +73,14 @@ fn address(subnet: IpNet, offset: u64) -> IpAddr {
 /// is looked up is the few of this node.
 fn duplicates(id: NodeId, view: &View) -> Vec<Duplicate> {
     let own = view.topology.get(&id).map(|member| &member.node.pods).into_iter().flatten();
-    let own: BTreeSet<IpAddr> = own.flat_map(|pod| &pod.addresses).copied().collect();
+    let own: BTreeSet<IpAddr> = own.flat_map(Pod::addresses).copied().collect();
     if own.is_empty() {
         return Vec::new();
     }
     let mut found = Vec::new();
     for peer in view.topology.peers(&id) {
         for pod in &peer.node.pods {
-            for address in pod.addresses.iter().filter(|address| own.contains(address)) {
+            for address in pod.addresses().iter().filter(|address| own.contains(address)) {
                 let other = format!("pod {pod} on node {}", peer.node.name);
                 found.push(Duplicate { address: *address, other });
             }
@@ -94,7 +94,7 @@ fn duplicates(id: NodeId, view: &View) -> Vec<Duplicate> {
 mod tests {
     use std::sync::Arc;
 
-    use overlay::{Liveness, Mode, Node, NodeName, Pod, Range, Role, Subnet, Topology};
+    use overlay::{Liveness, Mode, Node, NodeName, Range, Role, Subnet, Topology};
 
     use super::*;
 
@@ -107,12 +107,9 @@ mod tests {
     }
 
     fn node(n: u8, pods: &[&str]) -> Arc<Node> {
-        let pod = |address: &&str| Pod {
-            container: "c".to_owned(),
-            interface: "eth0".to_owned(),
-            addresses: vec![address.parse().unwrap()],
-            namespace: Some("default".to_owned()),
-            name: Some(format!("web-{n}")),
+        let pod = |address: &&str| {
+            Pod::new("c", "eth0", [address.parse().unwrap()])
+                .named(Some("default"), Some(&format!("web-{n}")))
         };
         Arc::new(Node {
             id: NodeId::from_bytes([n; 16]),

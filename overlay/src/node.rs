@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, NodeName};
+use crate::pod::Pod;
 
 /// What a node says of itself. Nobody else writes any of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ impl Node {
     /// The addresses of pods that lie in none of the node's held subnets: it has lost one, or its pods are older than its
     /// subnets. Each takes a route of its own.
     pub fn stray_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let addresses = self.pods.iter().flat_map(|pod| &pod.addresses).copied();
+        let addresses = self.pods.iter().flat_map(Pod::addresses).copied();
         addresses.filter(|address| !self.held().any(|prefix| prefix.contains(address)))
     }
 
@@ -170,40 +171,6 @@ pub struct Tunnel {
     pub vni: u32,
     /// UDP port that it listens on.
     pub port: u16,
-}
-
-/// An interface of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pod {
-    /// The runtime's name for the sandbox.
-    pub container: String,
-    /// The interface in it.
-    pub interface: String,
-    /// The addresses on that.
-    #[serde(default)]
-    pub addresses: Vec<IpAddr>,
-    /// The pod's namespace in Kubernetes (`K8S_POD_NAMESPACE` of `CNI_ARGS`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The pod's name in Kubernetes (`K8S_POD_NAME` of `CNI_ARGS`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-/// `default/web-1`; where Kubernetes has no name for it, the container's, cut to what people compare.
-impl fmt::Display for Pod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.namespace, &self.name) {
-            (Some(namespace), Some(name)) => write!(f, "{namespace}/{name}"),
-            (None, Some(name)) => f.write_str(name),
-            _ => match self.container.char_indices().nth(12) {
-                // A long one is a hash.
-                Some((end, _)) if self.container.len() >= 32 => f.write_str(&self.container[..end]),
-                _ => f.write_str(&self.container),
-            },
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
-use crate::node::{Node, Pod, Role};
+use crate::node::{Node, Role};
+use crate::pod::Pod;
 
 /// Every node that is known, this one included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Topology {
     pub fn locate(&self, address: IpAddr) -> Option<(&Member, Option<&Pod>)> {
         let pod_of = |member: &Member| {
             let pods = member.node.pods.iter();
-            pods.clone().position(|pod| pod.addresses.contains(&address))
+            pods.clone().position(|pod| pod.addresses().contains(&address))
         };
         let by_pod = self.members.values().find_map(|member| Some((member, pod_of(member)?)));
         let by_subnet =
@@ -148,7 +149,7 @@ impl Topology {
                 .node
                 .pods
                 .iter()
-                .flat_map(|pod| pod.addresses.iter().map(move |address| (*address, pod)))
+                .flat_map(|pod| pod.addresses().iter().map(move |address| (*address, pod)))
             {
                 match owners.get(&address) {
                     Some((id, other)) if *id != member.node.id => found.push(Conflict::Address {
@@ -204,13 +205,7 @@ mod tests {
     use crate::node::{Mode, Subnet, SubnetState};
 
     fn node(n: u8, prefix: &str, pods: &[&str]) -> Node {
-        let pod = |address: &&str| Pod {
-            container: format!("c{address}"),
-            interface: "eth0".to_owned(),
-            addresses: vec![address.parse().unwrap()],
-            namespace: None,
-            name: None,
-        };
+        let pod = |address: &&str| Pod::new(&format!("c{address}"), "eth0", [address.parse().unwrap()]);
         Node {
             id: NodeId::from_bytes([n; 16]),
             name: NodeName::new(&format!("n{n}")).unwrap(),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::id::{NodeId, NodeName};
-use crate::node::{Mode, Pod, Role, Subnet, Tunnel};
+use crate::node::{Mode, Role, Subnet, Tunnel};
+use crate::pod::Pod;
 use crate::report::Problem;
 use crate::topology::Topology;
 

@@ -82,7 +82,7 @@ impl World {
         let meshes = self.machines.iter().filter_map(|machine| machine.mesh.as_ref());
         let knows = |mesh: &&overlay::Mesh| {
             let node = mesh.topology().get(&id).map(|member| &member.node);
-            node.is_some_and(|node| node.pods.iter().any(|pod| pod.container == container))
+            node.is_some_and(|node| node.pods.iter().any(|pod| pod.container() == container))
         };
         meshes.filter(knows).count()
     }
@@ -104,6 +104,6 @@ impl World {
         let Some(member) = mesh.topology().get(&subject.local.id) else { return };
         assert_eq!(member.node.name, subject.local.name);
         let own = format!("{:032x}", subject.local.id.spread());
-        assert!(member.node.pods.iter().all(|pod| pod.container.starts_with(&own)), "{:?}", member.node);
+        assert!(member.node.pods.iter().all(|pod| pod.container().starts_with(&own)), "{:?}", member.node);
     }
 }

@@ -91,13 +91,9 @@ impl Machine {
         let subnets = self.mesh.as_ref()?.subnets();
         let held = subnets.iter().find(|subnet| subnet.state == overlay::SubnetState::Held)?;
         let address = held.prefix.hosts().nth(nth)?;
-        let pod = Pod {
-            container: format!("{:032x}{:032x}", self.local.id.spread(), nth),
-            interface: "eth0".to_owned(),
-            addresses: vec![address],
-            namespace: Some("default".to_owned()),
-            name: Some(format!("web-5d4f8c7b9-{nth:05}")),
-        };
+        let container = format!("{:032x}{:032x}", self.local.id.spread(), nth);
+        let pod = Pod::new(&container, "eth0", [address])
+            .named(Some("default"), Some(&format!("web-5d4f8c7b9-{nth:05}")));
         self.local.pods.push(pod.clone());
         Some(pod)
     }

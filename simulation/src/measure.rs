@@ -82,7 +82,7 @@ pub fn measure(nodes: usize, pods: usize, first: FirstPods, seed: u64) -> Measur
     told("at rest", &world);
 
     let new = world.add_pod(nodes / 2, 1 + pods).expect("it has a subnet");
-    let pod = until(&mut world, |world| world.who_know(nodes / 2, &new.container) == nodes - 1);
+    let pod = until(&mut world, |world| world.who_know(nodes / 2, new.container()) == nodes - 1);
     told(&format!("a new pod is known within {pod:?}"), &world);
 
     let rest = rate(&mut world, SECONDS, |_, _| {});

@@ -116,9 +116,12 @@ fn halves_grow_apart_and_together_again() {
         let view = machine.mesh.as_mut().unwrap().view();
         for node in &nodes {
             for pod in &node.pods {
-                let duplicates =
-                    nodes.iter().flat_map(|node| &node.pods).filter(|p| p.addresses == pod.addresses).count();
-                let (member, _) = view.topology.locate(pod.addresses[0]).expect("it is somewhere");
+                let duplicates = nodes
+                    .iter()
+                    .flat_map(|node| &node.pods)
+                    .filter(|p| p.addresses() == pod.addresses())
+                    .count();
+                let (member, _) = view.topology.locate(pod.addresses()[0]).expect("it is somewhere");
                 assert!(duplicates > 1 || member.node.id == node.id, "n{n}: {pod:?}");
             }
         }

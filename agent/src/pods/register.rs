@@ -12,7 +12,7 @@ use plugin_kit::{MarkedOwner, network_prefix};
 use tokio::time::Instant;
 
 use super::PodsConfig;
-use super::names::Records;
+use super::names::{PodName, Records};
 
 /// When what is not known yet of a pod is looked up again. A runtime writes down what it has attached when all plugins of
 /// the list are through.
@@ -39,7 +39,8 @@ struct Known {
     /// As it was when it was looked at.
     link: Look,
     pod: Pod,
-    is_named: bool,
+    /// What Kubernetes calls it, once that is known.
+    name: Option<PodName>,
     /// When it is looked at again, if something is missing; and how often that was done.
     due: Option<Instant>,
     tries: usize,
@@ -99,21 +100,15 @@ impl Register {
     /// The pods, in the order of their containers and interfaces.
     pub(super) fn pods(&self) -> Vec<Pod> {
         let mut pods: Vec<_> = self.known.values().map(|known| known.pod.clone()).collect();
-        pods.sort_by(|a, b| (&a.container, &a.interface).cmp(&(&b.container, &b.interface)));
+        pods.sort_by(|a, b| (a.container(), a.interface()).cmp(&(b.container(), b.interface())));
         pods
     }
 }
 
 impl Known {
     fn new(owner: &MarkedOwner<'_>, link: Look) -> Self {
-        let pod = Pod {
-            container: owner.container.to_owned(),
-            interface: owner.interface.to_owned(),
-            addresses: Vec::new(),
-            namespace: None,
-            name: None,
-        };
-        Self { link, pod, is_named: false, due: None, tries: 0 }
+        let pod = Pod::new(owner.container, owner.interface, []);
+        Self { link, pod, name: None, due: None, tries: 0 }
     }
 
     /// Looks up addresses, and names if there are none yet.
@@ -132,18 +127,17 @@ impl Known {
             there.iter().map(IpNet::addr).filter(|ip| leased.contains(ip)).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        self.pod.addresses = addresses;
-        if !self.is_named
-            && let Some(name) = records.name(owner)
-        {
-            (self.pod.namespace, self.pod.name) = (name.namespace, name.name);
-            self.is_named = true;
+        if self.name.is_none() {
+            self.name = records.name(owner);
         }
+        let PodName { namespace, name } = self.name.clone().unwrap_or_default();
+        self.pod = Pod::new(owner.container, owner.interface, addresses)
+            .named(namespace.as_deref(), name.as_deref());
     }
 
     /// Plans to look again, if something is missing and may still come.
     fn wait(&mut self, now: Instant) {
-        let is_whole = self.is_named && !self.pod.addresses.is_empty();
+        let is_whole = self.name.is_some() && !self.pod.addresses().is_empty();
         self.due = PATIENCE.get(self.tries).filter(|_| !is_whole).map(|pause| now + *pause);
         self.tries += 1;
     }

@@ -113,12 +113,9 @@ fn the_networks_pods_are_known_and_nobody_elses() {
 
     let (mut register, _) = register(&lab);
     register.survey(&mut memory.process(), Instant::now()).unwrap();
-    let pod = |container: &str, address: &str| Pod {
-        container: container.to_owned(),
-        interface: "eth0".to_owned(),
-        addresses: vec![address.parse().unwrap()],
-        namespace: Some("default".to_owned()),
-        name: Some(format!("pod-{container}")),
+    let pod = |container: &str, address: &str| {
+        Pod::new(container, "eth0", [address.parse().unwrap()])
+            .named(Some("default"), Some(&format!("pod-{container}")))
     };
     assert_eq!(register.pods(), [pod("a", "10.244.3.3"), pod("b", "10.244.3.2")]);
     assert_eq!(register.due(), None);
@@ -184,11 +181,11 @@ fn an_address_that_a_container_gave_itself_is_nobodys_business() {
     written.0.not_leased.lock().unwrap().push("10.244.3.2".parse().unwrap());
     let now = Instant::now();
     register.survey(&mut memory.process(), now).unwrap();
-    assert_eq!(register.pods()[0].addresses, [] as [IpAddr; 0]);
+    assert_eq!(register.pods()[0].addresses(), [] as [IpAddr; 0]);
     // It may be that the lease is looked for too early.
     written.0.not_leased.lock().unwrap().clear();
     register.survey(&mut memory.process(), register.due().unwrap()).unwrap();
-    assert_eq!(register.pods()[0].addresses, ["10.244.3.2".parse::<IpAddr>().unwrap()]);
+    assert_eq!(register.pods()[0].addresses(), ["10.244.3.2".parse::<IpAddr>().unwrap()]);
 }
 
 #[test]
@@ -258,7 +255,7 @@ fn pods_are_known_as_they_come_and_go() {
             };
             let mut told = async |expected: &[&str]| {
                 let is_it = |pods: &Vec<Pod>| {
-                    names(pods) == expected && pods.iter().all(|pod| pod.addresses.len() == 1)
+                    names(pods) == expected && pods.iter().all(|pod| pod.addresses().len() == 1)
                 };
                 let began = Instant::now();
                 let waited =

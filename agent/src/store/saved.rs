@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use overlay::report::{Problem, Severity};
-use overlay::{Liveness, Local, Node, NodeId, Subnet, SubnetState, Topology};
+use overlay::{Liveness, Local, Node, NodeId, Pod, Subnet, SubnetState, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The largest file that is read, in bytes: a thousand nodes take a third of a MiB.
@@ -52,9 +52,8 @@ impl Saved {
 
 fn without_settled_pods(node: &Node) -> Node {
     let held: Vec<_> = node.held().collect();
-    let strays = |pod: &&overlay::Pod| {
-        pod.addresses.iter().any(|address| !held.iter().any(|net| net.contains(address)))
-    };
+    let strays =
+        |pod: &&Pod| pod.addresses().iter().any(|address| !held.iter().any(|net| net.contains(address)));
     let pods = node.pods.iter().filter(strays).cloned().collect();
     let Node { id, role, mode, tunnel, mtu, .. } = *node;
     let (name, addresses, subnets) = (node.name.clone(), node.addresses.clone(), node.subnets.clone());
@@ -63,9 +62,8 @@ fn without_settled_pods(node: &Node) -> Node {
 
 /// The subnets of a node that holds some: those, and of the ones that it had before each in which a pod still has an address.
 pub(super) fn held_and_lost(held: Vec<IpNet>, before: &[Subnet], local: &Local) -> Vec<Subnet> {
-    let in_use = |prefix: &IpNet| {
-        local.pods.iter().flat_map(|pod| &pod.addresses).any(|address| prefix.contains(address))
-    };
+    let in_use =
+        |prefix: &IpNet| local.pods.iter().flat_map(Pod::addresses).any(|address| prefix.contains(address));
     let is_lost = |subnet: &&Subnet| !held.contains(&subnet.prefix) && in_use(&subnet.prefix);
     let lost = before.iter().filter(is_lost).map(|subnet| Subnet { state: SubnetState::Lost, ..*subnet });
     let held = held.iter().map(|prefix| Subnet { prefix: *prefix, state: SubnetState::Held });

@@ -103,8 +103,7 @@ async fn pods_and_addresses_are_told_and_taken_back() {
     assert!(many.iter().all(|pod| pods(&view).contains(pod)));
 
     one.change(|local| {
-        local.pods.retain(|pod| pod.container == "c7");
-        local.pods[0].addresses = vec!["10.244.9.99".parse().unwrap()];
+        local.pods = vec![pod("c7", "10.244.9.99")];
         local.addresses = vec!["192.168.9.9".parse().unwrap()];
     });
     two.until("it knows the new address", |view| {

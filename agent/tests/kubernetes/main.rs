@@ -108,7 +108,7 @@ async fn a_node_has_the_subnets_of_its_node_and_says_what_it_is() {
     }
     let said = annotation(&api.node("node-1")).unwrap();
     assert_eq!(
-        (said.mtu, said.pods.iter().map(|pod| pod.container.as_str()).collect::<Vec<_>>()),
+        (said.mtu, said.pods.iter().map(|pod| pod.container()).collect::<Vec<_>>()),
         (1400, vec!["c2"])
     );
     assert!(one.forget("node-2").await.unwrap_err().contains("kubectl delete node node-2"));

@@ -94,11 +94,6 @@ pub fn local(n: u8) -> Local {
 }
 
 pub fn pod(container: &str, address: &str) -> Pod {
-    Pod {
-        container: container.to_owned(),
-        interface: "eth0".to_owned(),
-        addresses: vec![address.parse().unwrap()],
-        namespace: Some("default".to_owned()),
-        name: Some(format!("{container}-pod")),
-    }
+    Pod::new(container, "eth0", [address.parse().unwrap()])
+        .named(Some("default"), Some(&format!("{container}-pod")))
 }

@@ -64,12 +64,9 @@ pub(crate) fn status() -> Status {
 
 /// A node with pods, each named so.
 pub(crate) fn node(number: u8, address: &str, pods: &[&str]) -> Node {
-    let pod = |(nth, name): (usize, &&str)| Pod {
-        container: format!("{name}-sandbox"),
-        interface: "eth0".to_owned(),
-        addresses: vec![IpAddr::from([10, 244, number, u8::try_from(nth + 2).unwrap()])],
-        namespace: Some("default".to_owned()),
-        name: Some((*name).to_owned()),
+    let pod = |(nth, name): (usize, &&str)| {
+        let address = IpAddr::from([10, 244, number, u8::try_from(nth + 2).unwrap()]);
+        Pod::new(&format!("{name}-sandbox"), "eth0", [address]).named(Some("default"), Some(name))
     };
     Node {
         id: id(number),

@@ -1,6 +1,7 @@
 //! How many neighbours the kernel may find by asking, and how many there will be.
 
 use super::Facts;
+use crate::pod::Pod;
 use crate::report::{Problem, Severity};
 
 /// Limits that are nearly reached. One number is for all network namespaces of a kernel, pods' included (`gc_thresh3`, arp(7)); above
@@ -37,7 +38,7 @@ fn needed(facts: &Facts<'_>, ipv6: bool) -> u32 {
         let addresses = peer.node.addresses.iter().filter(|address| address.is_ipv6() == ipv6);
         addresses.into_iter().any(|address| hops.get(address).is_some_and(|hop| hop.on_segment))
     });
-    let pods = facts.own.pods.iter().flat_map(|pod| &pod.addresses);
+    let pods = facts.own.pods.iter().flat_map(Pod::addresses);
     let pods = pods.filter(|address| address.is_ipv6() == ipv6);
     u32::try_from(on_segment.count() + 2 * pods.count()).unwrap_or(u32::MAX)
 }

@@ -120,5 +120,5 @@ impl Owners {
 }
 
 fn addresses(node: &Node) -> impl Iterator<Item = IpAddr> + '_ {
-    node.pods.iter().flat_map(|pod| pod.addresses.iter().copied())
+    node.pods.iter().flat_map(|pod| pod.addresses().iter().copied())
 }

@@ -13,6 +13,7 @@ use super::owners::Owners;
 use super::{Facts, HERE, PROTOCOL};
 use crate::id::NodeId;
 use crate::node::SubnetState;
+use crate::pod::Pod;
 
 /// Pods ask the segment for whatever is in their own subnet. Where some of that is on another node, this one answers for it.
 pub(super) fn plan(plan: &mut Plan, facts: &Facts<'_>, owners: &Owners) {
@@ -52,9 +53,9 @@ fn is_scattered(facts: &Facts<'_>, owners: &Owners) -> bool {
 fn elsewhere(facts: &Facts<'_>, owners: &Owners) -> BTreeSet<IpAddr> {
     let held = facts.own.held().filter(|net| facts.settings.pool.holds(net));
     let near: BTreeSet<IpNet> = held.chain(left(facts, owners)).collect();
-    let here: BTreeSet<IpAddr> = facts.own.pods.iter().flat_map(|pod| &pod.addresses).copied().collect();
+    let here: BTreeSet<IpAddr> = facts.own.pods.iter().flat_map(Pod::addresses).copied().collect();
     let others = facts.topology.peers(&facts.own.id).flat_map(|peer| &peer.node.pods);
-    let addresses = others.flat_map(|pod| &pod.addresses).copied();
+    let addresses = others.flat_map(Pod::addresses).copied();
     addresses
         .filter(|address| near.iter().any(|net| net.contains(address)) && !here.contains(address))
         .collect()

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::NodeName;
-use crate::node::{Mode, Pod, Role, Subnet, SubnetState, Tunnel};
+use crate::node::{Mode, Role, Subnet, SubnetState, Tunnel};
 use crate::path::{self, Direct, Reach, Trial};
+use crate::pod::Pod;
 use crate::pool::Range;
 use crate::report::Way;
 use crate::underlay::Hop;
@@ -53,8 +54,7 @@ fn subnet(index: u8, ipv6: bool, state: SubnetState) -> Subnet {
 }
 
 fn pod(address: IpAddr) -> Pod {
-    let container = format!("c{address}");
-    Pod { container, interface: "eth0".to_owned(), addresses: vec![address], namespace: None, name: None }
+    Pod::new(&format!("c{address}"), "eth0", [address])
 }
 
 /// By which way each peer is reached from each node, unless by the router.
@@ -144,14 +144,14 @@ impl Cluster {
 
     /// Who has a pod of an address; `None` if several have, or nobody.
     fn home(&self, address: IpAddr) -> Option<u8> {
-        let has = |n: &u8| self.nodes[*n as usize].pods.iter().any(|pod| pod.addresses.contains(&address));
+        let has = |n: &u8| self.nodes[*n as usize].pods.iter().any(|pod| pod.addresses().contains(&address));
         let mut homes = (0..self.nodes.len() as u8).filter(has);
         homes.next().filter(|_| homes.next().is_none())
     }
 
     fn addresses(&self) -> Vec<IpAddr> {
         let pods = self.nodes.iter().flat_map(|node| &node.pods);
-        pods.flat_map(|pod| pod.addresses.iter().copied()).collect()
+        pods.flat_map(|pod| pod.addresses().iter().copied()).collect()
     }
 }
 
@@ -291,7 +291,7 @@ proptest! {
     fn neighbours_that_are_elsewhere_are_answered_for(cluster in any_cluster()) {
         let addresses: Vec<_> = cluster.addresses().into_iter().filter(IpAddr::is_ipv6).collect();
         for (node, fabric) in cluster.nodes.iter().zip(&cluster.fabrics) {
-            let is_here = |address: &IpAddr| node.pods.iter().any(|pod| pod.addresses.contains(address));
+            let is_here = |address: &IpAddr| node.pods.iter().any(|pod| pod.addresses().contains(address));
             let proxied: Vec<IpAddr> = resources(&fabric.plan).filter_map(|resource| match resource {
                 Resource::Proxy(proxy) => Some(proxy.address),
                 _ => None,
@@ -311,7 +311,7 @@ proptest! {
     #[test]
     fn own_pods_never_leave_and_others_agree(cluster in any_cluster()) {
         for address in cluster.addresses() {
-            let has = |n: &u8| cluster.nodes[*n as usize].pods.iter().any(|pod| pod.addresses.contains(&address));
+            let has = |n: &u8| cluster.nodes[*n as usize].pods.iter().any(|pod| pod.addresses().contains(&address));
             let ends: Vec<_> = (0..6).filter(|n| !has(n)).map(|from| cluster.travel(from, address)).collect();
             prop_assert!(ends.windows(2).all(|two| two[0] == two[1]), "{}: {:?}", address, ends);
             for own in (0..6).filter(has) {

@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::POD;
 use crate::claim::{Stake, StakeKind};
 use crate::id::{NodeId, NodeName};
-use crate::node::{Mode, Node, Pod, Role, Subnet, Tunnel};
+use crate::node::{Mode, Node, Role, Subnet, Tunnel};
+use crate::pod::Pod;
 use crate::view::Local;
 
 const VERSION: u8 = 1;
@@ -134,15 +135,17 @@ pub(super) fn decode_stakes(bytes: &[u8]) -> Result<Vec<Stake>, String> {
 }
 
 pub(super) fn encode_pod(pod: &Pod) -> Vec<u8> {
-    let cut = |text: &str, length: usize| text.get(..length).unwrap_or(text).to_owned();
-    encode(&RawPod {
-        container: cut(&pod.container, 255),
-        interface: cut(&pod.interface, 15),
-        addresses: pod.addresses.iter().take(MAX_ADDRESSES).copied().collect(),
-        // Kubernetes' own limits: RFC 1123.
-        namespace: pod.namespace.as_deref().map(|text| cut(text, 63)),
-        name: pod.name.as_deref().map(|text| cut(text, 253)),
-    })
+    encode(&RawPod::of(pod))
+}
+
+/// One of a node's keys for each interface of a pod: a hash (FNV-1a) of its names, as they are told.
+pub(super) fn pod_key(pod: &Pod) -> String {
+    let RawPod { container, interface, .. } = RawPod::of(pod);
+    let bytes = container.bytes().chain([0]).chain(interface.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{POD}{hash:016x}")
 }
 
 pub(super) fn decode_pod(bytes: &[u8]) -> Result<Pod, String> {
@@ -151,20 +154,34 @@ pub(super) fn decode_pod(bytes: &[u8]) -> Result<Pod, String> {
         return Err(format!("a pod with {} addresses", addresses.len()));
     }
     // Names end up on terminals.
-    let texts = [Some(&container), Some(&interface), namespace.as_ref(), name.as_ref()];
+    let texts = [Some(container), Some(interface), namespace, name];
     if let Some(text) = texts.into_iter().flatten().find(|text| text.chars().any(char::is_control)) {
         return Err(format!("a pod's name \"{}\"", text.escape_debug()));
     }
-    Ok(Pod { container, interface, addresses, namespace, name })
+    Ok(Pod::new(container, interface, addresses).named(namespace, name))
 }
 
 #[derive(Serialize, Deserialize)]
-struct RawPod {
-    container: String,
-    interface: String,
+struct RawPod<'a> {
+    container: &'a str,
+    interface: &'a str,
     addresses: Vec<IpAddr>,
-    namespace: Option<String>,
-    name: Option<String>,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+impl<'a> RawPod<'a> {
+    fn of(pod: &'a Pod) -> Self {
+        let cut = |text: &'a str, length: usize| text.get(..length).unwrap_or(text);
+        Self {
+            container: cut(pod.container(), 255),
+            interface: cut(pod.interface(), 15),
+            addresses: pod.addresses().iter().take(MAX_ADDRESSES).copied().collect(),
+            // Kubernetes' own limits: RFC 1123.
+            namespace: pod.namespace().map(|text| cut(text, 63)),
+            name: pod.name().map(|text| cut(text, 253)),
+        }
+    }
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
@@ -172,7 +189,7 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).unwrap_or_default()
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     match bytes {
         [VERSION, rest @ ..] => {
             postcard::take_from_bytes(rest).map(|(value, _later)| value).map_err(|error| error.to_string())
@@ -207,13 +224,7 @@ mod tests {
             Stake { prefix: "fd00::/64".parse().unwrap(), kind: StakeKind::Returning },
         ];
         assert_eq!(decode_stakes(&encode_stakes(&stakes)), Ok(stakes.to_vec()));
-        let pod = Pod {
-            container: "c1".to_owned(),
-            interface: "eth0".to_owned(),
-            addresses: vec!["10.0.1.9".parse().unwrap()],
-            namespace: Some("default".to_owned()),
-            name: None,
-        };
+        let pod = Pod::new("c1", "eth0", ["10.0.1.9".parse().unwrap()]).named(Some("default"), None);
         assert_eq!(decode_pod(&encode_pod(&pod)), Ok(pod));
     }
 
@@ -226,14 +237,11 @@ mod tests {
 
     #[test]
     fn the_longest_names_fit_a_datagram() {
-        let pod = Pod {
-            container: "c".repeat(400),
-            interface: "i".repeat(15),
-            addresses: vec!["fd00::1".parse().unwrap(); 20],
-            namespace: Some("n".repeat(63)),
-            name: Some("p".repeat(253)),
-        };
-        assert!(encode_pod(&pod).len() < 800);
+        let pod = Pod::new(&"c".repeat(400), &"i".repeat(15), ["fd00::1".parse().unwrap(); 20])
+            .named(Some(&"n".repeat(63)), Some(&"p".repeat(253)));
+        let told = encode_pod(&pod);
+        assert!(told.len() < 800);
+        assert_eq!(pod_key(&decode_pod(&told).unwrap()), pod_key(&pod));
         let about = About { name: NodeName::new(&"n".repeat(253)).unwrap(), ..about() };
         assert!(about.encode().len() < 800);
         let stake = Stake { prefix: "fd00::/64".parse().unwrap(), kind: StakeKind::Lost };

@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::claim::{self, Around, Claims, Stake, StakeKind, Standing, Taken};
 use crate::id::NodeId;
-use crate::node::{Pod, Role, Subnet, SubnetState};
+use crate::node::{Role, Subnet, SubnetState};
+use crate::pod::Pod;
 use crate::pool::Pool;
 use crate::report::{Problem, Severity};
 use crate::topology::Topology;
@@ -427,9 +428,8 @@ impl Mesh {
 
     fn step(&mut self) {
         let pods = &self.local.pods;
-        let in_use = |prefix: &IpNet| {
-            pods.iter().flat_map(|pod| &pod.addresses).any(|address| prefix.contains(address))
-        };
+        let in_use =
+            |prefix: &IpNet| pods.iter().flat_map(Pod::addresses).any(|address| prefix.contains(address));
         let around = Around { taken: &self.taken, standing: self.standing(), in_use: &in_use };
         let changed = self.claims.step(self.now, &around);
         if changed {
@@ -521,11 +521,11 @@ impl Mesh {
 
     fn tell_pods(&mut self, before: &[Pod]) {
         for pod in before.iter().filter(|pod| !self.local.pods.contains(pod)) {
-            self.gossip.delete(self.now, &pod_key(pod));
+            self.gossip.delete(self.now, &codec::pod_key(pod));
         }
         self.untold = None;
         for pod in &self.local.pods {
-            if let Err(error) = self.gossip.set(self.now, &pod_key(pod), &codec::encode_pod(pod)) {
+            if let Err(error) = self.gossip.set(self.now, &codec::pod_key(pod), &codec::encode_pod(pod)) {
                 self.untold = Some(error.to_string());
             }
         }
@@ -540,15 +540,6 @@ fn state_of(kind: StakeKind) -> Option<SubnetState> {
         StakeKind::Lost => Some(SubnetState::Lost),
         StakeKind::Freed => None,
     }
-}
-
-/// One of a node's keys for each interface of a pod: a hash (FNV-1a) of its names, which only that node has to find again.
-fn pod_key(pod: &Pod) -> String {
-    let bytes = pod.container.bytes().chain([0]).chain(pod.interface.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{POD}{hash:016x}")
 }
 
 #[cfg(test)]

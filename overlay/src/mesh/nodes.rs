@@ -10,7 +10,8 @@ use super::shelf::{Shared, Shelf};
 use super::{ABOUT, POD, STAKES, state_of};
 use crate::claim::{Stake, Taken};
 use crate::id::NodeId;
-use crate::node::{Node, Pod, Subnet, take_out_nonsense};
+use crate::node::{Node, Subnet, take_out_nonsense};
+use crate::pod::Pod;
 use crate::pool::Range;
 use crate::report::{Problem, Severity};
 use crate::topology::{Liveness, Topology};
@@ -30,13 +31,8 @@ pub(super) struct Nodes {
     garbled: BTreeMap<NodeId, String>,
     /// How many others are alive.
     alive: usize,
-    /// The keys of each node's pods, in the order of its pods, which is their own. Nothing of those that have none.
-    keys: HashMap<NodeId, Keys>,
     shelf: Option<Arc<Shelf>>,
 }
-
-/// The keys of a node's pods, in their order.
-pub(super) type Keys = Arc<Vec<Box<str>>>;
 
 /// What has changed of a node.
 pub(super) enum What {
@@ -158,7 +154,6 @@ impl Nodes {
         };
         self.count_alive(before, liveness);
         let topology = Arc::make_mut(&mut self.topology);
-        let mut keys = self.keys.remove(&id).unwrap_or_default();
         match (topology.get_mut(&id), about) {
             (None, Some(about)) => {
                 topology.insert(Arc::new(about.into_node(id, Vec::new(), Vec::new())), liveness);
@@ -177,38 +172,30 @@ impl Nodes {
         }
         if changes.all_pods || is_new {
             let node = Arc::make_mut(&mut member.node);
-            let (anew, pods) = pods(gossip, id, &mut problem);
-            (keys, node.pods) = (Arc::new(anew), pods);
+            node.pods = pods(gossip, id, &mut problem);
         } else if !changes.pods.is_empty() {
             let node = Arc::make_mut(&mut member.node);
             for (key, value) in &changes.pods {
-                let pod = value.map(codec::decode_pod).transpose();
-                put(
-                    Arc::make_mut(&mut keys),
-                    &mut node.pods,
-                    key,
-                    pod.unwrap_or_else(|what| {
-                        problem = Some(what);
-                        None
-                    }),
-                );
+                let pod = value.map(|value| read_pod(key, value)).transpose();
+                let pod = pod.unwrap_or_else(|what| {
+                    problem = Some(what);
+                    None
+                });
+                put(&mut node.pods, key, pod);
             }
         }
         let node = Arc::clone(&member.node);
-        if !keys.is_empty() {
-            self.keys.insert(id, Arc::clone(&keys));
-        }
         if !changes.is_empty() {
             self.tell(id, problem);
         }
         if let Some(shelf) = self.shelf.as_ref().filter(|_| !self.garbled.contains_key(&id)) {
-            shelf.put(&id, gossip, Shared { node, keys, stakes: taken.shared(&id) });
+            shelf.put(&id, gossip, Shared { node, stakes: taken.shared(&id) });
         }
     }
 
     /// Another node of this process has read the very same.
     fn take_over(&mut self, id: NodeId, shared: Shared, liveness: Liveness) {
-        let Shared { node, keys, .. } = shared;
+        let node = shared.node;
         let topology = Arc::make_mut(&mut self.topology);
         let before = topology.get_mut(&id).map(|member| {
             member.node = Arc::clone(&node);
@@ -218,11 +205,6 @@ impl Nodes {
             topology.insert(node, liveness);
         }
         self.count_alive(before, liveness);
-        if keys.is_empty() {
-            self.keys.remove(&id);
-        } else {
-            self.keys.insert(id, keys);
-        }
     }
 
     fn count_alive(&mut self, before: Option<Liveness>, now: Liveness) {
@@ -245,7 +227,6 @@ impl Nodes {
     pub(super) fn remove(&mut self, id: &NodeId) {
         self.marked.remove(id);
         self.garbled.remove(id);
-        self.keys.remove(id);
         if self.topology.get(id).is_some()
             && let Some(member) = Arc::make_mut(&mut self.topology).remove(id)
         {
@@ -353,39 +334,40 @@ fn subnet(stake: &Stake) -> Option<Subnet> {
 }
 
 /// All pods of a node, in the order of their keys.
-fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> (Vec<Box<str>>, Vec<Pod>) {
-    let (mut keys, mut pods) = (Vec::new(), Vec::new());
+fn pods(gossip: &Gossip, id: NodeId, problem: &mut Option<String>) -> Vec<Pod> {
+    let mut pods = Vec::new();
     for (key, value) in gossip.entries(id.as_bytes()).filter(|(key, _)| key.starts_with(POD)) {
-        match codec::decode_pod(value) {
-            Ok(pod) => {
-                keys.push(key.into());
-                pods.push(pod);
-            }
+        match read_pod(key, value) {
+            Ok(pod) => pods.push(pod),
             Err(what) => *problem = Some(what),
         }
     }
     // There are as many of these as nodes, and most stay as they are.
-    keys.shrink_to_fit();
     pods.shrink_to_fit();
-    (keys, pods)
+    pods
+}
+
+/// What a key says. It is the key of the pod that it tells of, so that pods are found by theirs.
+fn read_pod(key: &str, value: &[u8]) -> Result<Pod, String> {
+    let pod = codec::decode_pod(value)?;
+    match codec::pod_key(&pod) == key {
+        true => Ok(pod),
+        false => Err(format!("a pod under the key \"{}\", which is not its own", key.escape_debug())),
+    }
 }
 
 /// Puts what a key says now in its place.
-fn put(keys: &mut Vec<Box<str>>, pods: &mut Vec<Pod>, key: &str, pod: Option<Pod>) {
-    match (keys.binary_search_by(|known| (**known).cmp(key)), pod) {
+fn put(pods: &mut Vec<Pod>, key: &str, pod: Option<Pod>) {
+    match (pods.binary_search_by(|known| codec::pod_key(known).as_str().cmp(key)), pod) {
         (Ok(at), Some(pod)) => {
             if let Some(known) = pods.get_mut(at) {
                 *known = pod;
             }
         }
         (Ok(at), None) => {
-            keys.remove(at);
             pods.remove(at);
         }
-        (Err(at), Some(pod)) => {
-            keys.insert(at, key.into());
-            pods.insert(at, pod);
-        }
+        (Err(at), Some(pod)) => pods.insert(at, pod),
         (Err(_), None) => {}
     }
 }

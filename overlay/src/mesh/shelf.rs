@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gossip::{Gossip, Ledger, Position};
 
-use super::nodes::Keys;
 use crate::claim::Stake;
 use crate::id::NodeId;
 use crate::node::Node;
@@ -24,7 +23,6 @@ type Known = Vec<(Position, Shared)>;
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) node: Arc<Node>,
-    pub(super) keys: Keys,
     pub(super) stakes: Arc<[Stake]>,
 }
 

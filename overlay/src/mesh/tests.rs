@@ -18,12 +18,9 @@ fn at(n: usize) -> SocketAddr {
 }
 
 fn local(n: usize, pods: &[&str]) -> Local {
-    let pod = |address: &&str| Pod {
-        container: format!("c{address}"),
-        interface: "eth0".to_owned(),
-        addresses: vec![address.parse().unwrap()],
-        namespace: Some("default".to_owned()),
-        name: Some(format!("pod-{n}")),
+    let pod = |address: &&str| {
+        Pod::new(&format!("c{address}"), "eth0", [address.parse().unwrap()])
+            .named(Some("default"), Some(&format!("pod-{n}")))
     };
     Local {
         id: NodeId::from_bytes([u8::try_from(n + 1).unwrap(); 16]),
@@ -334,6 +331,31 @@ fn what_is_not_understood_is_told_by_the_nodes_name() {
     net.nodes[1].gossip.delete(now, "pod/1");
     net.run(SECOND);
     assert_eq!(net.view(0).problems, []);
+}
+
+#[test]
+fn a_pod_under_a_key_that_is_not_its_own_is_told_and_nowhere() {
+    let mut net = Net::new();
+    net.start(24);
+    net.start(24);
+    net.run(SECOND * 4);
+    let (now, two) = (net.now, net.nodes[1].id());
+    let [good, odd] = ["10.244.7.7", "10.244.7.8"].map(|address| local(1, &[address]).pods.remove(0));
+    let key = codec::pod_key(&good);
+    net.nodes[1].gossip.set(now, &key, &codec::encode_pod(&good)).unwrap();
+    net.nodes[1].gossip.set(now, "pod/1", &codec::encode_pod(&odd)).unwrap();
+    net.run(SECOND);
+    let view = net.view(0);
+    assert_eq!(view.topology.get(&two).unwrap().node.pods, [good]);
+    assert!(view.problems[0].what.contains("\"pod/1\", which is not its own"), "{:?}", view.problems);
+    // What a key said is gone when it says another's.
+    let now = net.now;
+    net.nodes[1].gossip.delete(now, "pod/1");
+    net.nodes[1].gossip.set(now, &key, &codec::encode_pod(&odd)).unwrap();
+    net.run(SECOND);
+    let view = net.view(0);
+    assert_eq!(view.topology.get(&two).unwrap().node.pods, []);
+    assert_eq!(view.problems.len(), 1, "{:?}", view.problems);
 }
 
 #[test]

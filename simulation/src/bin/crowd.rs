@@ -104,13 +104,10 @@ fn prefix(n: usize) -> IpNet {
 
 /// Addresses of pods begin after the bridge's.
 fn pod(random: &mut Random, n: usize, nth: usize) -> Pod {
-    Pod {
-        container: (0..4).map(|_| format!("{:016x}", random.number())).collect(),
-        interface: "eth0".to_owned(),
-        addresses: prefix(n).hosts().nth(nth + 1).into_iter().collect(),
-        namespace: Some("default".to_owned()),
-        name: Some(format!("web-{:08x}-{nth:05}", random.number() as u32)),
-    }
+    let container: String = (0..4).map(|_| format!("{:016x}", random.number())).collect();
+    let address = prefix(n).hosts().nth(nth + 1);
+    Pod::new(&container, "eth0", address.as_slice())
+        .named(Some("default"), Some(&format!("web-{:08x}-{nth:05}", random.number() as u32)))
 }
 
 impl Node {

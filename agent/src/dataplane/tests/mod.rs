@@ -313,13 +313,7 @@ fn stray_pods_are_reached_and_reach_also_whom_they_think_to_be_on_their_segment(
     let lost: Vec<_> = lab.machines[0].node.subnets.iter().map(|subnet| subnet.prefix).collect();
     let strays = lab.machines[0].pod_addresses();
     let held = |prefix: &str| Subnet { prefix: prefix.parse().unwrap(), state: SubnetState::Held };
-    let pod = |addresses: &[IpAddr]| Pod {
-        container: "c".to_owned(),
-        interface: "eth0".to_owned(),
-        addresses: addresses.to_vec(),
-        namespace: None,
-        name: None,
-    };
+    let pod = |addresses: &[IpAddr]| Pod::new("c", "eth0", addresses);
     lab.machines[0].node.subnets.iter_mut().for_each(|subnet| subnet.state = SubnetState::Lost);
     lab.machines[0].node.subnets.extend(["10.244.50.0/24", "fd00:244:0:50::/64"].map(held));
     lab.machines[0].node.pods = vec![pod(&strays)];

@@ -117,7 +117,7 @@ impl Layout {
 
 /// What the key of a pod ends with.
 pub(super) fn pod_key(pod: &Pod) -> String {
-    format!("{}/{}", pod.container, pod.interface)
+    format!("{}/{}", pod.container(), pod.interface())
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Seen {
 pub(super) fn annotation(local: &Local, subnets: &[Subnet]) -> Result<String, String> {
     let mut node = local.with_subnets(subnets.to_vec());
     let strays: Vec<IpAddr> = node.stray_addresses().collect();
-    node.pods.retain(|pod| pod.addresses.iter().any(|address| strays.contains(address)));
+    node.pods.retain(|pod| pod.addresses().iter().any(|address| strays.contains(address)));
     node.pods.truncate(MOST_STRAYS);
     node.subnets.clear();
     serde_json::to_string(&node).map_err(|error| error.to_string())
@@ -111,13 +111,7 @@ mod tests {
     }
 
     fn local() -> Local {
-        let pod = |container: &str, address: &str| Pod {
-            container: container.to_owned(),
-            interface: "eth0".to_owned(),
-            addresses: vec![address.parse().unwrap()],
-            namespace: None,
-            name: None,
-        };
+        let pod = |container: &str, address: &str| Pod::new(container, "eth0", [address.parse().unwrap()]);
         Local {
             id: NodeId::from_bytes([1; 16]),
             name: NodeName::new("n1").unwrap(),

@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn names_from_outside_stay_within_their_quotes() {
         let mut map = fixtures::map();
-        map.nodes[0].node.pods[0].name = Some("\"]; evil\\\u{7}\n".to_owned());
+        let pod = &mut map.nodes[0].node.pods[0];
+        *pod = pod.clone().named(Some("default"), Some("\"]; evil\\\u{7}\n"));
         let text = draw(&Scene::of(&[map]));
         assert!(text.contains(r#"default/\"]; evil\\?\n 10.244.1.2"#), "{text}");
     }

@@ -75,7 +75,7 @@ impl Scene {
 fn scene_node(node: &MapNode, teller: Option<NodeId>) -> SceneNode {
     let it = &node.node;
     let first_address =
-        |pod: &overlay::Pod| pod.addresses.first().map(ToString::to_string).unwrap_or_default();
+        |pod: &overlay::Pod| pod.addresses().first().map(ToString::to_string).unwrap_or_default();
     let subnets = it.subnets.iter().map(|subnet| match subnet.state {
         SubnetState::Held => subnet.prefix.to_string(),
         SubnetState::Tentative => format!("{} ?", subnet.prefix),

@@ -73,11 +73,16 @@ fn bridge(map: &Map, node: &MapNode, most: usize, style: Style) -> Branch {
     let subnets: Vec<_> = node.node.subnets.iter().map(subnet).collect();
     let subnets = if subnets.is_empty() { "no subnet".to_owned() } else { subnets.join(" ") };
     let pod = |pod: &overlay::Pod| {
-        let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
-        leaf(format!("{}  {}  {}", harmless(&pod.to_string()), harmless(&pod.interface), addresses.join(" ")))
+        let addresses: Vec<_> = pod.addresses().iter().map(ToString::to_string).collect();
+        leaf(format!(
+            "{}  {}  {}",
+            harmless(&pod.to_string()),
+            harmless(pod.interface()),
+            addresses.join(" ")
+        ))
     };
     let mut pods: Vec<&overlay::Pod> = node.node.pods.iter().collect();
-    pods.sort_by_key(|pod| (pod.to_string(), &pod.interface));
+    pods.sort_by_key(|pod| (pod.to_string(), pod.interface()));
     let hidden = pods.len().saturating_sub(most);
     let more = (hidden > 0).then(|| leaf(style.paint(Tone::Faint, &format!("and {hidden} more pods"))));
     Branch {

@@ -96,9 +96,9 @@ pub(super) fn destination(
         return Ok(address);
     }
     let nodes = || map.into_iter().flat_map(|map| &map.nodes);
-    let named = |pod: &overlay::Pod| pod.to_string() == word || pod.container == word;
+    let named = |pod: &overlay::Pod| pod.to_string() == word || pod.container() == word;
     let of_pods =
-        nodes().flat_map(|node| &node.node.pods).filter(|pod| named(pod)).flat_map(|pod| &pod.addresses);
+        nodes().flat_map(|node| &node.node.pods).filter(|pod| named(pod)).flat_map(overlay::Pod::addresses);
     let of_nodes =
         nodes().filter(|node| node.node.name.as_str() == word).flat_map(|node| &node.node.addresses);
     let here = pods.iter().filter(|pod| pod.name.as_deref() == Some(word) || pod.container == word);

@@ -29,7 +29,7 @@ pub(super) fn of(map: &Map, to: IpAddr) -> Option<Peer> {
         addresses: found.node.addresses.clone(),
         subnet: found.node.held().find(|subnet| subnet.contains(&to)),
         bridge: map.bridge.clone(),
-        pod: pod.map(|pod| (pod.to_string(), pod.interface.clone())),
+        pod: pod.map(|pod| (pod.to_string(), pod.interface().to_owned())),
         path: found.path.clone(),
         router: router.map(|node: &MapNode| (node.node.name.to_string(), node.node.addresses.clone())),
     })

@@ -18,9 +18,9 @@ pub(super) fn here(attachments: &[Attachment], node: Option<&MapNode>) -> Vec<He
 fn pod(attachment: &Attachment, node: Option<&MapNode>) -> HerePod {
     let addresses: Vec<_> = attachment.addresses.iter().map(ipnet::IpNet::addr).collect();
     // A mark may have cut the container's name; addresses are whole.
-    let is_it = |pod: &&overlay::Pod| pod.addresses.iter().any(|address| addresses.contains(address));
+    let is_it = |pod: &&overlay::Pod| pod.addresses().iter().any(|address| addresses.contains(address));
     let known = node.and_then(|node| node.node.pods.iter().find(is_it));
-    let has_name = known.filter(|pod| pod.name.is_some());
+    let has_name = known.filter(|pod| pod.name().is_some());
     HerePod {
         container: attachment.container.clone(),
         name: has_name.map(ToString::to_string),

@@ -173,7 +173,7 @@ fn ways(map: &Map) -> Vec<Reached> {
 fn knows(map: &Map, homes: &[Home]) -> bool {
     let known = |home: &Home| {
         let mut pods = map.nodes.iter().flat_map(|node| &node.node.pods);
-        pods.any(|pod| home.attached.address().is_some_and(|address| pod.addresses.contains(&address)))
+        pods.any(|pod| home.attached.address().is_some_and(|address| pod.addresses().contains(&address)))
     };
     homes.iter().all(known)
 }

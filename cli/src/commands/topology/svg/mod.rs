@@ -223,7 +223,8 @@ mod tests {
     fn names_from_outside_are_text_and_nothing_else() {
         let mut map = fixtures::map();
         map.network = "<script>\"&'".to_owned();
-        map.nodes[0].node.pods[0].name = Some("</text><a>\u{1}".to_owned());
+        let pod = &mut map.nodes[0].node.pods[0];
+        *pod = pod.clone().named(Some("default"), Some("</text><a>\u{1}"));
         let svg = draw(&Scene::of(&[map]));
         assert_is_xml(&svg);
         assert!(svg.contains("&lt;script&gt;&quot;&amp;") && !svg.contains("<a>"), "{svg}");
