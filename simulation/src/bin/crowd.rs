@@ -156,7 +156,7 @@ impl Crowd {
         let mut random = Random::new(1);
         let nodes = (0..count).map(|n| Node::new(n, pods, keyring, &mut random));
         let mut nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-        let shelf = Arc::new(Shelf::default());
+        let shelf = Arc::new(Shelf::of_what_is_read());
         nodes.iter_mut().for_each(|node| node.mesh.share(&shelf));
         acquaint(&mut nodes)?;
         let any = Ipv4Addr::UNSPECIFIED;
