@@ -201,6 +201,10 @@ fn plan_cable(plan: &mut Plan, request: &Request<'_, Config>) {
             ..request.cable(config.mtu)
         }),
     );
+    // Each port's IPv6 link-local address, which is of no use to anybody, would be three more routes that the kernel goes
+    // through whenever any interface of the node comes or goes: a third of what an ADD takes beside a thousand pods.
+    let addr_gen_mode = SysctlKey::ipv6(&request.names.host_interface, "addr_gen_mode");
+    plan.own(Place::Host, Resource::Sysctl(Sysctl::optional(addr_gen_mode, 1)));
     let hairpin = config.reflection == Reflection::Hairpin;
     if hairpin || config.isolated || config.vlans.is_some() {
         plan.own(

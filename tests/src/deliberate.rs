@@ -128,6 +128,12 @@ pub const ALL: &[Deliberate] = &[
         },
     },
     Deliberate {
+        what: "the host's end of a cable to a bridge has no IPv6 link-local address (addr_gen_mode)",
+        why: "nobody speaks to a bridge's port; each such address is three more routes that the kernel goes through whenever an \
+              interface comes or goes",
+        erase: |scene| without_ports_addresses(&mut scene["host"]),
+    },
+    Deliberate {
         what: "sbr leaves IPv6's link-local routes where everybody finds them, and copies routes only to tables of their family",
         why: "link-local addresses are none of an attachment's: there is no rule for them, so that they would reach nobody",
         erase: |scene| each_place(scene, without_strangers),
@@ -213,6 +219,31 @@ fn without_strangers(place: &mut Value) {
                 !link_local && (leads_to(&route["table"]) || !is_anybodys(&route["table"]))
             });
         }
+    }
+}
+
+/// Takes out of a place the link-local addresses of bridges' ports, and what comes with them.
+fn without_ports_addresses(place: &mut Value) {
+    let links = place["links"].as_object_mut().into_iter().flatten();
+    let mut ports = Vec::new();
+    for (name, port) in links.filter(|(_, link)| link["master"].is_string()) {
+        ports.push(name.clone());
+        port.as_object_mut().into_iter().for_each(|port| remove(port, &["inet6_addr_gen_mode"]));
+        let addresses = port.get_mut("addr_info").and_then(Value::as_array_mut);
+        addresses
+            .into_iter()
+            .for_each(|those| those.retain(|one| !one["local"].to_string().contains("fe80")));
+    }
+    let is_ports = |name: &str| ports.iter().any(|port| port == name);
+    for routes in place["routes"].as_array_mut().into_iter().flatten().filter_map(Value::as_array_mut) {
+        routes.retain(|route| {
+            !(route["dst"].to_string().contains("fe80") && route["dev"].as_str().is_some_and(is_ports))
+        });
+    }
+    if let Some(settings) = place["sysctls"].as_object_mut() {
+        let link =
+            |key: &str| key.strip_prefix("ipv6/conf/")?.strip_suffix("/addr_gen_mode").map(str::to_owned);
+        settings.retain(|key, _| !link(key).is_some_and(|link| is_ports(&link)));
     }
 }
 

@@ -4,7 +4,7 @@ mod made;
 mod moved;
 mod settings;
 
-pub(super) use settings::arp_notify;
+pub(super) use settings::ip_setting;
 
 use super::netlink::{Datagram, Refusal, Reply};
 use super::rtnetlink::link::Flag;
@@ -164,8 +164,8 @@ impl<'a> Batch<'a> {
                 Ok(())
             }
             Resource::Rule(rule) => self.queue_rule(rule),
-            Resource::Sysctl(sysctl) => match arp_notify(sysctl) {
-                Some(link) => self.queue_arp_notify(&link, sysctl, resource),
+            Resource::Sysctl(sysctl) => match ip_setting(sysctl) {
+                Some((link, setting)) => self.queue_ip_setting(&link, setting, resource),
                 None => Ok(()),
             },
             // Made by other means.

@@ -19,7 +19,10 @@ pub(super) fn create(
     resources: &[&Resource],
 ) -> Vec<Result<Created, Error>> {
     let mut outcomes = Vec::with_capacity(resources.len());
-    let means: Vec<_> = resources.iter().map(|resource| Means::at_hand(kernel, place, resource)).collect();
+    let at_hand = |(n, resource): (usize, &&Resource)| {
+        Means::at_hand(kernel, place, resource, resources.get(..n).unwrap_or_default())
+    };
+    let means: Vec<_> = resources.iter().enumerate().map(at_hand).collect();
     let mut rest = resources;
     for same in means.chunk_by(|a, b| a == b) {
         let Some((run, after)) = rest.split_at_checked(same.len()) else { break };
@@ -53,19 +56,21 @@ pub(super) enum Means {
 }
 
 impl Means {
-    /// What there is besides, for an interface that was made a moment ago: each file below `/proc/sys` in a namespace that
-    /// nobody has looked into costs 20 µs, and more with every namespace that somebody has (`proc_sys_compare()` goes
-    /// through all of them: 1 ms with a thousand).
-    fn at_hand(kernel: &mut LinuxKernel, place: Place, resource: &Resource) -> Self {
-        match resource {
-            Resource::Sysctl(sysctl)
-                if batch::arp_notify(sysctl)
-                    .and_then(|link| kernel.side(place).ok()?.links.get(&link))
-                    .is_some_and(|known| known.fresh) =>
-            {
-                Self::Rtnetlink
-            }
-            resource => Self::of(resource),
+    /// What there is besides, for an interface that was made a moment ago, or will be by what comes before: each file below
+    /// `/proc/sys` in a namespace that nobody has looked into costs 20 µs, and more with every namespace that somebody has
+    /// (`proc_sys_compare()` goes through all of them: 1 ms with a thousand).
+    fn at_hand(kernel: &mut LinuxKernel, place: Place, resource: &Resource, before: &[&Resource]) -> Self {
+        let Resource::Sysctl(sysctl) = resource else { return Self::of(resource) };
+        let Some((link, _)) = batch::ip_setting(sysctl) else { return Self::File };
+        let known = kernel.side(place).ok().and_then(|side| side.links.get(&link));
+        let makes = |resource: &&Resource| match resource {
+            Resource::Link(made) => made.ends(place).any(|end| end == (place, &link)),
+            _ => false,
+        };
+        if known.is_some_and(|known| known.fresh) || before.iter().any(makes) {
+            Self::Rtnetlink
+        } else {
+            Self::File
         }
     }
 

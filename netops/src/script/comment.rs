@@ -199,6 +199,7 @@ fn sysctl_purpose(key: &str, value: &str) -> Option<&'static str> {
         ("arp_notify" | "ndisc_notify", "1") => {
             "Neighbours are told of the address as the interface goes up."
         }
+        ("addr_gen_mode", "1") => "A bridge's port needs no IPv6 address of its own.",
         ("disable_ipv6", "0") => "IPv6 is on.",
         ("disable_ipv6", "1") => "IPv6 is off.",
         ("keep_addr_on_down", "1") => "IPv6 addresses stay when the interface goes down.",

@@ -5,27 +5,35 @@ use crate::error::Operation;
 use crate::kernel::Created;
 use crate::linux::netlink::Datagram;
 use crate::linux::read;
+use crate::linux::rtnetlink::link::IpSetting;
 use crate::linux::rtnetlink::{link, port};
 use crate::name::LinkName;
 use crate::resource::{LinkSettings, Master, Port, Resource, Sysctl};
 
-/// The interface whose `arp_notify` is set, if that is what is set.
-pub(in crate::linux) fn arp_notify(sysctl: &Sysctl) -> Option<LinkName> {
-    let link = sysctl.key.as_str().strip_prefix("net/ipv4/conf/")?.strip_suffix("/arp_notify")?;
-    let is_a_links = sysctl.key.link() == Some(link) && matches!(sysctl.value.as_str(), "0" | "1");
-    is_a_links.then(|| LinkName::new(link).ok()).flatten()
+/// The interface whose setting it is, if rtnetlink takes what is set.
+pub(in crate::linux) fn ip_setting(sysctl: &Sysctl) -> Option<(LinkName, IpSetting)> {
+    let link = sysctl.key.link()?;
+    let (version, setting) = sysctl.key.as_str().strip_prefix("net/")?.split_once("/conf/")?;
+    let setting = match (version, setting.strip_prefix(link)?, sysctl.value.as_str()) {
+        ("ipv4", "/arp_notify", "0") => IpSetting::ArpNotify(false),
+        ("ipv4", "/arp_notify", "1") => IpSetting::ArpNotify(true),
+        ("ipv6", "/addr_gen_mode", "0") => IpSetting::AddrGenMode(0),
+        ("ipv6", "/addr_gen_mode", "1") => IpSetting::AddrGenMode(1),
+        _ => return None,
+    };
+    Some((LinkName::new(link).ok()?, setting))
 }
 
 impl Batch<'_> {
     /// Of an interface that was made a moment ago: how it was before matters to nobody, for it goes when this is undone.
-    pub(super) fn queue_arp_notify(
+    pub(super) fn queue_ip_setting(
         &mut self,
         link: &LinkName,
-        sysctl: &Sysctl,
+        setting: IpSetting,
         resource: &Resource,
     ) -> Result<(), Stop> {
         let index = self.index(link, resource)?;
-        link::set_arp_notify(&mut self.datagram, index, sysctl.value == "1");
+        link::set_ip(&mut self.datagram, index, setting);
         self.expect(Purpose::Set, Created::New);
         Ok(())
     }

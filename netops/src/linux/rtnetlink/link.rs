@@ -252,17 +252,31 @@ pub(in crate::linux) fn set_mac(datagram: &mut Datagram, index: u32, mac: MacAdd
     datagram.request(0, &SetLink(message(index, vec![LinkAttribute::Address(mac.bytes().to_vec())])));
 }
 
-/// Sets `arp_notify` of an interface, as the file below `/proc/sys` does.
-pub(in crate::linux) fn set_arp_notify(datagram: &mut Datagram, index: u32, on: bool) {
+/// A setting of an interface that rtnetlink takes as well as the file below `/proc/sys` that is called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linux) enum IpSetting {
+    /// `arp_notify`, of IPv4.
+    ArpNotify(bool),
+    /// `addr_gen_mode`, of IPv6: `IN6_ADDR_GEN_MODE_EUI64` or, without a link-local address, `…_NONE`.
+    AddrGenMode(u8),
+}
+
+/// Sets it.
+pub(in crate::linux) fn set_ip(datagram: &mut Datagram, index: u32, setting: IpSetting) {
     let mut header = [0; HEADER];
     LinkHeader { index, ..LinkHeader::default() }.emit(&mut header);
     datagram.push(libc::RTM_SETLINK, 0, &header, |attributes| {
         attributes.nest(libc::IFLA_AF_SPEC, |families| {
-            families.nest(libc::AF_INET as u16, |inet| {
-                inet.nest(IFLA_INET_CONF, |settings| {
-                    settings.u32(IPV4_DEVCONF_ARP_NOTIFY, on.into());
-                });
-            });
+            match setting {
+                IpSetting::ArpNotify(on) => families.nest(libc::AF_INET as u16, |inet| {
+                    inet.nest(IFLA_INET_CONF, |settings| {
+                        settings.u32(IPV4_DEVCONF_ARP_NOTIFY, on.into());
+                    });
+                }),
+                IpSetting::AddrGenMode(mode) => families.nest(libc::AF_INET6 as u16, |inet6| {
+                    inet6.bytes(IFLA_INET6_ADDR_GEN_MODE, &[mode]);
+                }),
+            };
         });
     });
 }
@@ -404,6 +418,7 @@ const IPVLAN_MODES: [IpvlanMode; 3] = [IpvlanMode::L2, IpvlanMode::L3, IpvlanMod
 // linux/if_link.h, linux/ip.h, linux/if_tun.h
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_MACVLAN_BC_QUEUE_LEN: u16 = 7;
 const IFLA_IPVLAN_MODE: u16 = 1;
