@@ -2,11 +2,10 @@
 //!
 //! This is glue: [`args`] says what can be asked for, [`commands`] calls the crates, [`output`] shows the answer,
 //! [`exit`] and [`failure`] are how it ends. What takes thinking is elsewhere: [`node`] finds out what is attached
-//! and how it is, [`built_in`] what plugins of this program are called with.
+//! and how it is.
 
 mod agent_socket;
 mod args;
-mod built_in;
 mod commands;
 mod exit;
 mod failure;

@@ -7,7 +7,6 @@ use plugins::Entry;
 use serde::Serialize;
 
 use super::attachment::Identity;
-use crate::built_in;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::netns::Netns;
@@ -106,7 +105,7 @@ fn explain(
             unexplained.push(plugin.plugin_type.to_string());
             continue;
         };
-        let call = built_in::request(runtime, list, plugin, attachment, previous.as_ref())?;
+        let call = runtime.request(list, plugin, attachment, previous.as_ref())?;
         let explained = known.explain(&call, script)?;
         explained.plan.apply(script).map_err(|error| Failure::from(error.cause))?;
         previous = Some(explained.result);

@@ -16,7 +16,6 @@ use plugin_kit::{Owner, RepairMode};
 use serde::Serialize;
 
 use super::attachments::{Attachment, Sources, address_in_use, attachments};
-use crate::built_in;
 
 /// How long a runtime's DEL, once it has begun, may take to be over.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -212,7 +211,8 @@ fn repair_chain(
                 continue;
             }
         };
-        let repair = built_in::request(runtime, list, plugin, parameters, Some(result))
+        let repair = runtime
+            .request(list, plugin, parameters, Some(result))
             .and_then(|call| known.repair(&call, mode));
         match repair {
             Ok(repair) => {

@@ -25,6 +25,13 @@ pub struct Request<N = PathBuf> {
 /// a plain file that an unmount has left, for example, is as good as nothing.
 pub type DelRequest = Request<Option<PathBuf>>;
 
+impl From<Request> for DelRequest {
+    fn from(request: Request) -> Self {
+        let Request { container_id, netns, if_name, args, config, invocation } = request;
+        Self { container_id, netns: Some(netns), if_name, args, config, invocation }
+    }
+}
+
 impl<N> Request<N> {
     /// The attachment's key in its network.
     pub fn attachment(&self) -> AttachmentId {

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::{Attachment, Runtime, RuntimeError};
 use crate::json::Object;
-use crate::{AddResult, Command, Delegate, Env, Error, Invocation, NetworkList, PluginConfig, PluginType};
+use crate::plugin::Request;
+use crate::{
+    AddResult, CniArgs, Command, Delegate, Env, Error, Invocation, NetworkConfig, NetworkList, PluginConfig,
+    PluginType,
+};
 
 /// The plugins of a list, about to be called for one purpose, with the time that is left for it.
 pub(super) struct Chain<'a> {
@@ -136,6 +140,29 @@ impl Runtime {
     ) -> Invocation {
         let chain = Chain::of(self, list, attachment, self.deadline());
         chain.invocation(chain.document(plugin, previous))
+    }
+
+    /// The same for a plugin that is part of the caller's program: what it is called with, without being executed.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn request(
+        &self,
+        list: &NetworkList,
+        plugin: &PluginConfig,
+        attachment: &Attachment,
+        previous: Option<&AddResult>,
+    ) -> Result<Request, Error> {
+        let invocation = self.invocation(list, plugin, attachment, previous);
+        let args = CniArgs::parse(&invocation.env().get("CNI_ARGS").unwrap_or_default().to_string_lossy());
+        Ok(Request {
+            container_id: attachment.container_id().clone(),
+            netns: attachment.netns().unwrap_or_default().into(),
+            if_name: attachment.if_name().clone(),
+            args,
+            config: NetworkConfig::from_json(invocation.stdin())?,
+            invocation,
+        })
     }
 }
 
