@@ -41,7 +41,7 @@ mod strace;
 pub use call::{Call, Implementation, Outcome};
 pub use difference::differences;
 pub use isolation::isolated;
-pub use memory::peak_memory;
+pub use memory::{Memory, memory};
 pub use node::{Node, Pod};
 pub use random::{cases, runner};
 pub use scene::Scene;

@@ -1,11 +1,12 @@
 //! What an ordinary attachment asks of the kernel, to the last system call: who adds one is to know it, and to say here why.
 //!
 //! Counted is what a plugin does from reading its configuration on, but for what depends on the allocator, and for how often
-//! it looks whether a link that is being removed is gone.
+//! it looks whether a link that is being removed is gone. What it has of the machine's memory is known as well, and, built for
+//! release (`cargo test --release`), how large the executable is.
 
 use std::collections::BTreeMap;
 
-use cnikit_tests::{Call, Node, isolated, ours, system_calls};
+use cnikit_tests::{Call, Node, isolated, memory, ours, system_calls};
 use serde_json::{Value, json};
 
 /// Memory, signals and locks; looking for the end of a link; what only an executable for debugging does (`fcntl`).
@@ -83,6 +84,38 @@ fn an_ordinary_attachment_makes_the_system_calls_that_are_known() {
     });
 }
 
+#[test]
+fn an_ordinary_attachment_has_the_memory_of_its_own_that_is_known() {
+    isolated(|| {
+        let plugins = ours!();
+        let node = Node::new(&plugins);
+        let pod = node.pod("pod");
+        for command in ["ADD", "DEL"] {
+            let call = node.call(&plugins, command, "bridge", &config(None)).on(&pod);
+            let own = memory(&call).own;
+            assert!(
+                own < OWN_MEMORY,
+                "{command}: {own:.2} MiB: if this is meant to be, say so in this test, and why"
+            );
+        }
+    });
+}
+
+/// In MiB: heap, stack, and what was written to of the executable's data.
+const OWN_MEMORY: f64 = 0.5;
+
+#[cfg(not(debug_assertions))]
+#[test]
+fn the_executable_has_the_size_that_is_known() {
+    let cnikit_tests::Implementation::Ours(executable) = ours!() else { unreachable!("these are ours") };
+    let size = std::fs::metadata(executable).expect("the executable").len();
+    assert!(size < SIZE, "{size} bytes: if this is meant to be, say so in this test, and why");
+}
+
+/// Of all plugins in one executable, in bytes; a tenth more than it is.
+#[cfg(not(debug_assertions))]
+const SIZE: u64 = 4_900_000;
+
 /// Of a pod on a bridge that is there, with a lease in a directory that is there.
 const ADD: &[(&str, usize)] = &[
     ("close", 13),
@@ -95,7 +128,7 @@ const ADD: &[(&str, usize)] = &[
     ("pread64", 1),
     ("pwrite64", 1),
     ("read", 4),
-    ("recvfrom", 14),
+    ("recvfrom", 13),
     ("sendto", 9),
     ("setns", 2),
     ("setsockopt", 6),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cnikit_tests::{Call, isolated, peak_memory};
+use cnikit_tests::{Call, isolated, memory};
 use serde_json::json;
 
 use crate::attack::{DECODING, IO, NETNS, VERSION, Victim, at_once, honest};
@@ -120,7 +120,7 @@ fn the_largest_input_that_is_served_does_not_make_a_plugin_large() {
 }
 
 fn small(name: &str, call: &Call<'_>) {
-    let peak = peak_memory(call);
+    let peak = memory(call).peak;
     eprintln!("{name}: {peak:.1} MiB");
     assert!(peak < 32.0, "{name}: {peak} MiB");
 }

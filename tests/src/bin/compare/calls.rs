@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use cnikit_tests::{Call, Implementation, Node, Pod, peak_memory};
+use cnikit_tests::{Call, Implementation, Node, Pod};
 use serde_json::{Value, json};
 
 use crate::REST;
+use crate::config::{alone, bridge, host_local, plugin};
 use crate::statistics::Pairs;
 use crate::table::Table;
 
@@ -20,15 +21,6 @@ pub(crate) fn compare_calls(implementations: &[Implementation; 2], pairs: usize,
     }
 }
 
-/// Prints how much memory a call of `bridge` has.
-pub(crate) fn compare_memory(implementations: &[Implementation; 2]) {
-    for (implementation, name) in implementations.iter().zip(["reference", "cnikit"]) {
-        let side = Side::new(implementation);
-        let (add, del) = (peak(&side, "ADD"), peak(&side, "DEL"));
-        println!("peak memory of bridge, {name}: ADD {add:.2} MiB, DEL {del:.2} MiB");
-    }
-}
-
 /// A plugin, its configuration, and the commands that are compared.
 struct Case {
     name: &'static str,
@@ -38,34 +30,14 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]});
-    let config = |plugin: &str, keys: Value| {
-        let mut config = json!({"cniVersion": "1.0.0", "name": "blue", "type": plugin});
-        for (key, value) in keys.as_object().into_iter().flatten() {
-            config[key] = value.clone();
-        }
-        config
-    };
     let both = &["ADD", "DEL"];
     let all = &["ADD", "CHECK", "DEL"];
-    let bridge = |keys: Value| {
-        let mut all = config("bridge", json!({"isGateway": true, "ipam": ipam}));
-        for (key, value) in keys.as_object().into_iter().flatten() {
-            all[key] = value.clone();
-        }
-        all
-    };
     vec![
-        Case {
-            name: "`bridge`",
-            plugin: "bridge",
-            config: json!({"cniVersion": "1.0.0"}),
-            commands: &["VERSION"],
-        },
+        Case { name: "`bridge`", plugin: "bridge", config: json!({}), commands: &["VERSION"] },
         Case {
             name: "`loopback`",
             plugin: "loopback",
-            config: config("loopback", json!({})),
+            config: plugin("loopback", json!({})),
             commands: both,
         },
         Case {
@@ -83,7 +55,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "`ptp` with `host-local`",
             plugin: "ptp",
-            config: config("ptp", json!({"ipam": ipam})),
+            config: plugin("ptp", json!({"ipam": host_local()})),
             commands: both,
         },
     ]
@@ -110,10 +82,7 @@ impl Side {
     }
 
     fn call(&self, command: &str, case: &Case, previous: Option<&Value>) -> Call<'_> {
-        let mut config = case.config.clone();
-        if let Some(previous) = previous {
-            config["prevResult"] = previous.clone();
-        }
+        let config = alone(&case.config, previous.cloned());
         self.node.call(&self.plugins, command, case.plugin, &config).on(&self.pod)
     }
 }
@@ -149,13 +118,4 @@ fn compare(sides: &[Side; 2], case: &Case, count: usize, table: &mut Table) {
     for (command, times) in case.commands.iter().zip(&times) {
         table.row(&format!("{}, {command}", case.name), times);
     }
-}
-
-/// The most memory that a call of `bridge` has, in MiB.
-fn peak(side: &Side, command: &str) -> f64 {
-    let case = cases().into_iter().nth(2).expect("a case of bridge");
-    if command == "ADD" {
-        side.call("DEL", &case, None).run();
-    }
-    peak_memory(&side.call(command, &case, None))
 }

@@ -9,6 +9,7 @@ use plugins::InProcess;
 use serde_json::{Value, json};
 
 use crate::REST;
+use crate::config::{bridge, plugin};
 use crate::statistics::in_turns;
 use crate::table::Table;
 
@@ -27,9 +28,7 @@ pub(crate) struct Chained {
 impl Chained {
     pub(crate) fn new(plugins: &Implementation) -> Self {
         let configs = json!([
-            {"type": "bridge", "isGateway": true, "hairpinMode": true, "ipMasq": true, "ipam": {
-                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
-            }},
+            bridge(json!({"hairpinMode": true, "ipMasq": true})),
             {"type": "portmap", "capabilities": {"portMappings": true}},
             {"type": "firewall"},
             {"type": "bandwidth", "capabilities": {"bandwidth": true}},
@@ -51,16 +50,11 @@ impl Chained {
 
     /// A pod's attachment, not made yet: with so many published ports from a number on.
     pub(crate) fn attachment(&self, pod: &Pod, first_port: u16, ports: u16) -> Attachment {
-        let mapping = |port| json!({"hostPort": port, "containerPort": SERVED, "protocol": "tcp"});
         let mappings: Vec<Value> = (first_port..first_port + ports).map(mapping).collect();
-        let bits = 1_000_000_000;
-        let bandwidth = json!({
-            "ingressRate": bits, "ingressBurst": bits, "egressRate": bits, "egressBurst": bits
-        });
         Attachment::new(pod.name().parse().expect("an ID"), "eth0".parse().expect("a name"))
             .with_netns(pod.path().to_string_lossy())
             .with_capability("portMappings", Value::Array(mappings))
-            .with_capability("bandwidth", bandwidth)
+            .with_capability("bandwidth", limits())
     }
 
     pub(crate) fn add(&self, attachment: &Attachment) -> Duration {
@@ -87,6 +81,27 @@ impl Chained {
             started.elapsed()
         })
     }
+}
+
+/// A published port.
+fn mapping(port: u16) -> Value {
+    json!({"hostPort": port, "containerPort": SERVED, "protocol": "tcp"})
+}
+
+/// For `bandwidth`.
+fn limits() -> Value {
+    let bits = 1_000_000_000;
+    json!({"ingressRate": bits, "ingressBurst": bits, "egressRate": bits, "egressBurst": bits})
+}
+
+/// The configurations of the chain's plugins, as a runtime gives them to each.
+pub(crate) fn plugins_of_the_chain() -> [Value; 4] {
+    [
+        bridge(json!({"hairpinMode": true, "ipMasq": true})),
+        plugin("portmap", json!({"runtimeConfig": {"portMappings": [mapping(20_000)]}})),
+        plugin("firewall", json!({})),
+        plugin("bandwidth", json!({"runtimeConfig": {"bandwidth": limits()}})),
+    ]
 }
 
 /// Compares a pod's ADD and DEL, on a node with one other pod: each plugin executed, and all of cnikit's in one process.

@@ -8,6 +8,7 @@ use cnikit_tests::{Implementation, Node, Pod};
 use serde_json::{Value, json};
 
 use crate::REST;
+use crate::config::{alone, bridge};
 use crate::statistics::in_turns;
 use crate::table::Table;
 
@@ -67,15 +68,8 @@ impl Side {
     }
 
     fn call(&self, command: &str, number: usize, pod: &Pod) {
-        let mut config = json!({
-            "cniVersion": "1.0.0", "name": "blue", "type": "bridge", "isGateway": true,
-            "ipam": {
-                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        });
-        if let Some(result) = self.results.lock().expect("no panic")[number].take() {
-            config["prevResult"] = result;
-        }
+        let previous = self.results.lock().expect("no panic")[number].take();
+        let config = alone(&bridge(json!({})), previous);
         let call = self.node.call(&self.plugins, command, "bridge", &config);
         let (outcome, _) = call.on(pod).container(pod.name()).timed();
         assert!(outcome.status.success(), "{outcome}");

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use cni_spec::plugin::Request;
 use cni_spec::runtime::{Attachment, Runtime};
-use cni_spec::{CniArgs, Env, Invocation, NetworkConfig, NetworkList, ProcessExec};
+use cni_spec::{Env, NetworkList, ProcessExec};
 use cnikit_tests::{Node, Pod};
 use plugins::InProcess;
 use serde_json::json;
 
+use crate::config::bridge;
 use crate::statistics::{interval, median, sorted};
 
 /// Prints what an attachment's ADD and DEL take one thread, and how many that are in a second.
@@ -56,11 +56,7 @@ struct Embedder {
 
 impl Embedder {
     fn new(by_runtime: bool) -> Self {
-        let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [{
-            "type": "bridge", "isGateway": true, "ipam": {
-                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        }]});
+        let list = json!({"cniVersion": "1.0.0", "name": "blue", "plugins": [bridge(json!({}))]});
         let list = NetworkList::from_json(list.to_string().as_bytes()).expect("a network list");
         let node = Node::bare();
         let pod = node.pod("pod");
@@ -90,25 +86,13 @@ impl Embedder {
         let bridge = plugins::find("bridge").expect("a plugin of ours").plugin();
         let config = &self.list.plugins[0];
         let began = Instant::now();
-        let request = self.request(runtime.invocation(&self.list, config, attachment, None));
+        let request = runtime.request(&self.list, config, attachment, None).expect("a configuration");
         let result = bridge.add(&request).expect("ADD");
         let add = began.elapsed();
         let began = Instant::now();
-        let request = self.request(runtime.invocation(&self.list, config, attachment, Some(&result)));
-        let Request { container_id, netns, if_name, args, config, invocation } = request;
-        let netns = Some(netns);
-        bridge.del(&Request { container_id, netns, if_name, args, config, invocation }).expect("DEL");
+        let request =
+            runtime.request(&self.list, config, attachment, Some(&result)).expect("a configuration");
+        bridge.del(&request.into()).expect("DEL");
         (add, began.elapsed())
-    }
-
-    fn request(&self, invocation: Invocation) -> Request {
-        Request {
-            container_id: "pod".parse().expect("an ID"),
-            netns: self.pod.path(),
-            if_name: "eth0".parse().expect("a name"),
-            args: CniArgs::default(),
-            config: NetworkConfig::from_json(invocation.stdin()).expect("a configuration"),
-            invocation,
-        }
     }
 }

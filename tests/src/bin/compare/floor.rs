@@ -1,4 +1,4 @@
-//! Our `bridge` beside the least that one could do: the program `floor`.
+//! Our `bridge`, and the reference's, beside the least that one could do: the program `floor`.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,6 +8,7 @@ use cnikit_tests::{Call, Implementation, Node, Pod};
 use serde_json::{Value, json};
 
 use crate::REST;
+use crate::config::{alone, bridge};
 use crate::statistics::in_turns;
 use crate::table::Table;
 
@@ -17,10 +18,23 @@ pub(crate) fn compare(ours: &Implementation, pairs: usize, others: &[usize], tab
     let mut side = Side::new(ours);
     for &others in others {
         side.crowd(others);
-        let [adds, dels] = in_turns(pairs, |who| if who == 0 { side.floor() } else { side.ours() });
+        let [adds, dels] = in_turns(pairs, |who| if who == 0 { side.floor() } else { side.plugin() });
         table.row(&format!("ADD beside {others} pods"), &adds);
         table.row(&format!("DEL beside {others} pods"), &dels);
     }
+}
+
+/// Compares the reference's `ADD` and `DEL`, on a node with one other pod: so many times as fast as it nobody can be.
+pub(crate) fn bound(reference: &Implementation, pairs: usize, table: &mut Table) {
+    table.section(
+        "The reference's `bridge` with `host-local`, beside the least that one could do",
+        "reference",
+        "floor",
+    );
+    let side = Side::new(reference);
+    let [adds, dels] = in_turns(pairs, |who| if who == 0 { side.plugin() } else { side.floor() });
+    table.row("ADD", &adds);
+    table.row("DEL", &dels);
 }
 
 /// A node, with a pod that comes and goes.
@@ -58,16 +72,11 @@ impl Side {
     }
 
     fn call(&self, command: &str, pod: &Pod, name: &str, previous: Option<&Value>) -> Call<'_> {
-        let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]});
-        let mut config =
-            json!({"cniVersion": "1.0.0", "name": "blue", "type": "bridge", "isGateway": true, "ipam": ipam});
-        if let Some(previous) = previous {
-            config["prevResult"] = previous.clone();
-        }
+        let config = alone(&bridge(json!({})), previous.cloned());
         self.node.call(&self.plugins, command, "bridge", &config).on(pod).container(name)
     }
 
-    fn ours(&self) -> [Duration; 2] {
+    fn plugin(&self) -> [Duration; 2] {
         let (added, add) = self.call("ADD", &self.pod, "c1", None).timed();
         let result = added.result();
         std::thread::sleep(REST);

@@ -5,9 +5,10 @@
 //! target/…/release/compare [PAIRS]          plugins one by one, and the chain that a node uses: pairs of calls
 //! target/…/release/compare chain [PAIRS]    the chain alone
 //! target/…/release/compare crowd [ROUNDS]   fifty pods that come at once, and go at once
+//! target/…/release/compare memory           what each plugin of the chain has of it
 //! target/…/release/compare embedded [ROUNDS] attachments in one process, without executions
 //! target/…/release/compare netavark [PAIRS] netavark's setup and teardown beside a chain that does the same
-//! target/…/release/compare floor [PAIRS]    `bridge` beside the netlink messages that it cannot do without
+//! target/…/release/compare floor [PAIRS]    `bridge`, and the reference's, beside the netlink messages that it cannot do without
 //! target/…/release/compare report FILE [PAIRS]  all of the above, as FILE.md and FILE.svg
 //! target/…/release/compare growth [ROUNDS]  the chain, with up to 1000 pods on the node
 //! target/…/release/compare ports [ROUNDS]   connecting through one of up to 1000 published ports
@@ -22,10 +23,12 @@
 
 mod calls;
 mod chain;
+mod config;
 mod crowd;
 mod embedded;
 mod floor;
 mod growth;
+mod memory;
 mod netavark;
 mod overlay;
 mod plot;
@@ -59,9 +62,11 @@ fn main() {
         Some("overlay") => overlay::measure(&implementations[1], count(arguments.get(1), 20)),
         Some("chain") => chain::compare(&implementations, count(arguments.get(1), 30), &mut table),
         Some("crowd") => crowd::compare(&implementations, count(arguments.get(1), 10), &mut table),
+        Some("memory") => drop(memory::measure(&implementations)),
         Some("netavark") => netavark::compare(&implementations[1], count(arguments.get(1), 30), &mut table),
         Some("embedded") => drop(embedded::measure(count(arguments.get(1), 200))),
         Some("floor") => {
+            floor::bound(&implementations[0], count(arguments.get(1), 30), &mut table);
             floor::compare(&implementations[1], count(arguments.get(1), 30), &CROWDS, &mut table);
         }
         Some("report") => {
@@ -73,8 +78,7 @@ fn main() {
             println!("{pairs} pairs; milliseconds are medians (smallest to largest)");
             calls::compare_calls(&implementations, pairs, &mut table);
             chain::compare(&implementations, pairs, &mut table);
-            println!();
-            calls::compare_memory(&implementations);
+            memory::measure(&implementations);
         }
     }
 }
@@ -86,15 +90,18 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
     chain::compare(implementations, pairs, &mut table);
     crowd::compare(implementations, pairs.div_ceil(3), &mut table);
     netavark::compare(&implementations[1], pairs, &mut table);
+    floor::bound(&implementations[0], pairs, &mut table);
     floor::compare(&implementations[1], pairs, &CROWDS, &mut table);
+    let memory = memory::measure(implementations);
     let embedded = embedded::measure(pairs * 5);
     let plot = format!("{file}.svg");
     let page = format!(
         "# How fast\n\n\
          Made by `compare report` ({pairs} pairs, which take turns in going first) on {}. Times are medians; how many\n\
          times as fast is the median of the pairs' ratios, with its 95 % interval. Against the floor the best is 1:\n\
-         it sends the netlink messages that the result cannot do without, and knows everything else beforehand.\n\n\
-         ![How many times as fast]({})\n{}{embedded}",
+         it sends the netlink messages that the result cannot do without, and knows everything else beforehand.\n\
+         What of all this is the kernel's is in [`README.md`](README.md).\n\n\
+         ![How many times as fast]({})\n{}{embedded}{memory}",
         machine(),
         plot.rsplit('/').next().unwrap_or_default(),
         table.markdown()

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::REST;
 use crate::chain::Chained;
+use crate::config::bridge;
 use crate::statistics::in_turns;
 use crate::table::Table;
 
@@ -25,15 +26,7 @@ pub(crate) fn compare(ours: &Implementation, pairs: usize, table: &mut Table) {
         println!("\nnetavark is not installed: not compared");
         return;
     };
-    let ours = Chained::of(
-        ours,
-        json!([
-            {"type": "bridge", "isGateway": true, "ipMasq": true, "ipam": {
-                "type": "host-local", "ranges": [[{"subnet": "10.1.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
-            }},
-            {"type": "firewall"},
-        ]),
-    );
+    let ours = Chained::of(ours, json!([bridge(json!({"ipMasq": true})), {"type": "firewall"}]));
     let theirs = Netavark { node: Node::bare(), program };
     ours.add(&ours.attachment(&ours.node.pod("stays"), 0, 0));
     theirs.call("setup", &theirs.node.pod("stays"), 3);
