@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,9 @@ use crate::known::Known;
 const ASK: Duration = Duration::from_secs(10);
 /// How long a connection may last, all questions together.
 const CONNECTION: Duration = Duration::from_secs(120);
+/// An answer of more bytes is about all nodes. What it took to put that together, megabytes where they are a thousand, is given
+/// back at once.
+const MUCH: usize = 1 << 10;
 /// The largest question's body, in bytes.
 const LARGEST: usize = 16 << 10;
 
@@ -81,9 +85,17 @@ pub(super) fn serve<S>(stream: S, known: Arc<Known>, routes: Routes, seat: Owned
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let has_said_much = Arc::new(AtomicBool::new(false));
+    let says_much = Arc::clone(&has_said_much);
     let answer = move |request: Request<Incoming>| {
-        let known = Arc::clone(&known);
-        async move { Ok::<_, Infallible>(Response::from(answer(known, routes, request).await)) }
+        let (known, says_much) = (Arc::clone(&known), Arc::clone(&says_much));
+        async move {
+            let answer = answer(known, routes, request).await;
+            if answer.body.len() > MUCH {
+                says_much.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(Response::from(answer))
+        }
     };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -94,6 +106,9 @@ where
         // A client that does not keep to HTTP, or to the time, hears no more.
         let _ = timeout(CONNECTION, serving).await;
         drop(seat);
+        if has_said_much.load(Ordering::Relaxed) {
+            netops::shrink_footprint();
+        }
     });
 }
 
