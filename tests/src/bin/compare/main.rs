@@ -78,7 +78,6 @@ fn main() {
             println!("{pairs} pairs; milliseconds are medians (smallest to largest)");
             calls::compare_calls(&implementations, pairs, &mut table);
             chain::compare(&implementations, pairs, &mut table);
-            memory::measure(&implementations);
         }
     }
 }
@@ -92,7 +91,6 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
     netavark::compare(&implementations[1], pairs, &mut table);
     floor::bound(&implementations[0], pairs, &mut table);
     floor::compare(&implementations[1], pairs, &CROWDS, &mut table);
-    let memory = memory::measure(implementations);
     let embedded = embedded::measure(pairs * 5);
     let plot = format!("{file}.svg");
     let page = format!(
@@ -101,7 +99,7 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
          times as fast is the median of the pairs' ratios, with its 95 % interval. Against the floor the best is 1:\n\
          it sends the netlink messages that the result cannot do without, and knows everything else beforehand.\n\
          What of all this is the kernel's is in [`README.md`](README.md).\n\n\
-         ![How many times as fast]({})\n{}{embedded}{memory}",
+         ![How many times as fast]({})\n{}{embedded}",
         machine(),
         plot.rsplit('/').next().unwrap_or_default(),
         table.markdown()

@@ -30,22 +30,22 @@ fn of_the_chain(plugins: &Implementation) -> Vec<(String, Memory)> {
     let call = |command, plugin: &Value, previous| -> Call<'_> {
         node.call(plugins, command, &kind(plugin), &alone(plugin, previous)).on(&pod)
     };
-    let mut measured = Vec::new();
-    // A first call makes what is made once. `bandwidth` sees to it that the result has all that a DEL may want to know.
-    let attach =
-        || chain.iter().fold(None, |previous, plugin| Some(call("ADD", plugin, previous).run().result()));
-    let detach = |result: &Option<Value>| {
-        chain.iter().rev().for_each(|plugin| call("DEL", plugin, result.clone()).run().done());
+    let attach = |plugins: &[Value]| {
+        plugins.iter().fold(None, |previous, plugin| Some(call("ADD", plugin, previous).run().result()))
     };
-    detach(&attach());
-    let mut previous = None;
-    for plugin in &chain {
+    // A first call makes what is made once.
+    let first = attach(&chain);
+    chain.iter().rev().for_each(|plugin| drop(call("DEL", plugin, first.clone()).run()));
+    let mut measured = Vec::new();
+    for (number, plugin) in chain.iter().enumerate() {
+        let previous = attach(&chain[..number]);
         measured.push((format!("`{}`, ADD", kind(plugin)), memory(&call("ADD", plugin, previous.clone()))));
-        call("DEL", plugin, previous.clone()).run();
-        previous = Some(call("ADD", plugin, previous).run().result());
+        // What is left of a plugin's goes with the cable: the first one's DEL is the last.
+        chain[..=number].iter().rev().for_each(|plugin| drop(call("DEL", plugin, previous.clone()).run()));
     }
+    let result = attach(&chain);
     for plugin in chain.iter().rev() {
-        measured.push((format!("`{}`, DEL", kind(plugin)), memory(&call("DEL", plugin, previous.clone()))));
+        measured.push((format!("`{}`, DEL", kind(plugin)), memory(&call("DEL", plugin, result.clone()))));
     }
     measured
 }
