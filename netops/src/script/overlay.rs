@@ -132,24 +132,26 @@ impl Step<'_> {
             ));
         }
         let mut rules = vec![format!("{POSTROUTING} meta l4proto . th dport @{TUNNELS} return")];
-        for (chain, by_bridge) in
-            [(INPUT, format!("@{BRIDGES} drop")), (FORWARD, format!("!= @{BRIDGES} accept"))]
-        {
-            rules.extend([
-                format!("{chain} meta l4proto != udp accept"),
-                format!("{chain} meta l4proto . th dport != @{TUNNELS} accept"),
-                format!("{chain} iifname {by_bridge}"),
-            ]);
-        }
         for (version, ip) in [(IpVersion::V4, "ip"), (IpVersion::V6, "ip6")] {
             let (sources, exceptions) = range_sets(version);
-            rules.extend([
-                format!(
-                    "{POSTROUTING} {ip} saddr @{sources} {ip} daddr != @{exceptions} masquerade fully-random"
-                ),
-                format!("{INPUT} {ip} saddr @{sources} drop"),
-                format!("{FORWARD} {ip} saddr != @{sources} drop"),
-            ]);
+            rules.push(format!(
+                "{POSTROUTING} {ip} saddr @{sources} {ip} daddr != @{exceptions} masquerade fully-random"
+            ));
+        }
+        if let Some(port) = wanted.tunnel_port {
+            for (chain, by_bridge, from_pods) in [
+                (INPUT, format!("@{BRIDGES} drop"), "drop"),
+                (FORWARD, format!("!= @{BRIDGES} accept"), "accept"),
+            ] {
+                rules.push(format!("{chain} meta l4proto != udp accept"));
+                rules.push(format!("{chain} th dport != {port} accept"));
+                rules.push(format!("{chain} iifname {by_bridge}"));
+                rules.extend(wanted.sources.iter().map(|net| {
+                    let ip = if net.addr().is_ipv4() { "ip" } else { "ip6" };
+                    format!("{chain} {ip} saddr {net} {from_pods}")
+                }));
+            }
+            rules.push(format!("{FORWARD} drop"));
         }
         words.extend(rules.iter().map(|rule| format!("add rule {table} {rule}")));
         self.nft(words.join("; "));

@@ -356,14 +356,14 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
             "ip6 saddr @sources6 ip6 daddr != @exceptions6 masquerade fully-random",
             "type filter hook input priority filter - 10; policy accept;",
             "meta l4proto != udp accept",
-            "meta l4proto . th dport != @tunnels accept",
+            "th dport != 8472 accept",
             "iifname @bridges drop",
-            "ip saddr @sources4 drop",
-            "ip6 saddr @sources6 drop",
+            "ip saddr 10.244.1.0/24 drop",
+            "ip6 saddr fd00:1::/64 drop",
             "type filter hook forward priority filter - 10; policy accept;",
             "iifname != @bridges accept",
-            "ip saddr != @sources4 drop",
-            "ip6 saddr != @sources6 drop",
+            "ip saddr 10.244.2.0/24 accept",
+            "ip6 saddr fd00:1::/64 accept",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

@@ -54,6 +54,12 @@ impl Rule {
             .then(Expression::Compare { operator: NFT_CMP_NEQ, value: vec![protocol as u8] })
     }
 
+    /// `th dport != PORT`.
+    pub(super) fn not_to_port(self, port: u16) -> Self {
+        self.load(&[Field::DestinationPort])
+            .then(Expression::Compare { operator: NFT_CMP_NEQ, value: port.to_be_bytes().into() })
+    }
+
     /// `fib daddr type local`: it is for this node.
     pub(super) fn for_this_node(self) -> Self {
         let value = u32::from(libc::RTN_LOCAL).to_ne_bytes().into();
