@@ -50,8 +50,8 @@ pub(crate) const TUNNELS: &str = "tunnels";
 pub(crate) const BRIDGES: &str = "bridges";
 /// The base chain for what comes to this node.
 pub(crate) const INPUT: &str = "input";
-/// Where the overlay's chains of filters are: before the host's own, which may let everything of a port pass.
-pub(crate) const BEFORE_FILTERS: i32 = -10;
+/// Where the overlay looks at what pods send: before it is led elsewhere (`NF_IP_PRI_NAT_DST`).
+pub(crate) const BEFORE_DESTINATION_NAT: i32 = -110;
 
 /// The sets of ranges whose packets get the node's own address, and of those to which they do not.
 pub(crate) const fn range_sets(version: IpVersion) -> (&'static str, &'static str) {

@@ -172,8 +172,8 @@ impl fmt::Display for DontFragment {
 /// tunnel itself sends, and multicast, is left alone.
 ///
 /// **No tunnel of a pod's**: VXLAN does not ask who sends (RFC 7348, section 7), so what a pod sends to a tunnel's end would be taken
-/// for a node's. What comes to the tunnel's port from one of pods' addresses, or by the bridge that they are on, is dropped, and so is
-/// what comes by the bridge from any other address, on its way to other nodes. Pods' own tunnels to one another pass.
+/// for a node's. What comes to the node itself, for the tunnel's port, from one of pods' addresses is dropped, and so is what comes for that
+/// port by the bridge from any other address, wherever it goes. Pods' own tunnels to one another pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct OverlayRules {
     /// The ranges of all pods' addresses. Those that overlap or touch are kept as one.

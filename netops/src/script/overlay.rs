@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::kernel::Edit;
 use crate::resource::{
     FdbEntry, IpVersion, NeighbourEntry, NeighbourProxy, NextHop, OverlayRules, Resource, Via, Vxlan,
 };
 use crate::ruleset::{
-    BEFORE_FILTERS, BRIDGES, FORWARD, INPUT, OVERLAY_TABLE, POSTROUTING, TUNNELS, range_sets,
+    BEFORE_DESTINATION_NAT, BRIDGES, INPUT, OVERLAY_TABLE, POSTROUTING, PREROUTING, TUNNELS, range_sets,
 };
 
 use super::Step;
@@ -126,9 +128,9 @@ impl Step<'_> {
         words.push(format!(
             "add chain {table} {POSTROUTING} {{ type nat hook postrouting priority srcnat; policy accept; }}"
         ));
-        for chain in [INPUT, FORWARD] {
+        for (chain, priority) in [(PREROUTING, BEFORE_DESTINATION_NAT), (INPUT, 100)] {
             words.push(format!(
-                "add chain {table} {chain} {{ type filter hook {chain} priority {BEFORE_FILTERS}; policy accept; }}"
+                "add chain {table} {chain} {{ type nat hook {chain} priority {priority}; policy accept; }}"
             ));
         }
         let mut rules = vec![format!("{POSTROUTING} meta l4proto . th dport @{TUNNELS} return")];
@@ -139,19 +141,22 @@ impl Step<'_> {
             ));
         }
         if let Some(port) = wanted.tunnel_port {
-            for (chain, by_bridge, from_pods) in [
-                (INPUT, format!("@{BRIDGES} drop"), "drop"),
-                (FORWARD, format!("!= @{BRIDGES} accept"), "accept"),
-            ] {
-                rules.push(format!("{chain} meta l4proto != udp accept"));
-                rules.push(format!("{chain} th dport != {port} accept"));
-                rules.push(format!("{chain} iifname {by_bridge}"));
-                rules.extend(wanted.sources.iter().map(|net| {
+            let others = |chain| {
+                [format!("{chain} meta l4proto != udp accept"), format!("{chain} th dport != {port} accept")]
+            };
+            let from_pods = |chain, verdict| {
+                let rule = move |net: &IpNet| {
                     let ip = if net.addr().is_ipv4() { "ip" } else { "ip6" };
-                    format!("{chain} {ip} saddr {net} {from_pods}")
-                }));
-            }
-            rules.push(format!("{FORWARD} drop"));
+                    format!("{chain} {ip} saddr {net} {verdict}")
+                };
+                wanted.sources.iter().map(rule).collect::<Vec<_>>()
+            };
+            rules.extend(others(PREROUTING));
+            rules.push(format!("{PREROUTING} iifname != @{BRIDGES} accept"));
+            rules.extend(from_pods(PREROUTING, "accept"));
+            rules.push(format!("{PREROUTING} drop"));
+            rules.extend(others(INPUT));
+            rules.extend(from_pods(INPUT, "drop"));
         }
         words.extend(rules.iter().map(|rule| format!("add rule {table} {rule}")));
         self.nft(words.join("; "));

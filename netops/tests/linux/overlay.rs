@@ -354,13 +354,12 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
             "meta l4proto . th dport @tunnels return",
             "ip saddr @sources4 ip daddr != @exceptions4 masquerade fully-random",
             "ip6 saddr @sources6 ip6 daddr != @exceptions6 masquerade fully-random",
-            "type filter hook input priority filter - 10; policy accept;",
+            "type nat hook prerouting priority dstnat - 10; policy accept;",
             "meta l4proto != udp accept",
             "th dport != 8472 accept",
-            "iifname @bridges drop",
             "ip saddr 10.244.1.0/24 drop",
             "ip6 saddr fd00:1::/64 drop",
-            "type filter hook forward priority filter - 10; policy accept;",
+            "type nat hook input priority 100; policy accept;",
             "iifname != @bridges accept",
             "ip saddr 10.244.2.0/24 accept",
             "ip6 saddr fd00:1::/64 accept",
@@ -372,7 +371,7 @@ fn whole_ranges_are_masqueraded_but_for_exceptions() {
         assert!(matches!(lab.create(Place::Host, &resource), Ok(Created::Changed(_))));
         assert_eq!(lab.run(Place::Host, "nft list table inet cnikit-overlay"), text);
         // What somebody has taken a piece of is not there.
-        for chain in ["postrouting", "input", "forward"] {
+        for chain in ["postrouting", "prerouting", "input"] {
             lab.run(Place::Host, &format!("nft flush chain inet cnikit-overlay {chain}"));
             assert!(plan.check(&mut lab.kernel).unwrap()[0].is_missing());
             assert_eq!(lab.create(Place::Host, &resource), Ok(Created::New));
