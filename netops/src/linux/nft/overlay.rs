@@ -69,20 +69,12 @@ use crate::resource::OverlayRules;
 use crate::ruleset::{self, BEFORE_DESTINATION_NAT, INPUT, POSTROUTING, PREROUTING};
 
 const TABLE: Table = Table { family: libc::NFPROTO_INET, name: ruleset::OVERLAY_TABLE };
-const TUNNELS: Set = Set {
-    table: TABLE,
-    name: ruleset::TUNNELS,
-    key: &[Field::Transport, Field::DestinationPort],
-    values: Values::None,
-    beside: None,
-};
-const BRIDGES: Set = Set {
-    table: TABLE,
-    name: ruleset::BRIDGES,
-    key: &[Field::InputInterface],
-    values: Values::None,
-    beside: None,
-};
+const TUNNELS: Set = set(ruleset::TUNNELS, &[Field::Transport, Field::DestinationPort]);
+const BRIDGES: Set = set(ruleset::BRIDGES, &[Field::InputInterface]);
+
+const fn set(name: &'static str, key: &'static [Field]) -> Set {
+    Set { table: TABLE, name, key, values: Values::None, beside: None }
+}
 
 /// The sets of a version of IP.
 struct Sets {
@@ -90,20 +82,16 @@ struct Sets {
     exceptions: Set,
 }
 
-const fn addresses(name: &'static str, key: &'static [Field]) -> Set {
-    Set { table: TABLE, name, key, values: Values::None, beside: None }
-}
-
 fn sets(version: Version) -> Sets {
     let (sources, exceptions) = ruleset::range_sets(version);
     match version {
         Version::V4 => Sets {
-            sources: addresses(sources, &[Field::Source(Version::V4)]),
-            exceptions: addresses(exceptions, &[Field::Destination(Version::V4)]),
+            sources: set(sources, &[Field::Source(Version::V4)]),
+            exceptions: set(exceptions, &[Field::Destination(Version::V4)]),
         },
         Version::V6 => Sets {
-            sources: addresses(sources, &[Field::Source(Version::V6)]),
-            exceptions: addresses(exceptions, &[Field::Destination(Version::V6)]),
+            sources: set(sources, &[Field::Source(Version::V6)]),
+            exceptions: set(exceptions, &[Field::Destination(Version::V6)]),
         },
     }
 }
