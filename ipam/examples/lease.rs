@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(("acquire", container)) => {
             let reservation = acquire(&store, &pool, &Owner::new(container, "eth0")?, &[])?;
             // Here a plugin would create links. If that fails, the reservation is dropped, and nothing was leased.
-            for assigned in reservation.commit()? {
+            for assigned in reservation.commit() {
                 println!("{}", assigned.address);
             }
         }

@@ -28,29 +28,24 @@ fn measure(data_dir: &std::path::Path) -> Result<(), Box<dyn Error>> {
         "microseconds, median of {ROUNDS} (fastest)              leases:       0     1000     4092 (one free)"
     );
     let mut rows: Vec<(&str, Vec<String>)> =
-        ["acquire, without commit", "commit (2 × fsync)", "release with a hint", "release without"]
-            .map(|name| (name, Vec::new()))
-            .into();
+        ["acquire", "release with a hint", "release without"].map(|name| (name, Vec::new())).into();
     let mut leased = 0;
     for leases in [0, 1000, 4092] {
         for number in leased..leases {
-            acquire(&open()?, &pool, &Owner::new(&format!("pod{number}"), "eth0")?, &[])?.commit()?;
+            drop(acquire(&open()?, &pool, &Owner::new(&format!("pod{number}"), "eth0")?, &[])?.commit());
         }
         leased = leases;
-        let mut times = [const { Vec::new() }; 4];
+        let mut times = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {
             for hinted in [true, false] {
                 let start = Instant::now();
                 let store = open()?;
-                let reservation = acquire(&store, &pool, &pod, &[])?;
+                let assigned = acquire(&store, &pool, &pod, &[])?.commit();
                 times[0].push(start.elapsed());
-                let start = Instant::now();
-                let assigned = reservation.commit()?;
-                times[1].push(start.elapsed());
                 let start = Instant::now();
                 let hint: Vec<_> = assigned.iter().map(|assigned| assigned.address.addr()).collect();
                 release(&open()?, &pod, if hinted { &hint } else { &[] })?;
-                times[if hinted { 2 } else { 3 }].push(start.elapsed());
+                times[if hinted { 1 } else { 2 }].push(start.elapsed());
             }
         }
         for (row, times) in rows.iter_mut().zip(times) {
@@ -61,7 +56,7 @@ fn measure(data_dir: &std::path::Path) -> Result<(), Box<dyn Error>> {
         println!("{name:<55}{}", cells.concat());
     }
 
-    acquire(&open()?, &pool, &pod, &[])?.commit()?;
+    drop(acquire(&open()?, &pool, &pod, &[])?.commit());
     for (name, pause) in [("just now", 0), ("for 4 s", 4)] {
         std::thread::sleep(Duration::from_secs(pause));
         let late = Owner::new("late", "eth0")?;

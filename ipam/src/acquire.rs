@@ -1,6 +1,5 @@
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipnet::IpNet;
 
@@ -16,8 +15,8 @@ use crate::store::{Claim, LeaseStore, LeaseTable, StoreError};
 /// An owner that already has a lease is refused ([`AcquireError::Duplicate`]), as far as the store
 /// [notices](LeaseTable::claim).
 ///
-/// The addresses are the owner's, and nobody else gets them, as soon as this returns; they are *durable*, and may be
-/// announced, when [`Reservation::commit`] has returned. A reservation that is dropped gives them back.
+/// The addresses are the owner's, and nobody else gets them, as soon as this returns. A reservation that is dropped, and not
+/// [committed](Reservation::commit), gives them back.
 ///
 /// ```
 /// use ipam::{MemoryStore, Owner, Pool, Range, RangeSet, acquire};
@@ -26,7 +25,7 @@ use crate::store::{Claim, LeaseStore, LeaseTable, StoreError};
 /// let pool = Pool::new(vec![RangeSet::new(vec![range])?])?;
 /// let store = MemoryStore::new();
 ///
-/// let assigned = acquire(&store, &pool, &Owner::new("blue", "eth0")?, &[])?.commit()?;
+/// let assigned = acquire(&store, &pool, &Owner::new("blue", "eth0")?, &[])?.commit();
 /// assert_eq!(assigned[0].address.to_string(), "10.1.2.2/24");
 /// assert_eq!(assigned[0].gateway, Some("10.1.2.1".parse()?));
 /// # Ok(())
@@ -67,7 +66,7 @@ pub fn acquire<'s>(
     let assigned = pool.sets().iter().zip(&taken).enumerate();
     let assigned =
         assigned.filter_map(|(index, (set, lease))| Assigned::new(index, set, lease.address)).collect();
-    Ok(Reservation { store, owner: owner.clone(), assigned, synced: AtomicBool::new(false), settled: false })
+    Ok(Reservation { store, owner: owner.clone(), assigned, settled: false })
 }
 
 /// One address that an attachment got.
@@ -91,15 +90,13 @@ impl Assigned {
 
 /// Addresses that are leased, but not yet for good.
 ///
-/// Between [`acquire`] and [`commit`](Self::commit) the caller can do the rest of its work, and run
-/// [`sync`](Self::sync) in another thread meanwhile (it waits for the disk). If that work fails, dropping the
+/// Between [`acquire`] and [`commit`](Self::commit) the caller does the rest of its work. If that fails, dropping the
 /// reservation is the whole undo.
 #[must_use = "dropping a reservation gives its addresses back"]
 pub struct Reservation<'s> {
     store: &'s dyn LeaseStore,
     owner: Owner,
     assigned: Vec<Assigned>,
-    synced: AtomicBool,
     settled: bool,
 }
 
@@ -110,36 +107,11 @@ impl Reservation<'_> {
         &self.assigned
     }
 
-    /// Makes the leases survive a power cut.
-    ///
-    /// # Errors
-    ///
-    /// See [`LeaseStore::sync`].
-    pub fn sync(&self) -> Result<(), StoreError> {
-        if !self.synced.load(Ordering::Acquire) {
-            let addresses: Vec<IpAddr> =
-                self.assigned.iter().map(|assigned| assigned.address.addr()).collect();
-            self.store.sync(&addresses)?;
-            self.synced.store(true, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Whether [`sync`](Self::sync) has a disk to wait for.
-    pub fn has_disk(&self) -> bool {
-        self.store.has_disk()
-    }
-
-    /// Makes the leases survive a power cut, unless [`sync`](Self::sync) has done so, and the owner's until they are
-    /// [released](crate::release).
-    ///
-    /// # Errors
-    ///
-    /// See [`LeaseStore::sync`]. The addresses are given back then.
-    pub fn commit(mut self) -> Result<Vec<Assigned>, StoreError> {
-        self.sync()?;
+    /// Makes the addresses the owner's until they are [released](crate::release).
+    #[must_use = "who has the addresses wants to know them"]
+    pub fn commit(mut self) -> Vec<Assigned> {
         self.settled = true;
-        Ok(std::mem::take(&mut self.assigned))
+        std::mem::take(&mut self.assigned)
     }
 
     /// Gives the addresses back, as dropping does, but tells if it could not be done.

@@ -31,10 +31,6 @@ impl LeaseStore for MemoryStore {
         // A thread that panicked between two steps left what a killed process leaves on disk: a consistent table.
         Ok(Box::new(self.table.lock().unwrap_or_else(PoisonError::into_inner)))
     }
-
-    fn sync(&self, _: &[IpAddr]) -> Result<(), StoreError> {
-        Ok(())
-    }
 }
 
 impl LeaseTable for MutexGuard<'_, Table> {

@@ -17,18 +17,6 @@ pub trait LeaseStore: Send + Sync {
     ///
     /// If the store cannot be opened.
     fn lock(&self) -> Result<Box<dyn LeaseTable + '_>, StoreError>;
-
-    /// Makes the leases of these addresses survive a power cut. Needs no lock, so that others can go on.
-    ///
-    /// # Errors
-    ///
-    /// If the medium refuses. The leases are then taken, but not durable.
-    fn sync(&self, addresses: &[IpAddr]) -> Result<(), StoreError>;
-
-    /// Whether [`sync`](Self::sync) has a disk to wait for. Nothing in memory survives a power cut.
-    fn has_disk(&self) -> bool {
-        true
-    }
 }
 
 /// A [`LeaseStore`] that nobody else can change, while this value lives.

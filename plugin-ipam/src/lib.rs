@@ -51,7 +51,7 @@ impl<M: Manager + Default> Plugin for AddressPlugin<M> {
     }
 
     fn add(&self, request: &Request) -> Result<AddResult, Error> {
-        M::default().add(request)?.keep()
+        Ok(M::default().add(request)?.keep())
     }
 
     fn del(&self, request: &DelRequest) -> Result<(), Error> {

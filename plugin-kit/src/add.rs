@@ -55,11 +55,10 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
         if manager.is_some() && applied.steps().is_empty() {
             request.names = request.names.addressed(&request.owner, &request.addresses);
         }
-        // The disk and the kernel are waited for at the same time.
-        let made = grant.sync_during(|| self.make(&request, &applied));
+        let made = self.make(&request, &applied);
         // As long as something has an address, nobody else may get it: the grant outlives what is undone.
         let result = made.map_err(|error| self.undo(error))?;
-        grant.keep()?;
+        let _addresses_are_in_the_result = grant.keep();
         Ok(result)
     }
 

@@ -130,7 +130,7 @@ fn take(
     let taken = |address: &IpAddr| model.values().flatten().any(|other| other == address);
     match acquire(store, pool, &owner(container), requested) {
         Ok(reservation) => {
-            let Ok(assigned) = reservation.commit() else { unreachable!("in memory") };
+            let assigned = reservation.commit();
             let addresses: Vec<IpAddr> = assigned.iter().map(|assigned| assigned.address.addr()).collect();
             assert!(!model.contains_key(&container) && !addresses.iter().any(taken));
             assert!(addresses.len() == pool.sets().len() && requested.iter().all(|a| addresses.contains(a)));

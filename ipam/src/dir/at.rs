@@ -11,7 +11,6 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::store::StoreError;
@@ -107,20 +106,6 @@ impl Directory {
             }
         }
         Ok(())
-    }
-
-    /// Whether it is on a disk, as far as can be told (`fstatfs(2)`).
-    pub(super) fn has_disk(&self) -> bool {
-        let kind = fstatfs(&self.fd).map(|file_system| file_system.filesystem_type());
-        !matches!(kind, Ok(TMPFS_MAGIC))
-    }
-
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        match nix::unistd::fsync(&self.fd) {
-            // A file system without the notion (fsync(2): "fd is bound to a special file").
-            Ok(()) | Err(Errno::EINVAL) => Ok(()),
-            Err(errno) => Err(self.error("sync", "", errno)),
-        }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -49,7 +49,9 @@ impl DirStore {
     pub fn create(data_dir: &Path, network: &str, boot: &BootId) -> Result<Self, StoreError> {
         match Self::open(data_dir, network, boot) {
             Err(error) if error.is_not_found() => {
-                make_durable_directory(&data_dir.join(network))?;
+                let path = data_dir.join(network);
+                let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
+                made.map_err(|source| StoreError::Io { operation: "create", path, source })?;
                 Self::open(data_dir, network, boot)
             }
             opened => opened,
@@ -118,24 +120,6 @@ impl LeaseStore for DirStore {
             index: OnceCell::new(),
             last_reserved: BTreeMap::new(),
         }))
-    }
-
-    fn sync(&self, addresses: &[IpAddr]) -> Result<(), StoreError> {
-        for address in addresses {
-            let name = address.to_string();
-            let synced = match self.directory.file(&name, OFlag::O_RDONLY, Mode::empty()) {
-                Ok(file) => file.sync_all(),
-                Err(errno) => Err(errno.into()),
-            };
-            synced.map_err(|error| self.directory.error("sync", &name, error))?;
-        }
-        // fsync(2) of a file does not promise that its name is on the disk. With ext4 it is, and this finds nothing
-        // left to write.
-        self.directory.sync()
-    }
-
-    fn has_disk(&self) -> bool {
-        self.directory.has_disk()
     }
 }
 
@@ -324,17 +308,6 @@ impl LeaseTable for DirTable<'_> {
 fn full_text(changed: SystemTime, set: &RangeSet) -> String {
     let changed = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:09} {set}", changed.as_secs(), changed.subsec_nanos())
-}
-
-/// `mkdir -p`, and what it made survives a power cut.
-fn make_durable_directory(path: &Path) -> Result<(), StoreError> {
-    let missing = path.ancestors().take_while(|ancestor| !ancestor.exists());
-    let here =
-        |parent: &'_ Path| if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.into() };
-    let parents: Vec<PathBuf> = missing.filter_map(Path::parent).map(here).collect();
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-    made.map_err(|source| StoreError::Io { operation: "create", path: path.into(), source })?;
-    parents.into_iter().rev().try_for_each(|parent| Directory::open(parent)?.sync())
 }
 
 enum Published {

@@ -8,7 +8,7 @@ use ipam::{BootId, DirStore, LeaseStore, Owner, Pool, Range, RangeSet, acquire};
 pub(crate) const NETWORK: &str = "net";
 pub(crate) const REFERENCE: &str = "/usr/lib/cni/host-local";
 
-/// A directory in memory, where `fsync` is free, for tests that run hundreds of operations.
+/// A directory in memory, for tests that run hundreds of operations.
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -42,8 +42,7 @@ pub(crate) fn pool(subnets: &[&str]) -> Pool {
 /// Leases for good, and returns the addresses as text.
 pub(crate) fn lease(store: &dyn LeaseStore, pool: &Pool, container: &str) -> Result<Vec<String>, String> {
     let reservation = acquire(store, pool, &owner(container), &[]).map_err(|error| error.to_string())?;
-    let assigned = reservation.commit().map_err(|error| error.to_string())?;
-    Ok(assigned.iter().map(|assigned| assigned.address.addr().to_string()).collect())
+    Ok(reservation.commit().iter().map(|assigned| assigned.address.addr().to_string()).collect())
 }
 
 /// Everything in a network's directory that the reference knows, by name. Contents as text.

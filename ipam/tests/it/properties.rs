@@ -158,7 +158,7 @@ fn take(
     match acquire(store, pool, &owner(container), requested.as_slice()) {
         Ok(reservation) => {
             prop_assert!(!model.contains_key(container), "{} has got a second address", container);
-            let assigned = reservation.commit().unwrap();
+            let assigned = reservation.commit();
             prop_assert_eq!(assigned.len(), pool.sets().len());
             for (index, assigned) in assigned.iter().enumerate() {
                 let address = assigned.address.addr();

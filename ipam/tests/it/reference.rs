@@ -69,8 +69,7 @@ fn ours(
 ) -> Result<Vec<String>, AcquireError> {
     let store = store(data_dir);
     let reservation = acquire(&store, pool, &owner(container), requested.as_slice())?;
-    let assigned = reservation.commit().map_err(AcquireError::from)?;
-    Ok(assigned.iter().map(|assigned| assigned.address.addr().to_string()).collect())
+    Ok(reservation.commit().iter().map(|assigned| assigned.address.addr().to_string()).collect())
 }
 
 /// The reference and we take the same step from the same directory; then the same addresses are leased to the same

@@ -66,18 +66,8 @@ struct Granted<'a> {
 }
 
 impl Hold for Granted<'_> {
-    /// That is the plugin's own affair.
-    fn is_durable(&self) -> bool {
-        true
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn keep(mut self: Box<Self>) -> Result<(), Error> {
+    fn keep(mut self: Box<Self>) {
         self.kept = true;
-        Ok(())
     }
 }
 

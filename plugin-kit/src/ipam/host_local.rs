@@ -245,16 +245,8 @@ impl Manager for HostLocal {
 }
 
 impl Hold for Reservation<'_> {
-    fn is_durable(&self) -> bool {
-        !self.has_disk()
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        self.sync().map_err(store_error)
-    }
-
-    fn keep(self: Box<Self>) -> Result<(), Error> {
-        self.commit().map(|_| ()).map_err(store_error)
+    fn keep(self: Box<Self>) {
+        drop(self.commit());
     }
 }
 

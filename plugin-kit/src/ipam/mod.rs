@@ -104,15 +104,9 @@ pub struct Grant<'a> {
 }
 
 /// What stands behind a grant. Dropping it without [`Hold::keep`] gives everything back.
-trait Hold: Sync {
-    /// Whether it would survive a power cut already, as far as it ever will.
-    fn is_durable(&self) -> bool;
-
-    /// Makes it survive a power cut. May be called from another thread, while this one goes on.
-    fn sync(&self) -> Result<(), Error>;
-
-    /// Makes it last, and survive a power cut.
-    fn keep(self: Box<Self>) -> Result<(), Error>;
+trait Hold {
+    /// Makes it last.
+    fn keep(self: Box<Self>);
 }
 
 impl<'a> Grant<'a> {
@@ -138,33 +132,13 @@ impl<'a> Grant<'a> {
         &self.result
     }
 
-    /// Does some work, and meanwhile makes the addresses survive a power cut, for which the disk is waited for.
-    ///
-    /// # Errors
-    /// The work's, or else the disk's.
-    pub(crate) fn sync_during<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let Some(hold) = self.hold.as_ref().filter(|hold| !hold.is_durable()) else { return work() };
-        std::thread::scope(|scope| {
-            let sync = std::thread::Builder::new().spawn_scoped(scope, || hold.sync());
-            let done = work()?;
-            match sync.map(std::thread::ScopedJoinHandle::join) {
-                Ok(Ok(synced)) => synced?,
-                // There was no thread to be had.
-                Ok(Err(_)) | Err(_) => hold.sync()?,
-            }
-            Ok(done)
-        })
-    }
-
-    /// Makes the addresses the attachment's for good. Only then may they be announced.
-    ///
-    /// # Errors
-    /// When they could not be recorded durably; they have been given back then.
-    pub fn keep(self) -> Result<AddResult, Error> {
+    /// Makes the addresses the attachment's, until its DEL.
+    #[must_use = "the attachment's result is to have the addresses"]
+    pub fn keep(self) -> AddResult {
         if let Some(hold) = self.hold {
-            hold.keep()?;
+            hold.keep();
         }
-        Ok(self.result)
+        self.result
     }
 }
 

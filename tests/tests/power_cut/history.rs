@@ -29,7 +29,6 @@ pub(crate) struct History {
 impl History {
     /// On a disk on which something is.
     pub(crate) fn on(prepare: impl FnOnce(&Path)) -> Self {
-        // On a real disk: on one in memory, nobody waits for it.
         let directory = tempfile::tempdir().unwrap();
         prepare(directory.path());
         let plugins = ours!();

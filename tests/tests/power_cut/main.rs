@@ -1,5 +1,5 @@
-//! The power is cut at every instant of what `host-local` and a runtime write. On whatever the disk may hold then, no
-//! lease that was announced is missing, every call works, and everything that is left goes away.
+//! The power is cut at every instant of what `host-local` and a runtime write. On whatever the disk may hold then, every call
+//! works, nobody gets an address that another one has, and everything that is left goes away.
 //!
 //! `cnikit_tests::disk` says what a disk may hold. How many random choices there are at each instant: `CNIKIT_CASES`.
 

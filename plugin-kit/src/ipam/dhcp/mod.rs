@@ -104,18 +104,8 @@ struct Held {
 }
 
 impl Hold for Held {
-    /// The daemon has written it down before it answered.
-    fn is_durable(&self) -> bool {
-        true
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn keep(mut self: Box<Self>) -> Result<(), Error> {
+    fn keep(mut self: Box<Self>) {
         self.subject = None;
-        Ok(())
     }
 }
 
