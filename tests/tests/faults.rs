@@ -46,11 +46,29 @@ fn what_happens_to_any_other_plugin_leaves_nothing_either() {
         for (number, scenario) in SCENARIOS.iter().enumerate() {
             // Another verb each, so that each has its turn with something that makes an interface and something that
             // does not.
-            let verbs =
-                Verb::ALL.into_iter().filter(|verb| !(scenario.moves_devices && verb.without_namespace()));
-            let verbs: Vec<_> = verbs.collect();
+            let verbs: Vec<_> = Verb::ALL.into_iter().filter(|verb| scenario.has(*verb)).collect();
             let verb = verbs[number % verbs.len()];
             nothing_is_left(&campaign(7), scenario, &ours!(), verb);
+        }
+    });
+}
+
+/// All of these look into the container's namespace first, and some have nothing else that a DEL would have to remove.
+#[test]
+fn a_namespace_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone() {
+    isolated(|| {
+        for name in ["loopback", "tap", "sbr"] {
+            let campaign = Campaign { kills: Vec::new(), ..campaign(1) };
+            nothing_is_left(&campaign, Scenario::find(name).unwrap(), &ours!(), Verb::Del);
+        }
+    });
+}
+
+#[test]
+fn what_happens_to_any_plugin_of_a_chain_leaves_nothing() {
+    isolated(|| {
+        for verb in [Verb::Add, Verb::Del] {
+            nothing_is_left(&campaign(5), Scenario::find("chain").unwrap(), &ours!(), verb);
         }
     });
 }

@@ -13,7 +13,8 @@ use crate::places::BinDirs;
 
 const DETAILS: &str = "\
 Kept is every attachment that still exists: whose interface is in the kernel, or whose namespace is there. `cnikit \
-list` shows them. With --all nothing is kept, which is right after a reboot and what `cnitool gc` does.
+list` shows them. With --all nothing is kept, which is right after a reboot and what `cnitool gc` does. No program but \
+cnikit may attach anything meanwhile: it could lose its network.
 
 Examples:
   cnikit gc default
@@ -61,12 +62,12 @@ struct Kept<'a> {
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     let list = network::find(&args.network, &args.state.conf_dir.path())?;
-    let valid = match (args.all, args.keep.is_empty()) {
-        (true, _) => Vec::new(),
-        (false, false) => args.keep.clone(),
-        (false, true) => existing(&args.network, &args.state)?,
-    };
-    args.bin_dirs.runtime(&args.state.cache_dir).gc(&list, &valid)?;
+    let runtime = args.bin_dirs.runtime(&args.state.cache_dir);
+    let valid = runtime.gc_of_all_but(&list, || match (args.all, args.keep.is_empty()) {
+        (true, _) => Ok(Vec::new()),
+        (false, false) => Ok(args.keep.clone()),
+        (false, true) => existing(&args.network, &args.state),
+    })?;
     if args.json {
         output.json(&Kept { network: args.network.as_str(), kept: &valid })?;
     }

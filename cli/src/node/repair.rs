@@ -141,7 +141,18 @@ fn repair_one(
                 Err(error) => repaired.failed.push(error.to_string()),
             }
         }
-        None => observed(runtime, kernel, sources, attachment, &owner, mode, &mut repaired),
+        None => {
+            // It may have come since the cache was read, or be coming: what its ADD has still to make is not to be there.
+            let id = runtime::Attachment::new(owner.container.clone(), owner.interface.clone());
+            let held = runtime.hold(&owner.network, &id, |cached| {
+                remembered(runtime, attachment, cached, mode, &mut repaired);
+            });
+            match held {
+                Ok(Some(())) => {}
+                Ok(None) => observed(runtime, kernel, sources, attachment, &owner, mode, &mut repaired),
+                Err(error) => repaired.failed.push(error.to_string()),
+            }
+        }
     }
     repaired
 }

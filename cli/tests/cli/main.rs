@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod attach;
+mod beside;
 mod clean;
 mod doctor;
 mod double;

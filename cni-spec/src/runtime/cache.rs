@@ -5,7 +5,7 @@
 //! from its content. Only the files of the oldest libcni, which hold a bare result, have nothing but their name.
 //!
 //! A file is only ever replaced as a whole (written aside, flushed, renamed, directory flushed): a reader needs no
-//! lock, and a crash or a power failure leaves the old content or the new one. Writers hold the entry's lock from
+//! lock, and a crash leaves the old content or the new one; so does a power failure, where anybody has heard of the new one. Writers hold the entry's lock from
 //! before the first plugin is started until after the last.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::Attachment;
 use super::error::CacheError;
 use super::lock::{self, Lock, Mode, Which};
-use super::record::{self, CachedAttachment, Content};
+use super::record::{self, CachedAttachment, Content, Progress};
 use crate::{NetworkName, SpecVersion};
 
 /// The largest cache file that is read, in bytes. The list of a hundred plugins takes some tens of KiB.
@@ -118,7 +118,11 @@ impl Cache {
                 continue;
             }
             let content = match lock::open(&path, Which::Existing) {
-                Ok(file) => read_content(&file, &path),
+                Ok(file) => match read_content(&file, &path) {
+                    // An ADD that has just begun.
+                    Ok(Content::Nothing) if lock::is_held(&file) => continue,
+                    content => content,
+                },
                 // Removed since the directory was read.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => Err(CacheError::new("open", &path, error)),
@@ -171,29 +175,36 @@ impl Entry {
         &self.path
     }
 
-    /// Replaces the content, durably and all at once. `version` is that of the list.
+    /// Replaces the content all at once, and durably if somebody is about to hear that it is attached: what was only begun ends
+    /// with the power. `version` is that of the list.
     pub(super) fn write(
         &mut self,
         cached: &CachedAttachment,
         version: SpecVersion,
     ) -> Result<(), CacheError> {
-        self.replace(&record::to_line(cached, version)).map_err(|error| {
+        let durably = cached.progress == Progress::Complete;
+        self.replace(&record::to_line(cached, version), durably).map_err(|error| {
             let _ = fs::remove_file(&self.aside);
             CacheError::new("write", &self.path, error)
         })
     }
 
-    fn replace(&mut self, line: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, line: &[u8], durably: bool) -> io::Result<()> {
         remove(&self.aside)?;
         let mut file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&self.aside)?;
         file.write_all(line)?;
-        file.sync_all()?;
+        if durably {
+            file.sync_all()?;
+        }
         // Locked before it can be found, so that there is no moment at which the entry is free.
         let lock = Lock::on_new_file(file)?;
         fs::rename(&self.aside, &self.path)?;
         self.lock = lock;
-        self.path.parent().map_or(Ok(()), sync_directory)
+        match self.path.parent() {
+            Some(directory) if durably => sync_directory(directory),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets the attachment. The directory is not flushed: an entry that a power failure brings back leads to a

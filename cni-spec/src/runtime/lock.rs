@@ -86,6 +86,15 @@ pub(super) fn open(path: &Path, which: Which) -> io::Result<File> {
     options.open(path)
 }
 
+/// Whether somebody is working on a file, as far as can be told.
+pub(super) fn is_held(file: &File) -> bool {
+    let attempt = file.try_lock_shared();
+    if attempt.is_ok() {
+        let _ = file.unlock();
+    }
+    matches!(attempt, Err(TryLockError::WouldBlock))
+}
+
 /// Polls, because `flock(2)` knows no timeout.
 fn wait(file: &File, mode: Mode, deadline: Instant) -> io::Result<()> {
     let mut pause = Duration::from_millis(1);

@@ -51,15 +51,36 @@ impl Runtime {
     /// parameters that it was made with; then, since 1.1.0, `GC` of every plugin. With no valid attachments
     /// everything is removed: this is what to do after a reboot. Does nothing if the list says `disableGC`.
     ///
-    /// The caller must know of every attachment: one that is missing from `valid` loses its network.
+    /// The caller must know of every attachment, also of one that is made meanwhile: one that is missing from `valid` loses its
+    /// network. Who has to look for them does so in [`gc_of_all_but`](Self::gc_of_all_but).
     ///
     /// # Errors
     /// Everything that failed; the rest was done.
     pub fn gc(&self, list: &NetworkList, valid: &[AttachmentId]) -> Result<(), RuntimeError> {
+        self.gc_of_all_but(list, || Ok(valid.to_vec())).map(drop)
+    }
+
+    /// As [`gc`](Self::gc), where `valid` finds out which attachments are valid, and is asked when nobody who uses this crate
+    /// attaches or detaches anything until the end. Returns what it said.
+    ///
+    /// # Errors
+    /// Those of `valid`, and nothing was done; or everything that failed, and the rest was done.
+    pub fn gc_of_all_but<E: From<RuntimeError>>(
+        &self,
+        list: &NetworkList,
+        valid: impl FnOnce() -> Result<Vec<AttachmentId>, E>,
+    ) -> Result<Vec<AttachmentId>, E> {
         if list.disable_gc {
-            return Ok(());
+            return valid();
         }
-        let _alone = self.cache.lock_network(&list.name, Which::Any, Mode::Exclusive, self.deadline())?;
+        let alone = self.cache.lock_network(&list.name, Which::Any, Mode::Exclusive, self.deadline());
+        let _alone = alone.map_err(RuntimeError::from)?;
+        let valid = valid()?;
+        self.remove_all_but(list, &valid)?;
+        Ok(valid)
+    }
+
+    fn remove_all_but(&self, list: &NetworkList, valid: &[AttachmentId]) -> Result<(), RuntimeError> {
         let mut failures = match self.cache.list() {
             Ok(cached) => self.del_stale(list, cached.attachments, &valid.iter().collect()),
             Err(error) => vec![error.into()],

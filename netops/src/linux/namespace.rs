@@ -47,9 +47,11 @@ impl Namespace {
                 _ => NamespaceProblem::Refused(errno_of(&error)),
             })
         })?;
-        let filesystem = fstatfs(&file).map_err(|errno| problem(NamespaceProblem::Refused(errno.into())))?;
+        // What cannot be asked about may be a namespace: who took it for none would leave what is in it.
+        let refused = |errno: nix::errno::Errno| problem(NamespaceProblem::Refused(errno.into()));
+        let filesystem = fstatfs(&file).map_err(refused)?;
         if filesystem.filesystem_type() != NSFS_MAGIC
-            || sys::namespace_type(&file) != Ok(CloneFlags::CLONE_NEWNET.bits())
+            || sys::namespace_type(&file).map_err(refused)? != CloneFlags::CLONE_NEWNET.bits()
         {
             return Err(problem(NamespaceProblem::NotANamespace));
         }

@@ -63,7 +63,7 @@ mod tool {
         }
         let mut clean = true;
         for scenario in &options.scenarios {
-            for verb in options.verbs.iter().copied().filter(|verb| makes_sense(scenario, *verb)) {
+            for verb in options.verbs.iter().copied().filter(|verb| scenario.has(*verb)) {
                 let tallies = implementations.each_ref().map(|plugins| {
                     let plugins = plugins.as_ref().filter(|plugins| knows(plugins, scenario, verb))?;
                     Some(run(&options, scenario, plugins, verb))
@@ -123,10 +123,6 @@ mod tool {
     fn is_clean(tally: &Tally) -> bool {
         let Tally { failed, reported, before, after, others, troubles, hung, .. } = tally;
         failed == reported && [before, after, others, troubles, hung].into_iter().all(|count| *count == 0)
-    }
-
-    fn makes_sense(scenario: &Scenario, verb: Verb) -> bool {
-        !(scenario.moves_devices && verb.without_namespace())
     }
 
     /// Debian's reference does not know GC.

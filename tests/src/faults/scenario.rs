@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::ward::Verb;
+
 /// A list of plugins, some of which come to grief.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -19,6 +21,9 @@ pub struct Scenario {
     pub in_reference: bool,
     /// Whether the container's end takes with it what the node had before: a DEL cannot bring it back.
     pub moves_devices: bool,
+    /// Whether something stays in a container when nothing of the attachment is on the node any more: no GC looks there, and the
+    /// container is to end.
+    pub stays_inside: bool,
 }
 
 /// All of them.
@@ -27,19 +32,29 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::of("ptp", || json!([{"type": "ptp", "ipMasq": true, "ipam": dual()}])),
     Scenario {
         before: UPLINK,
+        stays_inside: true,
         ..Scenario::of("macvlan", || json!([{"type": "macvlan", "master": "up0", "ipam": dual()}]))
     },
-    Scenario { interface: "lo", ..Scenario::of("loopback", || json!([{"type": "loopback"}])) },
+    Scenario {
+        interface: "lo",
+        stays_inside: true,
+        ..Scenario::of("loopback", || json!([{"type": "loopback"}]))
+    },
     Scenario {
         before: "ip link add dev0 type veth peer name far0; ip link add dev1 type veth peer name far1",
         moves_devices: true,
+        stays_inside: true,
         // Nobody is at the other ends: an IPv6 address would wait for somebody.
         ..Scenario::of("host-device", || {
             let ranges = json!([[{"subnet": "10.1.0.0/16"}]]);
             json!([{"type": "host-device", "ipam": {"type": "host-local", "ranges": ranges}}])
         })
     },
-    Scenario { in_reference: false, ..Scenario::of("tap", || json!([{"type": "tap", "ipam": dual()}])) },
+    Scenario {
+        in_reference: false,
+        stays_inside: true,
+        ..Scenario::of("tap", || json!([{"type": "tap", "ipam": dual()}]))
+    },
     Scenario::of("host-local", || json!([{"type": "host-local", "ipam": dual()}])),
     Scenario::of(
         "static",
@@ -54,7 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
             "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"},
         }])
     }),
-    Scenario::of("sbr", || json!([plain_bridge(), {"type": "sbr"}])),
+    Scenario { stays_inside: true, ..Scenario::of("sbr", || json!([plain_bridge(), {"type": "sbr"}])) },
     Scenario {
         everywhere: true,
         ..Scenario::of("chain", || json!([bridge(), {"type": "portmap"}, {"type": "firewall"}, bandwidth()]))
@@ -74,12 +89,22 @@ impl Scenario {
             interface: "eth0",
             in_reference: true,
             moves_devices: false,
+            stays_inside: false,
         }
     }
 
     /// The scenario of a name.
     pub fn find(name: &str) -> Option<&'static Self> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Whether there is anything for it to do.
+    pub fn has(&self, verb: Verb) -> bool {
+        match verb {
+            Verb::AddThenGone | Verb::DelWhenGone => !self.moves_devices,
+            Verb::Gc => !(self.moves_devices && self.stays_inside),
+            Verb::Add | Verb::Del => true,
+        }
     }
 
     /// The configurations of a container's attachment, in the list's order. Containers differ in what they cannot share.

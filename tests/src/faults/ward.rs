@@ -148,12 +148,18 @@ impl Ward {
             None => (!verb.is_add()).then(|| self.start.clone()),
         };
         if let Some(before) = before {
-            round.before = self.left(&before, verb == Verb::DelWhenGone, SOON);
+            let ended = verb != Verb::AddThenGone && self.ends_container(verb);
+            round.before = self.left(&before, ended, SOON);
         }
         self.clean_up(verb, &mut round);
-        round.after = self.left(&self.start, verb.without_namespace(), AT_LAST);
+        round.after = self.left(&self.start, self.ends_container(verb), AT_LAST);
         self.repeat(verb, &mut round);
         round
+    }
+
+    /// Whether the container's namespace is gone in the end.
+    fn ends_container(&self, verb: Verb) -> bool {
+        verb.without_namespace() || (verb == Verb::Gc && self.scenario.stays_inside)
     }
 
     /// An ADD that may fail; also, what the node was like before it. A plugin that stands behind others takes back its
@@ -219,7 +225,13 @@ impl Ward {
             self.node.end(&self.victim);
         }
         let failure = match verb {
-            Verb::Gc => self.gc(None),
+            Verb::Gc => {
+                let failure = self.gc(None);
+                if self.ends_container(verb) {
+                    self.node.end(&self.victim);
+                }
+                failure
+            }
             _ => self.del((!verb.without_namespace()).then_some(&self.victim), None, None),
         };
         round.troubles.extend(failure.map(|outcome| format!("the clean-up: {outcome}")));
@@ -227,7 +239,7 @@ impl Ward {
 
     /// An ADD must be possible again.
     fn repeat(&mut self, verb: Verb, round: &mut Round) {
-        if verb.without_namespace() {
+        if self.ends_container(verb) {
             self.victim = self.node.pod(VICTIM);
         }
         match self.add(&self.victim) {
