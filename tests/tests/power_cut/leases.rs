@@ -69,7 +69,7 @@ fn nobody_gets_what_another_has(history: &History, cut: &Cut, state: &Path) {
     }
     let earlier = history.held(cut.answered);
     for pod in history.pods() {
-        let result = earlier.get(pod).map_or(json!({}), |said| json!({"prevResult": said}));
+        let result = earlier.get(pod).map_or_else(|| json!({}), |said| json!({"prevResult": said}));
         done(history, cut, &at, "DEL", pod, &result);
     }
     let all: BTreeSet<String> = held.values().flat_map(addresses).collect();

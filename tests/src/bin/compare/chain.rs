@@ -27,13 +27,7 @@ pub(crate) struct Chained {
 
 impl Chained {
     pub(crate) fn new(plugins: &Implementation) -> Self {
-        let configs = json!([
-            bridge(json!({"hairpinMode": true, "ipMasq": true})),
-            {"type": "portmap", "capabilities": {"portMappings": true}},
-            {"type": "firewall"},
-            {"type": "bandwidth", "capabilities": {"bandwidth": true}},
-        ]);
-        Self::of(plugins, configs)
+        Self::of(plugins, chain())
     }
 
     /// A node whose pods get what these plugins give.
@@ -61,8 +55,22 @@ impl Chained {
         self.timed(|runtime| drop(runtime.add(&self.list, attachment).expect("ADD")))
     }
 
+    pub(crate) fn check(&self, attachment: &Attachment) -> Duration {
+        self.timed(|runtime| runtime.check(&self.list, attachment).expect("CHECK"))
+    }
+
     pub(crate) fn del(&self, attachment: &Attachment) -> Duration {
         self.timed(|runtime| runtime.del(&self.list, attachment).expect("DEL"))
+    }
+
+    /// A pod comes and goes: what ADD, CHECK and DEL took.
+    pub(crate) fn visit(&self, pod: &Pod, port: u16) -> [Duration; 3] {
+        let attachment = self.attachment(pod, port, 1);
+        [Self::add, Self::check, Self::del].map(|call| {
+            let took = call(self, &attachment);
+            std::thread::sleep(REST);
+            took
+        })
     }
 
     fn timed(&self, call: impl FnOnce(&Runtime) + Send) -> Duration {
@@ -81,6 +89,16 @@ impl Chained {
             started.elapsed()
         })
     }
+}
+
+/// The chain's configurations.
+pub(crate) fn chain() -> Value {
+    json!([
+        bridge(json!({"hairpinMode": true, "ipMasq": true})),
+        {"type": "portmap", "capabilities": {"portMappings": true}},
+        {"type": "firewall"},
+        {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+    ])
 }
 
 /// A published port.
@@ -117,14 +135,8 @@ fn measure(sides: &[Chained; 2], pairs: usize, name: &str, table: &mut Table) {
         side.add(&side.attachment(&side.node.pod("stays"), 20_000, 1));
         side.node.pod("comes-and-goes")
     });
-    let [adds, dels] = in_turns(pairs, |at| {
-        let attachment = sides[at].attachment(&pods[at], 20_001, 1);
-        let add = sides[at].add(&attachment);
-        std::thread::sleep(REST);
-        let del = sides[at].del(&attachment);
-        std::thread::sleep(REST);
-        [add, del]
-    });
-    table.row(&format!("{name}, ADD"), &adds);
-    table.row(&format!("{name}, DEL"), &dels);
+    let times = in_turns(pairs, |at| sides[at].visit(&pods[at], 20_001));
+    for (verb, times) in ["ADD", "CHECK", "DEL"].iter().zip(&times) {
+        table.row(&format!("{name}, {verb}"), times);
+    }
 }

@@ -16,22 +16,25 @@ const PODS: usize = 50;
 
 /// Compares how long fifty ADDs take, and fifty DELs, with so many at once; per call.
 pub(crate) fn compare(implementations: &[Implementation; 2], rounds: usize, table: &mut Table) {
-    let sides = implementations.each_ref().map(Side::new);
-    table.section(
-        &format!("`bridge` with `host-local`, {PODS} pods that come together: time per call"),
-        "reference",
-        "cnikit",
-    );
-    for at_once in [1, 8, 32] {
-        let [adds, dels] = in_turns(rounds, |at| {
-            let add = sides[at].all("ADD", at_once);
-            thread::sleep(REST);
-            let del = sides[at].all("DEL", at_once);
-            thread::sleep(REST);
-            [add, del]
-        });
-        table.row(&format!("ADD, {at_once} at once"), &adds);
-        table.row(&format!("DEL, {at_once} at once"), &dels);
+    for (with, keys) in [("", json!({})), (" and `ipMasq`", json!({"ipMasq": true}))] {
+        let sides = implementations.each_ref().map(|plugins| Side::new(plugins, bridge(keys.clone())));
+        table.section(
+            &format!("`bridge` with `host-local`{with}, {PODS} pods that come together: time per call"),
+            "reference",
+            "cnikit",
+        );
+        for at_once in [1, 8, 32] {
+            let times = in_turns(rounds, |at| {
+                ["ADD", "CHECK", "DEL"].map(|command| {
+                    let took = sides[at].all(command, at_once);
+                    thread::sleep(REST);
+                    took
+                })
+            });
+            for (command, times) in ["ADD", "CHECK", "DEL"].iter().zip(&times) {
+                table.row(&format!("{command}, {at_once} at once"), times);
+            }
+        }
     }
 }
 
@@ -39,15 +42,16 @@ pub(crate) fn compare(implementations: &[Implementation; 2], rounds: usize, tabl
 struct Side {
     node: Node,
     plugins: Implementation,
+    config: Value,
     pods: Vec<Pod>,
     results: Mutex<Vec<Option<Value>>>,
 }
 
 impl Side {
-    fn new(plugins: &Implementation) -> Self {
+    fn new(plugins: &Implementation, config: Value) -> Self {
         let node = Node::new(plugins);
         let pods = (0..PODS).map(|number| node.pod(&format!("pod-{number}"))).collect();
-        Self { node, plugins: plugins.clone(), pods, results: Mutex::new(vec![None; PODS]) }
+        Self { node, plugins: plugins.clone(), config, pods, results: Mutex::new(vec![None; PODS]) }
     }
 
     /// All pods' calls; how long each took on average.
@@ -68,8 +72,8 @@ impl Side {
     }
 
     fn call(&self, command: &str, number: usize, pod: &Pod) {
-        let previous = self.results.lock().expect("no panic")[number].take();
-        let config = alone(&bridge(json!({})), previous);
+        let previous = self.results.lock().expect("no panic")[number].clone();
+        let config = alone(&self.config, previous.filter(|_| command != "ADD"));
         let call = self.node.call(&self.plugins, command, "bridge", &config);
         let (outcome, _) = call.on(pod).container(pod.name()).timed();
         assert!(outcome.status.success(), "{outcome}");

@@ -1,4 +1,5 @@
-//! What the chain costs as the node fills up, beside what the kernel takes for a cable on a bridge with as many ports.
+//! What ADD and DEL cost as the node fills up, beside the reference's, and beside what the kernel takes for a cable on a bridge
+//! with as many ports.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,13 @@ use netops::{
     Address, Kernel, Link, LinkKind, LinkName, LinuxKernel, MacAddr, Namespace, Place, Plan, Port, Resource,
     Route, VethPeer,
 };
+use serde_json::json;
 
 use crate::REST;
-use crate::chain::Chained;
-use crate::statistics::{median, sorted};
+use crate::chain::{Chained, chain};
+use crate::config::bridge;
+use crate::statistics::{in_turns, median, sorted};
+use crate::table::Table;
 
 /// A bridge has room for 1023.
 const PODS: [u16; 5] = [0, 100, 250, 500, 1000];
@@ -55,6 +59,38 @@ pub(crate) fn measure(implementations: &[Implementation; 2], rounds: usize) {
         print!("{pods:6} {kernel:9.2} {ours:9.2} {theirs:9.2}");
         let [kernel, ours, theirs] = [0, 2, 1].map(|at| median(&sorted(dels[at].clone())));
         println!(" {kernel:9.2} {ours:9.2} {theirs:9.2}");
+    }
+}
+
+/// Compares the calls of a pod that comes and goes on a node that has so many others, by a runtime that executes each plugin.
+pub(crate) fn compare(
+    implementations: &[Implementation; 2],
+    pairs: usize,
+    others: &[u16],
+    table: &mut Table,
+) {
+    let kinds = [
+        ("`bridge` with `host-local`", json!([bridge(json!({}))])),
+        ("the same with `ipMasq`", json!([bridge(json!({"ipMasq": true}))])),
+        ("`bridge`, `portmap`, `firewall`, `bandwidth`", chain()),
+    ];
+    for (name, configs) in kinds {
+        table.section(&format!("{name}, by a runtime, as the node fills up"), "reference", "cnikit");
+        let sides = implementations.each_ref().map(|plugins| Chained::of(plugins, configs.clone()));
+        let guests = sides.each_ref().map(|side| side.node.pod("guest"));
+        let mut there = 0;
+        for &pods in others {
+            for number in there..pods {
+                for side in &sides {
+                    side.add(&resident(side, number));
+                }
+            }
+            there = pods;
+            let times = in_turns(pairs, |at| sides[at].visit(&guests[at], 20_000 + pods));
+            for (verb, times) in ["ADD", "CHECK", "DEL"].iter().zip(&times) {
+                table.row(&format!("{verb} beside {pods} pods"), times);
+            }
+        }
     }
 }
 

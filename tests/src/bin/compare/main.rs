@@ -9,7 +9,7 @@
 //! target/…/release/compare embedded [ROUNDS] attachments in one process, without executions
 //! target/…/release/compare netavark [PAIRS] netavark's setup and teardown beside a chain that does the same
 //! target/…/release/compare floor [PAIRS]    `bridge`, and the reference's, beside the netlink messages that it cannot do without
-//! target/…/release/compare report FILE [PAIRS]  all of the above, as FILE.md and FILE.svg
+//! target/…/release/compare report FILE [PAIRS]  all of the above, and more pods on the node, as FILE.md and FILE.svg
 //! target/…/release/compare growth [ROUNDS]  the chain, with up to 1000 pods on the node
 //! target/…/release/compare ports [ROUNDS]   connecting through one of up to 1000 published ports
 //! target/…/release/compare overlay [ROUNDS] packets between nodes, beside a path made by hand (needs `cnikit` too)
@@ -91,7 +91,9 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
     netavark::compare(&implementations[1], pairs, &mut table);
     floor::bound(&implementations[0], pairs, &mut table);
     floor::compare(&implementations[1], pairs, &CROWDS, &mut table);
+    growth::compare(implementations, pairs.div_ceil(3), &[0, 250, 1000], &mut table);
     let embedded = embedded::measure(pairs * 5);
+    let memory = memory::measure(implementations);
     let plot = format!("{file}.svg");
     let page = format!(
         "# How fast\n\n\
@@ -99,7 +101,7 @@ fn report(implementations: &[Implementation; 2], pairs: usize, file: &str) {
          times as fast is the median of the pairs' ratios, with its 95 % interval. Against the floor the best is 1:\n\
          it sends the netlink messages that the result cannot do without, and knows everything else beforehand.\n\
          What of all this is the kernel's is in [`README.md`](README.md).\n\n\
-         ![How many times as fast]({})\n{}{embedded}",
+         ![How many times as fast]({})\n{}{embedded}{memory}",
         machine(),
         plot.rsplit('/').next().unwrap_or_default(),
         table.markdown()

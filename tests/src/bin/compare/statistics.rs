@@ -17,24 +17,28 @@ impl Pairs {
     }
 }
 
-/// Has two sides (theirs is 0, ours 1) make a pod and unmake it, in pairs, in which they take turns in going first. What the
-/// makings took, and the unmakings.
-pub(crate) fn in_turns(pairs: usize, visit: impl Fn(usize) -> [Duration; 2]) -> [Pairs; 2] {
-    let (mut adds, mut dels) = (Pairs::default(), Pairs::default());
+/// Has two sides (theirs is 0, ours 1) do the same things (make a pod, and unmake it), in pairs, in which they take turns in
+/// going first. What each of the things took.
+pub(crate) fn in_turns<const THINGS: usize>(
+    pairs: usize,
+    visit: impl Fn(usize) -> [Duration; THINGS],
+) -> [Pairs; THINGS] {
+    let mut all = std::array::from_fn(|_| Pairs::default());
     // The first round is for the caches.
     for round in 0..=pairs {
-        let mut took = [[Duration::ZERO; 2]; 2];
+        let mut took = [[Duration::ZERO; THINGS]; 2];
         for turn in 0..2 {
             let side = (round + turn) % 2;
             took[side] = visit(side);
         }
         if round > 0 {
             let [theirs, ours] = took;
-            adds.push(theirs[0], ours[0]);
-            dels.push(theirs[1], ours[1]);
+            for (pairs, (theirs, ours)) in all.iter_mut().zip(theirs.into_iter().zip(ours)) {
+                pairs.push(theirs, ours);
+            }
         }
     }
-    [adds, dels]
+    all
 }
 
 /// What pairs come to: medians in milliseconds, of how many times as fast ours are, and the 95 % interval of that.
