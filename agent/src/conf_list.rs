@@ -16,6 +16,10 @@ use crate::told::Watched;
 /// The version of CNI that it is written in: containerd and CRI-O of the last years know it.
 const VERSION: &str = "1.0.0";
 
+/// What is chained after `overlay` where it is installed, and what the runtime is to pass on to it: ports (`hostPort`), and limits
+/// (annotations `kubernetes.io/ingress-bandwidth` and `egress-bandwidth`). Without any of these for a pod, it does nothing.
+const CHAINED: [(&str, &str); 2] = [("portmap", "portMappings"), ("bandwidth", "bandwidth")];
+
 /// Writes it as soon as pods can be attached. It stays when they cannot for a while: who attaches is told why by the plugin.
 pub(crate) async fn write_when_ready(known: Arc<Known>) -> String {
     let mut watched = Watched::new(&known);
@@ -35,20 +39,8 @@ pub(crate) async fn write_when_ready(known: Arc<Known>) -> String {
     std::future::pending().await
 }
 
-/// Takes it away again, so that the runtime attaches no more pods to the network. Whether there was one.
-///
-/// # Errors
-/// If it is still there.
-pub fn remove_conf_list(settings: &Settings, conf_dir: &Path) -> io::Result<bool> {
-    match fs::remove_file(path(conf_dir, settings)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// Runtimes take the first, in the order of names.
-fn path(directory: &Path, settings: &Settings) -> PathBuf {
+pub(crate) fn path(directory: &Path, settings: &Settings) -> PathBuf {
     directory.join(format!("10-{}.conflist", settings.network))
 }
 
@@ -76,9 +68,11 @@ fn document(settings: &Settings) -> Value {
         overlay["agentDirectory"] = settings.run_dir.display().to_string().into();
     }
     let mut plugins = vec![overlay];
-    if settings.bin_dir.join("portmap").exists() {
-        plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
-    }
+    let installed = CHAINED.iter().filter(|(plugin, _)| settings.bin_dir.join(plugin).exists());
+    plugins.extend(
+        installed
+            .map(|(plugin, capability)| json!({ "type": plugin, "capabilities": { *capability: true } })),
+    );
     json!({ "cniVersion": VERSION, "name": settings.network.as_str(), "plugins": plugins })
 }
 
@@ -103,12 +97,22 @@ mod tests {
         assert!(write(&path, &settings).unwrap());
         let document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(document["plugins"], json!([{ "type": "overlay" }]));
+        fs::write(directory.path().join("bandwidth"), "").unwrap();
+        assert!(write(&path, &settings).unwrap());
         fs::write(directory.path().join("portmap"), "").unwrap();
         assert!(write(&path, &settings).unwrap());
         assert!(!write(&path, &settings).unwrap());
         let list = cni_spec::NetworkList::from_json(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(list.plugins.len(), 2);
-        assert!(remove_conf_list(&settings, directory.path()).unwrap());
-        assert!(!remove_conf_list(&settings, directory.path()).unwrap());
+        assert_eq!(list.plugins.len(), 3);
+        let document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let (ports, limits) = (json!({ "portMappings": true }), json!({ "bandwidth": true }));
+        assert_eq!(
+            document["plugins"],
+            json!([
+                { "type": "overlay" },
+                { "type": "portmap", "capabilities": ports },
+                { "type": "bandwidth", "capabilities": limits },
+            ])
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Why an agent does not start, or ends.
 
+use std::path::PathBuf;
 use std::{error, fmt, io};
 
 /// Why an agent does not start, or ends.
@@ -22,6 +23,13 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// It is to be taken off the node, and another is at work, which would make everything again.
+    Running {
+        /// What the other has taken.
+        lock: PathBuf,
+    },
+    /// What the kernel still holds of a network that was to be taken off the node, and why.
+    Left(String),
     /// A part of it has ended, which none does unless it must.
     Ended {
         /// Which part.
@@ -52,6 +60,8 @@ impl fmt::Display for Error {
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Identity(why) => f.write_str(why),
             Self::Store { kind, why } => write!(f, "the store {kind}: {why}"),
+            Self::Running { lock } => write!(f, "an agent is running: it has {}", lock.display()),
+            Self::Left(what) => write!(f, "remove what the agent has made: {what}"),
             Self::Ended { part, why } => write!(f, "{part} has ended: {why}"),
         }
     }

@@ -9,6 +9,7 @@
 //! known           what the agent knows, and says of it
 //! api             who asks for it: HTTP on a unix socket; health and metrics over TCP
 //! told            who is told of it: the plugin, by a file; the service manager
+//! uninstall       the way back: what agents have made of a node is taken away again
 //! log             what changed, on stderr
 //! ```
 
@@ -34,9 +35,8 @@ mod settings;
 pub mod store;
 mod systemd;
 mod told;
+mod uninstall;
 
-pub use conf_list::remove_conf_list;
-pub use dataplane::remove_data_plane;
 pub use error::Error;
 pub use options::{
     CniOptions, DerivedOptions, EtcdOptions, Flags, GossipOptions, HealthOptions, InForce, KubernetesOptions,
@@ -46,3 +46,4 @@ pub use options::{
 pub use run::run;
 pub use settings::{GossipSettings, Seed, Settings, SettingsError, StoreSettings};
 pub use systemd::ServiceManager;
+pub use uninstall::{Uninstalled, uninstall};

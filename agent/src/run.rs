@@ -35,6 +35,9 @@ use crate::store::Links;
 use crate::systemd::ServiceManager;
 use crate::{api, conf_list, log, told};
 
+/// In the state's directory: whoever has it locked is the only one who works with that.
+pub(crate) const LOCK: &str = "lock";
+
 /// Runs the agent until a signal ends it (`SIGTERM`, `SIGINT`). What it has made in the kernel stays.
 ///
 /// # Errors
@@ -57,7 +60,7 @@ fn take_directories(settings: &Settings) -> Result<File, Error> {
     };
     make(&settings.state_dir, 0o700)?;
     make(&settings.run_dir, 0o755)?;
-    let path = settings.state_dir.join("lock");
+    let path = settings.state_dir.join(LOCK);
     files::lock(&path).map_err(Error::io(format!("take {}", path.display())))
 }
 
@@ -252,20 +255,25 @@ impl Parts {
 }
 
 /// What people say to the process.
-struct Signals {
+pub(crate) struct Signals {
     term: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let of = |kind| signal(kind).map_err(Error::io("wait for signals"));
         Ok(Self {
             term: of(SignalKind::terminate())?,
             interrupt: of(SignalKind::interrupt())?,
             hangup: of(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits for one that asks for the end.
+    pub(crate) async fn end(&mut self) {
+        while !matches!(self.next().await, Asked::End) {}
     }
 
     async fn next(&mut self) -> Asked {

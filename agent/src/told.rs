@@ -1,7 +1,7 @@
 //! Who is told what without asking: the plugin, the service manager.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::files::{self, Durability};
 use crate::known::{Known, counts};
 use crate::log;
 use crate::plugin_file;
+use crate::settings::Settings;
 use crate::systemd::ServiceManager;
 
 /// How long a store may take to say something.
@@ -20,7 +21,7 @@ const FIRST_VIEW: Duration = Duration::from_secs(3);
 
 /// Keeps the plugin's file as it must be.
 pub(crate) async fn tell_plugin(known: Arc<Known>) -> String {
-    let path = known.settings.run_dir.join(format!("{}.json", known.settings.network));
+    let path = file(&known.settings);
     let mut told: Option<NodeFile> = None;
     let mut problems = Vec::new();
     let mut known_parts = Watched::new(&known);
@@ -43,6 +44,11 @@ pub(crate) async fn tell_plugin(known: Arc<Known>) -> String {
             return "nothing changes any more".to_owned();
         }
     }
+}
+
+/// Where the plugin looks.
+pub(crate) fn file(settings: &Settings) -> PathBuf {
+    settings.run_dir.join(format!("{}.json", settings.network))
 }
 
 fn what_plugin_must_know(known: &Known) -> NodeFile {

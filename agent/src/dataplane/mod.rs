@@ -111,7 +111,7 @@ pub(crate) async fn run(settings: Settings, links: Links, seal: Box<dyn Seal>) -
 ///
 /// # Errors
 /// What could not be removed, for people.
-pub fn remove_data_plane(settings: &crate::Settings) -> Result<usize, String> {
+pub(crate) fn remove_data_plane(settings: &crate::settings::Settings) -> Result<usize, String> {
     weaver::remove_all(&mut LinuxKernel::new(None), &Settings::of(settings).fabric)
 }
 

@@ -44,6 +44,11 @@ pub(crate) struct Args {
     #[arg(long)]
     uninstall: bool,
 
+    /// Then go on running until SIGTERM or SIGINT, and let no agent start meanwhile: what a DaemonSet has on each node must not
+    /// end
+    #[arg(long, requires = "uninstall")]
+    stay: bool,
+
     #[command(flatten)]
     flags: Flags,
 }
@@ -65,24 +70,24 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     if args.uninstall {
-        return uninstall(&settings, options.cni.conf_dir.as_deref());
+        return uninstall(&settings, options.cni.conf_dir.as_deref(), args.stay);
     }
     agent::run(settings, manager()?).map_err(of_agent)?;
     Ok(Exit::Done)
 }
 
-fn uninstall(settings: &Settings, conf_dir: Option<&Path>) -> Result<Exit, Failure> {
-    let Some(directory) = conf_dir else { return Ok(Exit::Done) };
-    let removed = agent::remove_conf_list(settings, directory).map_err(|error| {
-        let what =
-            format!("remove the configuration of {} from {}: {error}", settings.network, directory.display());
-        Failure::new(exit_of_io(&error), what)
-    })?;
-    let was = if removed { "is removed" } else { "was not there" };
-    note(format_args!("the configuration of {} in {} {was}", settings.network, directory.display()));
-    let gone = agent::remove_data_plane(settings)
-        .map_err(|error| Failure::new(Exit::Failed, format!("remove what the agent has made: {error}")))?;
-    note(format_args!("{gone} things of {} are removed from the kernel", settings.network));
+fn uninstall(settings: &Settings, conf_dir: Option<&Path>, stay: bool) -> Result<Exit, Failure> {
+    let done = agent::uninstall(settings, conf_dir).map_err(of_agent)?;
+    let network = &settings.network;
+    match &done.conf_list {
+        Some(path) => note(format_args!("{} is removed", path.display())),
+        None => note(format_args!("the runtime had no configuration of {network}")),
+    }
+    note(format_args!("{} things of {network} are removed from the kernel", done.things));
+    if stay {
+        note("no agent starts until this ends");
+        done.stay().map_err(of_agent)?;
+    }
     Ok(Exit::Done)
 }
 
@@ -123,10 +128,17 @@ fn of_options(error: OptionsError) -> Failure {
 }
 
 fn of_agent(error: Error) -> Failure {
-    let exit = error.io_error().map_or(Exit::Failed, exit_of_io);
+    let exit = match error {
+        Error::Running { .. } => Exit::Refused,
+        _ => error.io_error().map_or(Exit::Failed, exit_of_io),
+    };
     let failure = Failure::new(exit, error.to_string());
     match exit {
         Exit::Privilege => failure.advise("run it as root: it changes the node's interfaces and routes"),
+        Exit::Refused => failure.advise(
+            "end it first, or it makes everything again: `systemctl disable --now cnikit-agent`, or \
+             `kubectl --namespace kube-system delete daemonset cnikit`",
+        ),
         _ => failure,
     }
 }

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod agent;
 mod attach;
 mod beside;
 mod clean;

@@ -154,18 +154,27 @@ agents_are_replaced() {
 leases() { for n in 1 2; do on_node "$n" find /var/lib/cni/networks/cnikit -name '10.*'; done; }
 no_address() { [ -z "$(leases)" ]; }
 
+taken_out() {
+    kubectl --namespace kube-system rollout status daemonset/cnikit-uninstall --watch=false | grep 'successfully rolled out'
+}
+
 # As deploy/README.md says.
 it_is_taken_out() {
     part 'it is taken out'
     kubectl delete pod --all >/dev/null
     within 180 no_address || fail "still given out: $(leases | one_line)"
     ok "all addresses are given back $TOOK s after the pods were deleted"
-    kubectl delete --filename "$ROOT/deploy/cnikit.yaml"
+    kubectl --namespace kube-system delete daemonset cnikit
+    kubectl apply --filename "$ROOT/deploy/uninstall.yaml"
+    within 180 taken_out || give_up 'it is not taken out'
+    ok "it is taken off both nodes after $TOOK s"
+    local n
     for n in 1 2; do
-        on_node "$n" rm /etc/cni/net.d/10-cnikit.conflist
-        on_node "$n" "$CNIKIT" install --bin-dir /opt/cni/bin --restore
+        expect "what is left of it in the kernel of n$n" '' "$(on_node "$n" sh -c 'ip route show proto 87; ip nexthop; nft list ruleset' | grep -v KUBE || true)"
+        expect "what the runtime of n$n finds" '' "$(on_node "$n" find /etc/cni/net.d -type f)"
     done
-    kubectl annotate nodes --all cnikit.io/node-
     within 180 ready 'False False' || give_up 'the nodes are still Ready'
     ok "the nodes are not Ready any more after $TOOK s"
+    kubectl delete --ignore-not-found --filename "$ROOT/deploy/uninstall.yaml" --filename "$ROOT/deploy/cnikit.yaml"
+    kubectl annotate nodes --all cnikit.io/node-
 }
