@@ -57,7 +57,8 @@ fn told_to_done(lab: &Lab, others: &[Node]) -> (Duration, Duration) {
 fn many_nodes_are_programmed() {
     println!("milliseconds from told to done, in brackets those on a processor; the best of {ROUNDS}");
     println!("{:>8}{:>19}{:>19}{:>19}", "nodes", "from nothing", "one more", "all gone");
-    for (count, limit) in [(1000, Duration::from_millis(50)), (10_000, Duration::from_millis(500))] {
+    // Three times what a machine with nothing else to do is to take at most.
+    for (count, limit) in [(1000, Duration::from_millis(150)), (10_000, Duration::from_millis(1500))] {
         let mut best = [(Duration::MAX, Duration::MAX); 3];
         for _ in 0..ROUNDS {
             for (best, took) in best.iter_mut().zip(round(count)) {
@@ -69,9 +70,12 @@ fn many_nodes_are_programmed() {
         best.iter()
             .for_each(|(time, own)| print!("{:>10.1} ({:>6.1})", milliseconds(*time), milliseconds(*own)));
         println!();
-        // On a machine that has nothing else to do it is within the limit.
-        let far_off = best[0].1 > 2 * limit;
-        assert!(cfg!(debug_assertions) || !far_off, "{count} nodes are to take {limit:?} at most");
+        let is_soon = best[0].0 < limit;
+        assert!(
+            cfg!(debug_assertions) || is_soon,
+            "{count} nodes take {:?}, and not less than {limit:?}",
+            best[0].0
+        );
     }
 }
 
