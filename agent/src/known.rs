@@ -90,6 +90,7 @@ impl Known {
             pods: local.pods.len(),
             ready: unready.is_none(),
             problems: self.problems(&view, unready),
+            ports: Some(self.settings.ports()),
         }
     }
 

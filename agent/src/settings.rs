@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use cni_spec::NetworkName;
 use ipnet::IpNet;
 use netops::LinkName;
-use overlay::{Mode, NodeName, Pool, Range, Role, Tunnel};
+use overlay::report::Ports;
+use overlay::{Mode, NodeName, Pool, Range, Role, Tunnel, path};
 
 use crate::log;
 use crate::options::{EtcdOptions, Options, StoreKind};
@@ -120,6 +121,20 @@ impl fmt::Display for Seed {
 }
 
 impl Settings {
+    /// Where the agent will listen.
+    pub fn ports(&self) -> Ports {
+        let gossip = match &self.store {
+            StoreSettings::Gossip(gossip) => Some(gossip.port),
+            _ => None,
+        };
+        Ports {
+            gossip,
+            tunnel: self.tunnel.port,
+            probes: path::DEFAULT_PORT,
+            health: self.health.map(|address| address.port()),
+        }
+    }
+
     /// Of options, defaults included.
     ///
     /// # Errors

@@ -263,7 +263,16 @@ fn three_nodes_become_one_network_whoever_runs_it() {
         assert_answered(report["withoutAgents"].as_array().unwrap());
         assert_eq!(report["deleted"]["left"], serde_json::json!([]));
         assert_eq!(report["topology"].as_array().unwrap().len(), 3, "what each agent knows");
+        // Pings are not wrapped, and what found that out was.
+        assert_eq!(kinds(&report["capture"]), ["Ethernet", "IP", "ICMP"]);
+        assert_eq!(kinds(&report["probe"]), ["Ethernet", "IP", "UDP", "VXLAN", "Ethernet", "IP", "UDP"]);
+        assert_eq!(report["probe"]["from"], "n1", "{}", report["probe"]);
     }
+}
+
+/// The headers of what was caught, from the outside in.
+fn kinds(capture: &Value) -> Vec<&str> {
+    capture["layers"].as_array().unwrap().iter().map(|layer| layer["is"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -274,10 +283,11 @@ fn what_is_on_the_wire_follows_from_the_mode() {
     {
         let report = lab.json(User::Same, &["--mode", mode, "--nodes", "2", "--pods", "1"]);
         assert_answered(report["pings"].as_array().unwrap());
-        let kinds: Vec<_> =
-            report["capture"]["layers"].as_array().unwrap().iter().map(|layer| &layer["is"]).collect();
+        let kinds = kinds(&report["capture"]);
         let plain = ["Ethernet", "IP", "ICMP"];
         let tunnel = ["Ethernet", "IP", "UDP", "VXLAN", "Ethernet", "IP", "ICMP"];
+        // A router may be reached through a tunnel until it is known that it need not be.
+        assert!(report["probe"].is_null() || mode == "router", "{mode}: {}", report["probe"]);
         assert_eq!(kinds, if wrapped { &tunnel[..] } else { &plain[..] }, "{mode}");
         let path = &report["joined"][0]["ways"][0]["path"];
         assert_eq!(path["way"]["kind"], way, "{path}");
@@ -298,6 +308,7 @@ fn the_story_of_several_nodes_is_told_in_seven_chapters_and_has_a_picture() {
         "2. ADD",
         "3. Does everybody",
         "4. On the wire",
+        "VXLAN     network 4096",
         "5. n2 is cut off",
         "6. Every agent",
         "7. DEL",

@@ -41,6 +41,23 @@ pub struct Status {
     pub ready: bool,
     /// What a person should know or do, worst first.
     pub problems: Vec<Problem>,
+    /// Where it listens; an agent of an earlier version does not say.
+    #[serde(default)]
+    pub ports: Option<Ports>,
+}
+
+/// Where an agent, and the kernel for it, listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ports {
+    /// For gossip, UDP and TCP, if that is the store.
+    pub gossip: Option<u16>,
+    /// For tunnels, UDP.
+    pub tunnel: u16,
+    /// For probes of the way between nodes, UDP.
+    pub probes: u16,
+    /// For whoever asks for health and metrics, TCP.
+    pub health: Option<u16>,
 }
 
 /// Where the topology comes from.

@@ -59,6 +59,7 @@ pub(crate) fn status() -> Status {
         pods: 2,
         ready: true,
         problems: Vec::new(),
+        ports: None,
     }
 }
 

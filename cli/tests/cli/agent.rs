@@ -147,6 +147,31 @@ fn a_network_is_taken_off_a_node_when_its_agent_has_ended() {
     });
 }
 
+/// What containerd and CRI-O make of `kubernetes.io/ingress-bandwidth: 8M`, and pass on to a plugin that says it can have it.
+const LIMITS: &str = r#"{"bandwidth": {"ingressRate": 8000000, "ingressBurst": 80000}}"#;
+
+#[test]
+fn a_pods_limits_reach_the_plugin_that_sets_them() {
+    on_a_node!(|node| {
+        prepare(node);
+        for plugin in ["portmap", "bandwidth"] {
+            fs::write(node.path("plugins").join(plugin), "").unwrap();
+        }
+        let agent = Agent::start(node, &[], &[]);
+        agent.wait_ready(node);
+        node.cnikit_with("add cnikit blue --container-id slow", &[("CAP_ARGS", LIMITS)]).ok();
+        node.cnikit("add cnikit red --container-id fast").ok();
+        let queues = node.sh("tc qdisc show");
+        assert_eq!(queues.matches("tbf").count(), 1, "{queues}");
+        assert!(queues.contains("rate 8Mbit"), "{queues}");
+        node.cnikit("check cnikit blue --container-id slow").ok();
+        node.cnikit("del cnikit blue --container-id slow").ok();
+        node.cnikit("del cnikit red --container-id fast").ok();
+        assert!(!node.sh("tc qdisc show").contains("tbf"));
+        agent.end();
+    });
+}
+
 #[test]
 fn what_stays_after_taking_a_network_off_keeps_agents_away() {
     on_a_node!(|node| {

@@ -1,6 +1,8 @@
 //! `doctor`: what it sees of a node, and that it changes nothing.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -54,6 +56,43 @@ fn a_node_is_seen_as_it_is_and_left_so() {
         drop(kubelets);
         let free = complaints(&node.cnikit("doctor --json --role worker"));
         assert!(free.iter().all(|(subject, _)| subject != "ports"), "{free:#?}");
+    });
+}
+
+#[test]
+fn the_agents_ports_are_those_of_its_configuration() {
+    on_a_node!(|node| {
+        let root = node.path("host");
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("etc/cnikit/agent.env", "CNIKIT_CONFIG=/etc/other/agent.json\n");
+        write("etc/other/agent.json", r#"{"tunnel": {"port": 8472}, "health": {"enabled": false}}"#);
+        write("proc/net/tcp", "sl local_address\n");
+        let said = node.cnikit(&format!("doctor --json --root {}", root.display())).stdout;
+        for port in ["4793/tcp", "4793/udp", "4794/udp", "8472/udp"] {
+            assert!(said.contains(port), "{port}: {said}");
+        }
+        assert!(!said.contains("4789") && !said.contains("4794/tcp"), "{said}");
+    });
+}
+
+#[test]
+fn whom_the_node_needs_is_tried() {
+    on_a_node!(|node| {
+        // On a node of the test's own, where `/var/lib` is empty; kubeadm's file would come first.
+        if Path::new("/etc/kubernetes").exists() {
+            node.sh("mount -t tmpfs tmpfs /etc/kubernetes");
+        }
+        node.sh("mkdir /var/lib/kubelet; echo '    server: https://127.0.0.1:16443' > /var/lib/kubelet/kubeconfig");
+        let nobody = node.cnikit("doctor --json");
+        complains_of(&nobody, "reach", "API server at 127.0.0.1:16443/tcp is not reached: nobody listens");
+        let _server = TcpListener::bind("127.0.0.1:16443").unwrap();
+        let said = node.cnikit("doctor --json");
+        assert!(complaints(&said).iter().all(|(subject, _)| subject != "reach"), "{said:?}");
+        assert!(said.stdout.contains("127.0.0.1:16443/tcp is reached"), "{said:?}");
     });
 }
 

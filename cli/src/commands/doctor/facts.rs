@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use overlay::report::{Map, Status};
+use overlay::report::{Map, Ports, Status};
 use plugin_overlay::NodeFile;
 
 /// What is so on this node.
@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) kernel: Kernel,
     pub(super) runtime: Runtime,
     pub(super) agent: Agent,
+    /// Whom this node must reach, tried out.
+    pub(super) reached: Vec<Reached>,
     /// The ranges of all nodes' pods, as somebody said.
     pub(super) cluster: Vec<IpNet>,
 }
@@ -224,4 +226,36 @@ pub(super) struct Agent {
     pub(super) map: Option<Map>,
     /// What it has told the plugin, by network.
     pub(super) files: Vec<(String, Result<NodeFile, String>)>,
+    /// Where it listens, or would: as it says itself, or its configuration, or else the defaults.
+    pub(super) ports: Option<Ports>,
+}
+
+/// A connection that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub(super) whom: Whom,
+    /// Address or name, and port.
+    pub(super) at: String,
+    /// Why there was none.
+    pub(super) refused: Option<Refused>,
+}
+
+/// Who listens there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The API server, as the kubelet is told.
+    ApiServer,
+    /// The agent of another node.
+    Peer(String),
+}
+
+/// Why there was no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Somebody answered that nobody listens.
+    Nobody,
+    /// Nothing came back.
+    Silence,
+    /// The kernel, or who resolves names, says this.
+    Error(String),
 }

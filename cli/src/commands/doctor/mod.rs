@@ -23,8 +23,8 @@ use crate::failure::Failure;
 use crate::output::{Cell, Column, Output, Table, Tone, note};
 
 const DETAILS: &str = "\
-Looked at are the node's name and numbers, its interfaces and routes, ports and who holds them, settings of the kernel and \
-what it can do, the container runtime with its plugins and configurations, and what this node's agent says. Nothing is \
+Looked at are the node's name and numbers, its interfaces and routes, ports and who holds them (the agent's as it is \
+configured), whether the kubelet's API server and agents of other nodes answer, settings of the kernel and what it can do, the container runtime with its plugins and configurations, and what this node's agent says. Nothing is \
 changed: what the kernel can do is tried in a network namespace that is thrown away, for which it may load modules. As root \
 more can be seen.
 

@@ -151,33 +151,77 @@ pub(super) fn until_answered(from: &Home, to: &Home, within: Duration) -> Option
     None
 }
 
+/// Listens on a node's cable, so that what is said there can be looked at later.
+pub(super) struct Tap {
+    node: String,
+    socket: PacketSocket,
+}
+
+impl Tap {
+    pub(super) fn on(world: &World, node: &Node) -> Result<Self, Failure> {
+        let socket = PacketSocket::open_all(&world.segment, port(world, node)?)?;
+        Ok(Self { node: node.name.clone(), socket })
+    }
+
+    /// The first that was said and is meant.
+    fn find(&self, is_meant: impl Fn(&[Layer]) -> bool) -> Result<Option<(usize, Vec<Layer>)>, Failure> {
+        let mut buffer = [0; FRAME];
+        loop {
+            match self.socket.receive(&mut buffer) {
+                Ok(length) => {
+                    let layers: Vec<Layer> = frame::layers(buffer.get(..length).unwrap_or_default());
+                    if is_meant(&layers) {
+                        return Ok(Some((length, layers)));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        format!("catch packets of {}: {error}", self.node),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The first probe that went through a tunnel from here.
+    pub(super) fn probe(&self, world: &World) -> Result<Option<Capture>, Failure> {
+        let of = |address: IpAddr| world.nodes.iter().find(|node| node.address == address);
+        let ends = |layers: &[Layer]| match frame::ends_of_probe(layers) {
+            Some((from, to)) => of(from).filter(|from| from.name == self.node).zip(of(to)),
+            None => None,
+        };
+        let found = self.find(|layers| ends(layers).is_some())?;
+        Ok(found.and_then(|(bytes, layers)| {
+            let (from, to) = ends(&layers)?;
+            Some(Capture {
+                from: from.name.clone(),
+                to: to.name.clone(),
+                node: self.node.clone(),
+                bytes,
+                layers,
+            })
+        }))
+    }
+}
+
 /// Catches one ping between two nodes on the cable of the first.
 pub(super) fn capture(world: &World, from: &Home, to: &Home) -> Result<Option<Capture>, Failure> {
     let Some(node) = world.nodes.get(from.pod.node) else { return Ok(None) };
     let (Some(source), Some(address)) = (from.attached.address(), to.attached.address()) else {
         return Ok(None);
     };
-    let port = port(world, node)?;
-    let socket = PacketSocket::open_all(&world.segment, port)?;
-    let refused =
-        |error: io::Error| Failure::new(Exit::Failed, format!("catch packets of {}: {error}", node.name));
+    let tap = Tap::on(world, node)?;
+    let refused = |error: io::Error| Failure::new(Exit::Failed, format!("ping from {}: {error}", node.name));
     let mut pinger = Pinger::open(&from.pod.namespace, Family::of(address), 3).map_err(refused)?;
     // Without an answer there may be something to see nevertheless.
     let _ = pinger.ping(address);
-    let mut buffer = [0; FRAME];
-    loop {
-        match socket.receive(&mut buffer) {
-            Ok(length) => {
-                let layers: Vec<Layer> = frame::layers(buffer.get(..length).unwrap_or_default());
-                if frame::is_request(&layers, source, address) {
-                    let (from, to) = (from.pod.name.clone(), to.pod.name.clone());
-                    return Ok(Some(Capture { from, to, node: node.name.clone(), bytes: length, layers }));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(refused(error)),
-        }
-    }
+    let found = tap.find(|layers| frame::is_request(layers, source, address))?;
+    Ok(found.map(|(bytes, layers)| {
+        let (from, to) = (from.pod.name.clone(), to.pod.name.clone());
+        Capture { from, to, node: node.name.clone(), bytes, layers }
+    }))
 }
 
 /// The index of a node's port on the segment.

@@ -120,8 +120,8 @@ impl Content {
     }
 }
 
-/// Draws a packet: what is between nodes, and in it what is between pods.
-pub(super) fn packet(capture: &Capture, charset: Charset, style: Style) -> String {
+/// Draws a packet: what is between nodes, and in it what is between pods, or as if it were.
+pub(super) fn packet(capture: &Capture, within: &str, charset: Charset, style: Style) -> String {
     let inner =
         capture.layers.iter().position(|layer| matches!(layer, Layer::Vxlan { .. })).map_or(1, |at| at + 1);
     let (outer, inner) = capture.layers.split_at_checked(inner).unwrap_or((&capture.layers, &[]));
@@ -140,7 +140,7 @@ pub(super) fn packet(capture: &Capture, charset: Charset, style: Style) -> Strin
         line.draw(&mut canvas, 2, 1 + row, width);
     }
     let room = Room { x: 2, y: 1 + outer.len(), width, height: inner.len() + 2 };
-    canvas.room(room, "from pod to pod");
+    canvas.room(room, within);
     for (row, line) in inner.iter().enumerate() {
         line.draw(&mut canvas, 4, room.y + 1 + row, width.saturating_sub(WALLS));
     }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_wrapped_is_inside_of_what_wraps_it() {
-        let picture = packet(&samples::capture(), Charset::Boxes, Style::Plain);
+        let picture = packet(&samples::capture(), "from pod to pod", Charset::Boxes, Style::Plain);
         let expected = [
             "┌─ from node to node ───────────────────────────────────────────┐",
             "│ Ethernet  02:00:00:00:00:01 → 02:00:00:00:00:02      14 bytes │",

@@ -66,6 +66,16 @@ pub(super) fn is_request(layers: &[Layer], source: IpAddr, destination: IpAddr) 
     is_it && matches!(layers.last(), Some(Layer::EchoRequest { .. }))
 }
 
+/// The nodes between which a frame goes that carries, wrapped, an agent's probe of the way.
+pub(super) fn ends_of_probe(layers: &[Layer]) -> Option<(IpAddr, IpAddr)> {
+    let is_wrapped = layers.iter().any(|layer| matches!(layer, Layer::Vxlan { .. }));
+    let is_probe = matches!(layers.last(), Some(Layer::Udp { to: overlay::path::DEFAULT_PORT, .. }));
+    match layers.get(1) {
+        Some(Layer::Ip { from, to, .. }) if is_wrapped && is_probe => Some((*from, *to)),
+        _ => None,
+    }
+}
+
 fn ethernet(frame: &[u8], layers: &mut Vec<Layer>) {
     let Some((to, rest)) = frame.split_first_chunk::<6>() else { return };
     let Some((from, rest)) = rest.split_first_chunk::<6>() else { return };

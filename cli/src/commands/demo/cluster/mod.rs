@@ -52,9 +52,11 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     let setting = setting(&world, args.mode.into());
     teller.scene(&setting)?;
 
+    let tap = world.nodes.first().map(|node| act::Tap::on(&world, node)).transpose()?;
     let began = Instant::now();
     let (mut agents, joined) = join(&world, args.mode.into())?;
     teller.joined(&setting, &joined, began.elapsed())?;
+    let probe = tap.map_or(Ok(None), |tap| tap.probe(&world))?;
 
     let mut homes = act::attach(&world, pods)?;
     let began = Instant::now();
@@ -75,7 +77,9 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
         Some((from, to)) => act::capture(&world, from, to)?,
         None => None,
     };
-    teller.capture(capture.as_ref())?;
+    // Where pings are wrapped themselves, this shows nothing that they do not.
+    let probe = probe.filter(|_| !capture.as_ref().is_some_and(report::Capture::is_wrapped));
+    teller.capture(capture.as_ref(), probe.as_ref())?;
 
     let mut kept = Duration::ZERO;
     if args.keep {
@@ -102,6 +106,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
         known,
         pings,
         capture,
+        probe,
         cut,
         without_agents,
         deleted,

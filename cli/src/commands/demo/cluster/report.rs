@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) known: Duration,
     pub(super) pings: Vec<Ping>,
     pub(super) capture: Option<Capture>,
+    /// What an agent sent through a tunnel to find out whether that is a way, where pings are not wrapped.
+    pub(super) probe: Option<Capture>,
     pub(super) cut: Option<Cut>,
     /// Pings between nodes after every agent was killed.
     pub(super) without_agents: Vec<Ping>,
@@ -129,7 +131,7 @@ impl Ping {
     }
 }
 
-/// One echo request, as it was on the segment.
+/// A packet, as it was on the segment.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Capture {
@@ -140,6 +142,13 @@ pub(super) struct Capture {
     pub(super) bytes: usize,
     /// From the outside in.
     pub(super) layers: Vec<Layer>,
+}
+
+impl Capture {
+    /// Whether it went through a tunnel.
+    pub(super) fn is_wrapped(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, Layer::Vxlan { .. }))
+    }
 }
 
 /// A node's cable was pulled, and plugged in again.

@@ -136,13 +136,16 @@ impl Teller<'_> {
     }
 
     /// Chapter 4.
-    pub(super) fn capture(&mut self, capture: Option<&Capture>) -> Result<(), Failure> {
+    pub(super) fn capture(
+        &mut self,
+        capture: Option<&Capture>,
+        probe: Option<&Capture>,
+    ) -> Result<(), Failure> {
         self.0.heading("4. On the wire", None)?;
         let Some(capture) = capture else {
             return self.0.words("No packet was caught: something is wrong.");
         };
-        let is_wrapped = capture.layers.len() > 4;
-        let how = if is_wrapped {
+        let how = if capture.is_wrapped() {
             "It is wrapped: to the segment it is a datagram from one node to the other, and what pods say to one another is \
              inside."
         } else {
@@ -153,9 +156,21 @@ impl Teller<'_> {
             "One echo request from {} to {}, {} bytes, caught on the cable of {}. {how}",
             capture.from, capture.to, capture.bytes, capture.node
         ))?;
+        self.picture(capture, "from pod to pod")?;
+        let Some(probe) = probe else { return Ok(()) };
+        self.0.line("")?;
+        self.0.words(&format!(
+            "It was wrapped as long as nobody knew that it need not be. This is how the agent of {} tried the tunnel to {}: {} \
+             bytes, which to the segment are a datagram from one node to the other.",
+            probe.from, probe.to, probe.bytes
+        ))?;
+        self.picture(probe, "from bridge to bridge, as pods' packets go")
+    }
+
+    fn picture(&mut self, capture: &Capture, within: &str) -> Result<(), Failure> {
         self.0.line("")?;
         if !self.0.quiet {
-            let picture = drawing::packet(capture, self.0.charset, self.0.output.style());
+            let picture = drawing::packet(capture, within, self.0.charset, self.0.output.style());
             self.0.output.line(picture)?;
         }
         Ok(())

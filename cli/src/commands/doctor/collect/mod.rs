@@ -5,6 +5,7 @@ mod identity;
 mod kernel;
 mod network;
 mod ports;
+mod reach;
 mod runtime;
 mod settings;
 
@@ -78,6 +79,7 @@ impl Root {
 
 /// Everything that rules are about.
 pub(super) fn facts(root: &Root, agent: &AgentSocket, cluster: &[IpNet]) -> Facts {
+    let agent = agent::agent(root, agent);
     Facts {
         identity: identity::identity(root),
         network: if root.is_here() { network::network() } else { None },
@@ -85,7 +87,8 @@ pub(super) fn facts(root: &Root, agent: &AgentSocket, cluster: &[IpNet]) -> Fact
         settings: settings::settings(root),
         kernel: kernel::kernel(root),
         runtime: runtime::runtime(root),
-        agent: agent::agent(root, agent),
+        reached: if root.is_here() { reach::reached(root, &agent) } else { Vec::new() },
+        agent,
         cluster: cluster.to_vec(),
     }
 }

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests
 
-use overlay::report::{PeerCounts, Status, StoreStatus};
+use overlay::report::{PeerCounts, Ports, Status, StoreStatus};
 use overlay::{Mode, Subnet, SubnetState};
 use plugin_overlay::{Assigned, NodeFile};
 
 use crate::commands::doctor::facts::{
     Agent, Chain, Configuration, Conntrack, Endpoint, Facts, Feature, Holder, Identity, Kernel, Link,
-    Network, Route, Runtime, Settings, Socket, Transport, Tried,
+    Network, Reached, Route, Runtime, Settings, Socket, Transport, Tried, Whom,
 };
 use crate::commands::doctor::finding::{Finding, Findings, Severity};
 
@@ -71,7 +71,9 @@ pub(super) fn facts() -> Facts {
             status: Some(Ok(status())),
             map: None,
             files: vec![("pods".to_owned(), Ok(node_file()))],
+            ports: Some(ports()),
         },
+        reached: vec![Reached { whom: Whom::ApiServer, at: "192.168.1.10:6443".to_owned(), refused: None }],
         cluster: Vec::new(),
     }
 }
@@ -92,7 +94,13 @@ pub(super) fn status() -> Status {
         pods: 0,
         ready: true,
         problems: Vec::new(),
+        ports: Some(ports()),
     }
+}
+
+/// As they are if nobody says otherwise.
+pub(super) fn ports() -> Ports {
+    Ports { gossip: Some(4793), tunnel: 4789, probes: 4794, health: Some(4794) }
 }
 
 pub(super) fn node_file() -> NodeFile {

@@ -7,6 +7,7 @@ mod identity;
 mod kernel;
 mod network;
 mod ports;
+mod reach;
 mod runtime;
 mod settings;
 
@@ -20,6 +21,7 @@ pub(super) fn check(facts: &Facts, role: Role) -> Vec<Finding> {
         identity::check(facts),
         network::check(facts),
         ports::check(facts, role),
+        reach::check(facts),
         settings::check(facts),
         kernel::check(facts),
         runtime::check(facts),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use overlay::report::Ports;
+
 use crate::commands::doctor::Role;
 use crate::commands::doctor::facts::{Facts, Holder, Socket, Transport};
 use crate::commands::doctor::finding::{Findings, Severity};
@@ -25,8 +27,7 @@ const fn tcp(port: u16, on: Role, of: &'static str, names: &'static [&'static st
 /// Distributions in one executable have other names for all of them.
 const ALL_IN_ONE: &[&str] = &["k3s", "k3s-server", "k3s-agent", "kubelite", "k0s"];
 
-/// Kubernetes' ports (kubernetes.io/docs/reference/networking/ports-and-protocols), and the agent's as it has them if nobody
-/// says otherwise.
+/// Kubernetes' ports (kubernetes.io/docs/reference/networking/ports-and-protocols).
 const NEEDS: &[Need] = &[
     tcp(6443, Role::ControlPlane, "the API server", &["kube-apiserver"]),
     tcp(2379, Role::ControlPlane, "etcd", &["etcd"]),
@@ -34,11 +35,19 @@ const NEEDS: &[Need] = &[
     tcp(10257, Role::ControlPlane, "the controller manager", &["kube-controller"]),
     tcp(10259, Role::ControlPlane, "the scheduler", &["kube-scheduler"]),
     tcp(10250, Role::Any, "the kubelet", &["kubelet"]),
-    tcp(4793, Role::Any, "the agents' gossip", &["cnikit"]),
-    Need { transport: Transport::Udp, ..tcp(4793, Role::Any, "the agents' gossip", &["cnikit"]) },
-    tcp(4794, Role::Any, "the agent's health and metrics", &["cnikit"]),
-    Need { transport: Transport::Udp, ..tcp(4789, Role::Any, "tunnels between nodes", &[]) },
 ];
+
+/// The agent's.
+fn ours(ports: Ports) -> impl Iterator<Item = Need> {
+    const AGENT: &[&str] = &["cnikit"];
+    let tcp = |port, of| tcp(port, Role::Any, of, AGENT);
+    let udp = move |port, of| Need { transport: Transport::Udp, ..tcp(port, of) };
+    let tunnels = Need { names: &[], ..udp(ports.tunnel, "tunnels between nodes") };
+    let gossip = |port| [tcp(port, "the agents' gossip"), udp(port, "the agents' gossip")];
+    let health = ports.health.map(|port| tcp(port, "the agent's health and metrics"));
+    let always = [udp(ports.probes, "the agents' probes of the way between nodes"), tunnels];
+    ports.gossip.map(gossip).into_iter().flatten().chain(health).chain(always)
+}
 
 /// The ports of services on every node (`--service-node-port-range`).
 const NODE_PORTS: (u16, u16) = (30000, 32767);
@@ -52,7 +61,8 @@ pub(super) fn check(facts: &Facts, role: Role) -> Findings {
         return findings;
     };
     let mut free = Vec::new();
-    for need in NEEDS.iter().filter(|need| need.is_on(role)) {
+    let ours: Vec<Need> = facts.agent.ports.into_iter().flat_map(ours).collect();
+    for need in NEEDS.iter().chain(&ours).filter(|need| need.is_on(role)) {
         let of_port = |socket: &&Socket| (socket.transport, socket.port) == (need.transport, need.port);
         let mut holders: Vec<&Holder> = sockets.iter().filter(of_port).map(|socket| &socket.holder).collect();
         holders.dedup();
@@ -204,6 +214,7 @@ mod tests {
             (Tcp, 4793, "cnikit"),
             (Tcp, 4794, "cnikit"),
             (Udp, 4793, "cnikit"),
+            (Udp, 4794, "cnikit"),
         ] {
             is_fine(Role::ControlPlane, add(transport, port, process(name)));
             is_fine(Role::ControlPlane, add(transport, port, process("k3s-server")));
@@ -217,6 +228,26 @@ mod tests {
             Error,
             "openvswitch (process 812)",
         );
+    }
+
+    #[test]
+    fn the_agents_ports_are_those_that_it_is_told() {
+        let other = Ports { gossip: None, tunnel: 8472, probes: 4794, health: None };
+        let with = |port, transport| {
+            move |facts: &mut Facts| {
+                facts.agent.ports = Some(other);
+                add(transport, port, process("nginx"))(facts);
+            }
+        };
+        complains(
+            on(Role::Worker),
+            with(8472, Transport::Udp),
+            Error,
+            "8472/udp, which tunnels between nodes",
+        );
+        is_fine(Role::Worker, with(4789, Transport::Udp));
+        is_fine(Role::Worker, with(4793, Transport::Tcp));
+        is_fine(Role::Worker, with(4794, Transport::Tcp));
     }
 
     #[test]
