@@ -64,6 +64,7 @@ mod replica;
 mod roster;
 mod rumour;
 pub mod seal;
+mod twin;
 mod wire;
 
 pub use config::Config;

@@ -12,6 +12,7 @@
 //! LIFE        how nodes are
 //! FORGOTTEN   nodes that are gone for good
 //! EXCHANGE    I have more for you than datagrams should carry: open a stream to me
+//! TWIN        somebody speaks as you from that address
 //! ```
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(crate) const DELTA: u8 = 9;
 pub(crate) const LIFE: u8 = 10;
 pub(crate) const FORGOTTEN: u8 = 11;
 pub(crate) const EXCHANGE: u8 = 12;
+pub(crate) const TWIN: u8 = 13;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy)]

@@ -14,6 +14,10 @@ pub(crate) struct Risen {
     above: Option<u64>,
     times: Vec<Time>,
     told: Option<Time>,
+    /// When it looked for its other self.
+    pub(crate) looked: Option<Time>,
+    /// When that spoke to it.
+    pub(crate) met: Option<Time>,
 }
 
 /// So often within so many rounds.
@@ -110,18 +114,25 @@ impl Gossip {
     /// A datagram came from this node, as it says. Of this process it is if it was its own seed.
     pub(crate) fn meet_self(&mut self, head: &Head, from: SocketAddr) {
         if head.epoch.instance != self.epoch().instance {
-            self.report_clone(Some(from));
+            self.risen.met = Some(self.now);
+            if self.report_clone(Some(from)) {
+                // The other must hear it, too.
+                self.look_at(from);
+            }
             if head.epoch > self.epoch() {
                 self.rise_above(head.epoch.incarnation);
             }
         }
     }
 
-    fn report_clone(&mut self, address: Option<SocketAddr>) {
+    /// Tells the caller, unless it has done so lately.
+    fn report_clone(&mut self, address: Option<SocketAddr>) -> bool {
         let pause = self.config.round * CLONE_ROUNDS;
-        if self.risen.told.is_none_or(|told| told + pause <= self.now) {
+        let is_news = self.risen.told.is_none_or(|told| told + pause <= self.now);
+        if is_news {
             self.risen.told = Some(self.now);
             self.events.push_back(Event::Clone { address });
         }
+        is_news
     }
 }

@@ -209,6 +209,12 @@ impl Gossip {
         self.post(to, letters);
     }
 
+    /// Looks whether somebody is at an address, whoever it is.
+    pub(crate) fn look_at(&mut self, address: SocketAddr) {
+        let sequence = self.prober.number();
+        self.send_probe(None, address, sequence);
+    }
+
     /// Tries some seeds.
     pub(crate) fn try_seeds(&mut self, count: usize) {
         if self.seeds.is_empty() {
@@ -217,8 +223,7 @@ impl Gossip {
         let first = self.random.index(self.seeds.len());
         let seeds = self.seeds.iter().cycle().skip(first).take(count.min(self.seeds.len()));
         for seed in seeds.copied().collect::<Vec<_>>() {
-            let sequence = self.prober.number();
-            self.send_probe(None, seed, sequence);
+            self.look_at(seed);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::letters::{LETTERS, Letters};
 use crate::message::{
     ACK, BUCKETS, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR, RELAYED,
-    SUMMARY, State, WANT,
+    SUMMARY, State, TWIN, WANT,
 };
 use crate::nodes::Node;
 use crate::repair::Asking;
@@ -72,6 +72,7 @@ impl Gossip {
                 }
             }
             EXCHANGE => self.want_exchange(from),
+            TWIN => self.on_twin(body)?,
             // Of a later version.
             _ => {}
         }

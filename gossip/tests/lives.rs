@@ -185,6 +185,52 @@ fn a_node_that_exists_twice_hears_of_it() {
 }
 
 #[test]
+fn a_node_that_exists_twice_hears_of_it_although_nobody_hears_the_older_one_any_more() {
+    let mut network = settled(10);
+    network.sealed = true;
+    let copy = network.start(7, 2, address(77));
+    network.join(copy, &[address(0)]);
+    network.run(seconds(20));
+    let told = network.saw(|event| matches!(event, Event::Clone { .. }));
+    assert_eq!(told, [7, copy]);
+    network.take_sent();
+    network.run(seconds(60));
+    let each = network.take_sent() as f64 / 11.0 / 60.0;
+    assert!(each < 5.0, "{each} datagrams a second");
+    let outlives = |network: &mut Network, at| {
+        let now = network.now;
+        network.with(at, |gossip| gossip.outlives_twin(now))
+    };
+    assert!(!outlives(&mut network, 7) && !outlives(&mut network, copy), "both are there");
+    // One gives way: soon the other is heard again.
+    network.stop(copy);
+    network.run(seconds(20));
+    assert!(!outlives(&mut network, 3));
+    assert!(outlives(&mut network, 7));
+    assert!(!outlives(&mut network, 7), "once");
+    network.sealed = false;
+    network.run(seconds(30));
+    assert!(network.has_converged());
+}
+
+#[test]
+fn who_was_somewhere_else_before_is_not_two() {
+    let mut network = settled(5);
+    network.sealed = true;
+    network.stop(3);
+    let moved = network.start(3, 2, address(77));
+    network.join(moved, &[address(0)]);
+    network.run(seconds(5));
+    // A stranger sends again what it sent from there.
+    for _ in 0..20 {
+        let now = network.now;
+        network.with(0, |gossip| gossip.receive_refused(now, address(3), &id(3)));
+        network.run(seconds(1));
+    }
+    assert_eq!(network.saw(|event| matches!(event, Event::Clone { .. })), [] as [usize; 0]);
+}
+
+#[test]
 fn two_nodes_that_exist_twice_do_not_correct_one_another_for_ever() {
     let mut network = settled(6);
     // What is doubled has two answers, and a long way.

@@ -95,7 +95,7 @@ fn a_key_is_changed_while_the_cluster_runs() {
     let frame = sealer.seal([2; NONCE], b"");
     assert!(opener.open(NOW, &frame).is_ok());
     opener.set_keyring(new);
-    assert_eq!(opener.open(NOW, &frame), Err(Refused::Replayed), "by its keys it opens");
+    assert_eq!(opener.open(NOW, &frame), Err(Refused::Replayed(SENDER)), "by its keys it opens");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_frame_is_opened_once_in_whatever_order() {
         assert!(opener.open(NOW, frame).is_ok());
     }
     for frame in &frames {
-        assert_eq!(opener.open(NOW, frame), Err(Refused::Replayed));
+        assert_eq!(opener.open(NOW, frame), Err(Refused::Replayed(SENDER)));
     }
 }
 
@@ -137,7 +137,7 @@ fn a_sender_that_is_started_again_is_heard_and_its_old_frames_are_not() {
     for start in [second, third] {
         let frame = Sealer::new(keyring(KEY), SENDER, start).seal([0; NONCE], b"");
         assert!(opener.open(NOW, &frame).is_ok());
-        assert_eq!(opener.open(NOW, &old[7]), Err(Refused::Replayed));
+        assert_eq!(opener.open(NOW, &old[7]), Err(Refused::Replayed(SENDER)));
     }
 }
 
@@ -163,7 +163,7 @@ fn a_stream_arrives_as_a_whole_and_answers_its_request_alone() {
         let (request, ticket) = sealer.request(&mut draw, &payload);
         let (seen, received) = take(&mut opener, Incoming::request(), &request).unwrap();
         assert!(seen == ticket && received == payload);
-        assert_eq!(take(&mut opener, Incoming::request(), &request), Err(Refused::Replayed));
+        assert_eq!(take(&mut opener, Incoming::request(), &request), Err(Refused::Replayed(SENDER)));
 
         let answer = sealer.answer(&mut draw, &ticket, &payload);
         assert_eq!(take(&mut opener, Incoming::answer(ticket), &answer).unwrap().1, payload);

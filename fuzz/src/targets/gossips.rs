@@ -54,7 +54,7 @@ pub(crate) fn seal(data: &[u8]) {
         let frame = sealer.seal([3; NONCE], data);
         assert_eq!(frame.len(), data.len() + OVERHEAD);
         assert_eq!(opener.open(NOW, &frame).map(|opened| opened.payload), Ok(data.to_vec()));
-        assert_eq!(opener.open(NOW, &frame), Err(Refused::Replayed));
+        assert_eq!(opener.open(NOW, &frame), Err(Refused::Replayed(OTHER)));
 
         let (request, ticket) = sealer.request(|| [4; NONCE], data);
         assert_eq!(read(&mut opener, Incoming::request(), &request), Some(data.to_vec()));

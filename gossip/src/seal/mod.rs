@@ -41,8 +41,8 @@ pub enum Refused {
     UnknownKey,
     /// It is not what was sealed, or was sealed for another purpose or cluster.
     Forged,
-    /// It was opened before, or is too old to tell.
-    Replayed,
+    /// It was opened before, or is too old to tell. This is who sealed it.
+    Replayed(PeerId),
     /// A stream that is too long.
     TooLong,
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Refused {
             Self::Garbled => "it is no sealed frame of this version",
             Self::UnknownKey => "it is sealed with a key that is not in the keyring",
             Self::Forged => "its seal is broken, or it is of another cluster",
-            Self::Replayed => "it has been seen before, or is older than what has",
+            Self::Replayed(_) => "it has been seen before, or is older than what has",
             Self::TooLong => "it is longer than an exchange may be",
         })
     }
@@ -94,6 +94,11 @@ impl Sealer {
     /// Goes on with other keys.
     pub fn set_keyring(&mut self, keyring: Arc<Keyring>) {
         self.keyring = keyring;
+    }
+
+    /// Goes on from a later number, as another life would.
+    pub fn count_from(&mut self, start: u64) {
+        self.counter = self.counter.max(start);
     }
 
     /// Seals a datagram's payload. The nonce must be drawn at random, and never be used again.
@@ -143,6 +148,11 @@ impl Opener {
     /// Goes on with other keys.
     pub fn set_keyring(&mut self, keyring: Arc<Keyring>) {
         self.keyring = keyring;
+    }
+
+    /// The highest number that a datagram of a sender had.
+    pub fn latest(&self, sender: &PeerId) -> Option<u64> {
+        self.windows.highest(sender)
     }
 
     /// Opens a datagram.

@@ -31,7 +31,7 @@ impl Windows {
     /// Lets each frame pass once.
     pub(super) fn admit(&mut self, now: Time, sender: PeerId, counter: u64) -> Result<(), Refused> {
         if let Some(window) = self.by_sender.get_mut(&sender).filter(|window| now < window.last + RETENTION) {
-            window.admit(counter)?;
+            window.admit(counter).ok_or(Refused::Replayed(sender))?;
             window.last = now;
             return Ok(());
         }
@@ -40,20 +40,27 @@ impl Windows {
         }
         // Only who has the key comes so far.
         if self.by_sender.len() >= SENDERS {
-            return Err(Refused::Replayed);
+            return Err(Refused::Replayed(sender));
         }
         let mut window = Window { highest: counter, seen: [0; _], last: now };
-        window.admit(counter)?;
+        window.admit(counter).ok_or(Refused::Replayed(sender))?;
         self.by_sender.insert(sender, window);
         Ok(())
     }
 }
 
+impl Windows {
+    pub(super) fn highest(&self, sender: &PeerId) -> Option<u64> {
+        self.by_sender.get(sender).map(|window| window.highest)
+    }
+}
+
 impl Window {
-    fn admit(&mut self, counter: u64) -> Result<(), Refused> {
+    /// Nothing, if it has been there or may have been.
+    fn admit(&mut self, counter: u64) -> Option<()> {
         let (block, highest) = (counter / 64, self.highest / 64);
         if block + BLOCKS <= highest {
-            return Err(Refused::Replayed);
+            return None;
         }
         // Blocks that begin to be used have been used for others.
         for new in (highest + 1..=block).take(BLOCKS as usize) {
@@ -62,10 +69,10 @@ impl Window {
         self.highest = self.highest.max(counter);
         let (seen, bit) = (self.read(block), 1 << (counter % 64));
         if seen & bit != 0 {
-            return Err(Refused::Replayed);
+            return None;
         }
         self.write(block, seen | bit);
-        Ok(())
+        Some(())
     }
 
     fn read(&self, block: u64) -> u64 {
@@ -110,9 +117,9 @@ mod tests {
     fn a_sender_whose_counter_went_back_is_heard_again_in_time() {
         let mut windows = Windows::default();
         assert_eq!(windows.admit(NOW, [1; 16], 1 << 40), Ok(()));
-        assert_eq!(windows.admit(NOW + RETENTION / 2, [1; 16], 7), Err(Refused::Replayed));
+        assert_eq!(windows.admit(NOW + RETENTION / 2, [1; 16], 7), Err(Refused::Replayed([1; 16])));
         assert_eq!(windows.admit(NOW + RETENTION, [1; 16], 8), Ok(()));
-        assert_eq!(windows.admit(NOW + RETENTION, [1; 16], 8), Err(Refused::Replayed));
+        assert_eq!(windows.admit(NOW + RETENTION, [1; 16], 8), Err(Refused::Replayed([1; 16])));
     }
 
     #[test]
@@ -126,7 +133,7 @@ mod tests {
         for number in 0..SENDERS {
             assert_eq!(windows.admit(NOW, sender(number), 1), Ok(()));
         }
-        assert_eq!(windows.admit(NOW, sender(SENDERS), 1), Err(Refused::Replayed));
+        assert_eq!(windows.admit(NOW, sender(SENDERS), 1), Err(Refused::Replayed(sender(SENDERS))));
         assert_eq!(windows.admit(NOW, sender(0), 2), Ok(()));
         assert_eq!(windows.admit(NOW + RETENTION, sender(SENDERS), 1), Ok(()));
     }

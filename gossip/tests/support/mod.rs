@@ -49,6 +49,9 @@ pub(crate) struct Network {
     pub(crate) config: Config,
     pub(crate) processes: Vec<Process>,
     pub(crate) streams: usize,
+    /// What processes seal is refused once a later one of the same node was heard.
+    pub(crate) sealed: bool,
+    latest: BTreeMap<(usize, PeerId), usize>,
     by_address: BTreeMap<SocketAddr, usize>,
     /// Processes that hear nothing and do nothing.
     stopped: BTreeSet<usize>,
@@ -89,6 +92,8 @@ impl Network {
             config: Config::default(),
             processes: Vec::new(),
             streams: 0,
+            sealed: false,
+            latest: BTreeMap::new(),
             by_address: BTreeMap::new(),
             stopped: BTreeSet::new(),
             frozen: BTreeMap::new(),
@@ -212,7 +217,10 @@ impl Network {
                     return;
                 }
                 self.processes[at].received += 1;
-                self.processes[at].gossip.receive(time, from, &payload);
+                match self.refused(from, at) {
+                    Some(sender) => self.processes[at].gossip.receive_refused(time, from, &sender),
+                    None => self.processes[at].gossip.receive(time, from, &payload),
+                }
                 self.settle(at);
             }
             What::Timer(at) => {
@@ -233,6 +241,15 @@ impl Network {
     fn is_linked(&self, from: SocketAddr, to: usize) -> bool {
         let side = |at: usize| self.sides.get(&at);
         self.by_address.get(&from).is_none_or(|from| side(*from) == side(to))
+    }
+
+    /// Who has sealed what comes to a process, if it is refused.
+    fn refused(&mut self, from: SocketAddr, at: usize) -> Option<PeerId> {
+        let sender = self.by_address.get(&from).copied().filter(|_| self.sealed)?;
+        let id = *self.processes[sender].gossip.id();
+        let latest = self.latest.entry((at, id)).or_insert(sender);
+        *latest = sender.max(*latest);
+        (*latest > sender).then_some(id)
     }
 
     /// What follows every call.
@@ -276,6 +293,9 @@ impl Network {
             return;
         }
         self.streams += 1;
+        if self.refused(self.processes[at].address, other).is_some() {
+            return;
+        }
         let request = self.processes[at].gossip.exchange_request(self.now);
         let answer = self.processes[other].gossip.exchange_answer(self.now, &request).unwrap();
         self.processes[at].gossip.exchange_finish(self.now, &answer).unwrap();

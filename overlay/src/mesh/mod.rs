@@ -220,6 +220,24 @@ impl Mesh {
         self.settle();
     }
 
+    /// A datagram has come that is refused because its sender has sealed later ones that were heard: [`Gossip::receive_refused`].
+    pub fn receive_refused(&mut self, now: Time, from: SocketAddr, sender: [u8; 16]) {
+        self.wake(now);
+        self.gossip.receive_refused(now, from, &sender);
+        self.settle();
+    }
+
+    /// Whether the other machine that has this node's id is gone, and nobody hears this one for its sake: [`Gossip::outlives_twin`].
+    pub fn outlives_twin(&mut self, now: Time) -> bool {
+        let outlives = self.gossip.outlives_twin(now);
+        if outlives {
+            self.cloned = None;
+            self.revision += 1;
+            self.settle();
+        }
+        outlives
+    }
+
     /// The next datagram to seal and send. None while something is [unsaved](Self::unsaved).
     pub fn transmit(&mut self) -> Option<Transmit> {
         if self.is_saved() { self.gossip.transmit() } else { None }
@@ -289,6 +307,10 @@ impl Mesh {
         self.gossip.advance(now);
         self.taken.advance(now);
         self.end_quarantine();
+        if self.cloned.is_some_and(|seen| now >= seen + CLONE_SHOWN) {
+            self.cloned = None;
+            self.revision += 1;
+        }
         if now >= self.claims.timeout().min(self.look_again) {
             self.look_around = true;
             self.look_again = now + LOOK;
@@ -335,7 +357,7 @@ impl Mesh {
         let subnets = self.subnets();
         self.nodes.insert_own(self.local.with_subnets(subnets.clone()));
         let mut problems = self.nodes.problems();
-        if self.cloned.is_some_and(|seen| self.now < seen + CLONE_SHOWN) {
+        if self.cloned.is_some() {
             problems.push(Problem {
                 severity: Severity::Error,
                 what: format!("two machines use the node id {}", self.local.id),

@@ -425,3 +425,21 @@ fn a_subnet_of_a_node_that_is_down_for_long_is_taken_when_there_are_hardly_any()
     let (member, found) = topology.locate(pod.parse().unwrap()).unwrap();
     assert!(found.is_some() && member.node.name.as_str() == "n3", "its pod goes on");
 }
+
+#[test]
+fn that_a_node_exists_twice_is_told_for_a_while_and_then_that_it_does_not_any_more() {
+    let mut net = Net::new();
+    let (first, twice) = (net.start(24), net.start(24));
+    net.run(Duration::from_secs(20));
+    let revision = net.nodes[twice].revision();
+    let from_its_twin = Event::Clone { address: None };
+    net.nodes[twice].take(from_its_twin);
+    let is_told =
+        |net: &mut Net, n| net.view(n).problems.iter().any(|p| p.what.starts_with("two machines use"));
+    assert!(is_told(&mut net, twice) && !is_told(&mut net, first));
+    assert!(net.nodes[twice].revision() > revision);
+    let revision = net.nodes[twice].revision();
+    net.run(CLONE_SHOWN + Duration::from_secs(5));
+    assert!(net.nodes[twice].revision() > revision, "nobody asks what has not changed");
+    assert!(!is_told(&mut net, twice));
+}

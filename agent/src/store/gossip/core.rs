@@ -53,8 +53,7 @@ impl Core {
     ) -> Result<Self, String> {
         let started = Instant::now();
         let saved = disk.load()?;
-        let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let counter = counter_start(wall_clock, disk.counter());
+        let counter = counter_start(wall_clock(), disk.counter());
         disk.set_counter(counter);
         let sender = *local.id.as_bytes();
         Ok(Self {
@@ -87,6 +86,16 @@ impl Core {
             }
             self.mesh.saved(self.now(), wanted);
         }
+    }
+
+    /// Others take what this node sends for what a machine that had its id has sent already.
+    fn count_anew(&mut self) {
+        let theirs = self.opener.latest(self.mesh.id().as_bytes());
+        let counter = counter_start(wall_clock(), self.disk.counter().max(theirs));
+        // With the new life, it is on the disk before anything is sent.
+        self.disk.set_counter(counter);
+        self.sealer.count_from(counter);
+        log::info("the other machine with this node's id is silent: this one speaks to others again");
     }
 
     fn refuse(&mut self, from: SocketAddr, why: Refused) {
@@ -180,7 +189,12 @@ impl Shared {
         let now = core.now();
         match core.opener.open(now, frame) {
             Ok(opened) => core.mesh.receive(now, from, &opened.payload),
-            Err(why) => core.refuse(from, why),
+            Err(why) => {
+                if let Refused::Replayed(sender) = why {
+                    core.mesh.receive_refused(now, from, sender);
+                }
+                core.refuse(from, why);
+            }
         }
     }
 
@@ -188,6 +202,9 @@ impl Shared {
         let mut core = self.lock();
         let now = core.now();
         core.mesh.advance(now);
+        if core.mesh.outlives_twin(now) {
+            core.count_anew();
+        }
     }
 
     pub(super) fn set_local(&self, local: Local, port: u16) {
@@ -311,6 +328,10 @@ impl Drop for Farewell {
         core.mesh.leave(now);
         self.0.flush(&mut core);
     }
+}
+
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Never the same twice.
