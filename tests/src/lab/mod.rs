@@ -1,5 +1,6 @@
 //! Several nodes on one segment, an agent on each, pods that talk.
 
+mod routed;
 mod traffic;
 mod wire;
 
@@ -18,6 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+pub use self::routed::Router;
 pub use self::traffic::{Lost, Stream, Voice, everybody_to_everybody, one_and_everybody};
 pub use self::wire::{Packet, Tap};
 use crate::call::Implementation;
@@ -91,7 +93,7 @@ impl Lab {
     /// Lays the cable to a machine.
     pub fn plug_in(&self, machine: &Machine) {
         let number = machine.number;
-        let there = format!("/proc/{}/fd/{}", std::process::id(), machine.node.network().as_raw_fd());
+        let there = Self::path_of(&machine.node);
         self.switch.shell(&format!(
             "ip link del port{number} 2>/dev/null || true
              ip link add port{number} type veth peer name eth0 netns {there}
@@ -103,6 +105,11 @@ impl Lab {
              ip addr add 192.168.1.{host}/24 dev eth0; ip addr add fd01::{host:x}/64 dev eth0 nodad",
             mac(number)
         ));
+    }
+
+    /// What names a node's network namespace, as long as the node is there.
+    fn path_of(node: &Node) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), node.network().as_raw_fd())
     }
 
     /// Tells many machines one another's MAC addresses. All namespaces of a kernel share its limit of neighbours that it
@@ -358,6 +365,12 @@ impl Machine {
             .container(name)
             .run()
             .error()
+    }
+
+    /// The error that the network's STATUS is; `None` if containers can be attached.
+    pub fn status(&self) -> Option<Value> {
+        let outcome = self.node.call(&self.plugins, "STATUS", "overlay", &self.network()).run();
+        (!outcome.status.success()).then(|| outcome.error())
     }
 
     /// Detaches a container.

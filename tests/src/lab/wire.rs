@@ -8,6 +8,7 @@ use nix::sys::socket::{
 };
 
 use super::Lab;
+use crate::node::Node;
 
 /// Records all frames on a segment (packet(7)), each once for every cable that it takes.
 #[derive(Debug)]
@@ -20,16 +21,21 @@ pub struct Packet(Vec<u8>);
 impl Lab {
     /// Begins to record.
     pub fn tap(&self) -> Tap {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let open = || socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
-        let socket = self.switch.inside(open);
-        // More than usual has room, if this user may have that.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20));
-        Tap(socket)
+        Tap::of(&self.switch)
     }
 }
 
 impl Tap {
+    /// Of all interfaces of a node.
+    pub(super) fn of(node: &Node) -> Self {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let open = || socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
+        let socket = node.inside(open);
+        // More than usual has room, if this user may have that.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20));
+        Self(socket)
+    }
+
     /// The IPv4 packets that were recorded since the last time.
     pub fn packets(&self) -> Vec<Packet> {
         let mut packets = Vec::new();

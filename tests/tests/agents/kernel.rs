@@ -1,7 +1,11 @@
 //! What somebody else does to the kernel's tables, and what paths do to large packets.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use cnikit_tests::isolated;
-use cnikit_tests::lab::Machine;
+use cnikit_tests::lab::{Machine, everybody_to_everybody};
+use nix::sys::signal::Signal;
 
 use crate::common::{Families, assert_everybody_talks, cluster, config, lab, logs, pods, talking};
 
@@ -49,16 +53,39 @@ fn a_plain_route_that_stops_working_becomes_a_tunnel_and_a_route_again() {
 }
 
 #[test]
-fn routes_that_somebody_flushes_are_made_again() {
+fn routes_that_somebody_flushes_are_made_again_as_soon_as_that_is_heard() {
     isolated(|| {
         let lab = lab();
-        let (machines, _pods, voices) = talking(&lab, 3, &config("route", Families::V4));
-        machines[0].node.shell(
-            // What is made again meanwhile is not found where it was.
-            "ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id || true; done
-             ip route flush proto 87 || true",
-        );
-        assert_everybody_talks(&machines, &voices);
+        let (machines, _pods, voices) = talking(&lab, 3, &config("route", Families::Both));
+        let held = || {
+            let tables = ["ip -o route", "ip -6 -o route", "ip -o nexthop"];
+            let held = tables.map(|table| machines[0].node.shell(&format!("{table} show proto 87")));
+            held.iter()
+                .flat_map(|table| table.lines().map(|line| line.trim().to_owned()))
+                .collect::<BTreeSet<_>>()
+        };
+        let before = held();
+        // Of both families: a route to each of two nodes and one to nowhere, by two next hops.
+        assert_eq!(before.len(), 10, "{before:?}");
+        for _ in 0..2 {
+            // As long as the agent sleeps, nothing is made again: all of it is gone, and packets feel it.
+            machines[0].signal(Signal::SIGSTOP);
+            machines[0].node.shell(
+                // Routes go with their next hops; `ip route flush` cannot do it for those of IPv4.
+                "for id in $(ip nexthop show proto 87 | awk '{print $2}'); do ip nexthop del id $id; done
+                 ip route flush proto 87; ip -6 route flush proto 87",
+            );
+            assert_eq!(held(), BTreeSet::new());
+            let all: Vec<_> = voices.iter().collect();
+            let missing = everybody_to_everybody(&all, Duration::from_millis(500));
+            assert!(missing.iter().filter(|missing| missing.contains("pod-1")).count() >= 4, "{missing:?}");
+            machines[0].signal(Signal::SIGCONT);
+            let since = Instant::now();
+            machines[0].wait("what was flushed is back", |_| held() == before);
+            // Everything is looked at again only once in five minutes.
+            assert!(since.elapsed() < Duration::from_secs(5), "{:?}\n{}", since.elapsed(), machines[0].log());
+            assert_everybody_talks(&machines, &voices);
+        }
     });
 }
 

@@ -3,16 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a panic is how a test speaks
 
+mod bulk;
 mod common;
 mod everybody;
 mod faults;
 mod injection;
+mod ipv6_below;
 mod kernel;
 mod keys;
 mod kubernetes;
+mod leaks;
 mod members;
+mod mtu;
 mod partitions;
+mod routed;
 mod soon;
+mod status;
 mod store;
 mod subnets;
 mod wire;
