@@ -19,6 +19,7 @@ mod codec;
 mod connection;
 mod container;
 mod daemon;
+mod files;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
 mod key;

@@ -1,14 +1,15 @@
 //! The daemon's socket, and what is said to systemd.
 
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
+
+use crate::files;
 
 /// Listens at a path, for root alone. A socket that a dead process has left is replaced.
 ///
@@ -16,7 +17,7 @@ use nix::sys::stat::{Mode, umask};
 /// When another daemon listens there, or as the kernel's.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        files::make_directory(parent)?;
     }
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::Error::new(ErrorKind::AddrInUse, "another daemon listens there")),

@@ -1,14 +1,14 @@
 //! Leases on disk: one file each, written so that a crash at any instant leaves the old one or the new one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ipam::BootId;
 use serde::{Deserialize, Serialize};
 
 use crate::container::Container;
+use crate::files::{self, Durability};
 use crate::key::Key;
 use crate::lease::Lease;
 use crate::wishes::{Family, Wishes};
@@ -70,16 +70,10 @@ impl Store {
     /// # Errors
     /// When it cannot be, or another process uses it.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let path = dir.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other("another daemon uses this directory"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        files::make_directory(dir)?;
+        let Some(lock) = files::lock(&dir.join("lock")).map_err(|error| about("the lock", &error))? else {
+            return Err(io::Error::other("another daemon uses this directory"));
+        };
         Ok(Self { dir: dir.to_owned(), boot: BootId::current()?, _lock: lock })
     }
 
@@ -120,15 +114,8 @@ impl Store {
     /// # Errors
     /// As the disk's.
     pub(crate) fn put(&self, record: &Record) -> io::Result<()> {
-        let name = file_name(&record.key);
-        let temporary = self.dir.join(format!(".{name}"));
         let document = serde_json::to_vec(&Document { boot: self.boot.to_string(), record })?;
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&document)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(name))?;
-        self.sync()
+        files::replace(&self.dir.join(file_name(&record.key)), &document, 0o600, Durability::Disk)
     }
 
     /// Removes a record; fine if there is none.
@@ -137,14 +124,10 @@ impl Store {
     /// As the disk's.
     pub(crate) fn remove(&self, key: &Key) -> io::Result<()> {
         match fs::remove_file(self.dir.join(file_name(key))) {
-            Ok(()) => self.sync(),
+            Ok(()) => files::sync(&self.dir),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
     }
 }
 
@@ -154,9 +137,11 @@ fn file_name(key: &Key) -> String {
 }
 
 fn read(path: &Path) -> io::Result<Document<Record>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(serde_json::from_slice(&bytes)?)
+    Ok(serde_json::from_slice(&files::read(path, MAX_BYTES)?)?)
+}
+
+fn about(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// Reads bytes as a record; one that is read is written so that it is read again.
@@ -180,6 +165,11 @@ fn set_aside(path: &Path, why: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::*;
 
     fn record(container: &str) -> Record {
@@ -241,5 +231,55 @@ mod tests {
         let kinds: Vec<_> = left.iter().flatten().map(|kind| kind.to_str().unwrap()).collect();
         assert_eq!(kinds, ["corrupt", "corrupt", "json"]);
         assert!(store.load().unwrap().complaints.is_empty());
+    }
+
+    #[test]
+    fn what_is_written_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("made/for/it");
+        let store = Store::open(&state).unwrap();
+        store.put(&record("a")).unwrap();
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&state), 0o700);
+        for entry in fs::read_dir(&state).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn links_and_pipes_in_the_directory_lead_nowhere_and_hold_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "theirs").unwrap();
+        let state = dir.path().join("state");
+        let store = Store::open(&state).unwrap();
+        let file = |record: &Record| state.join(file_name(&record.key));
+        // Where a record is written, where one is read, and a pipe where one is read.
+        symlink(&elsewhere, state.join(format!(".{}", file_name(&record("a").key)))).unwrap();
+        store.put(&record("a")).unwrap();
+        store.put(&record("b")).unwrap();
+        fs::rename(file(&record("b")), dir.path().join("b")).unwrap();
+        symlink(dir.path().join("b"), file(&record("b"))).unwrap();
+        mkfifo(&file(&record("c")), Mode::S_IRWXU).unwrap();
+        let found = store.load().unwrap();
+        assert_eq!(found.records, [record("a")]);
+        assert_eq!(found.complaints.len(), 2);
+        assert!(found.complaints.iter().any(|complaint| complaint.contains("symbolic link")));
+        assert!(found.complaints.iter().any(|complaint| complaint.contains("no regular file")));
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"theirs");
+        assert_eq!(store.load().unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_the_lock_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        symlink(dir.path().join("elsewhere"), &lock).unwrap();
+        assert_eq!(Store::open(dir.path()).unwrap_err().to_string(), "the lock: it is a symbolic link");
+        assert!(!dir.path().join("elsewhere").exists());
+        fs::remove_file(&lock).unwrap();
+        mkfifo(&lock, Mode::S_IRWXU).unwrap();
+        assert_eq!(Store::open(dir.path()).unwrap_err().to_string(), "the lock: it is no regular file");
     }
 }

@@ -4,10 +4,9 @@ mod serve;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use plugin_kit::ipam::dhcp::protocol::{self, Call};
 
 use crate::attachment::{Attachment, Behaviour, Progress};
 use crate::connection::Connection;
+use crate::files::{self, Durability};
 use crate::key::Key;
 use crate::listen;
 use crate::store::Store;
@@ -79,14 +79,10 @@ impl Daemon {
             .map_err(|e| failed(&at("use the leases in", &settings.state_dir), e))?;
         let listener = listen::listen(&socket).map_err(|e| failed(&at("listen at", &socket), e))?;
         let notes = protocol::notes(&socket);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&notes)
-            .map_err(|e| failed(&at("make", &notes), e))?;
+        files::make_directory(&notes).map_err(|e| failed(&at("make", &notes), e))?;
         if let Some(path) = &settings.pid_file {
             let written = match path.is_absolute() {
-                true => fs::write(path, process::id().to_string()),
+                true => files::replace(path, process::id().to_string().as_bytes(), 0o644, Durability::Memory),
                 false => Err(io::Error::other("it must be an absolute path")),
             };
             written.map_err(|e| failed(&at("write", path), e))?;
@@ -175,7 +171,8 @@ impl Daemon {
             if unfinished {
                 continue;
             }
-            let call = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let note = files::read(&path, protocol::MAX_BYTES as u64).ok();
+            let call = note.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             if let Some(Call::Del(subject)) = call
                 && let Err(error) = self.del(&subject)
             {
