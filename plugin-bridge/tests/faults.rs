@@ -1,7 +1,9 @@
 //! Every operation of the kernel failing in turn: what was before is what is after, and the next try works.
 
 use plugin_bridge::Bridge;
-use plugin_kit::testing::{assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next};
+use plugin_kit::testing::{
+    assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next, assert_gc_is_completed_by_the_next,
+};
 use serde_json::{Value, json};
 
 /// Configurations that between them use every kind of resource.
@@ -43,6 +45,14 @@ fn a_failed_add_leaves_everything_as_it_was_and_can_be_repeated() {
 fn a_del_that_failed_at_any_point_is_completed_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
     for config in configurations(dir.path().to_str().unwrap()) {
-        assert_del_is_completed_by_the_next(Bridge, &config);
+        assert!(assert_del_is_completed_by_the_next(Bridge, &config) > 10, "{config}");
+    }
+}
+
+#[test]
+fn a_gc_that_failed_at_any_point_is_completed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    for config in configurations(dir.path().to_str().unwrap()) {
+        assert!(assert_gc_is_completed_by_the_next(Bridge, &config) > 3, "{config}");
     }
 }

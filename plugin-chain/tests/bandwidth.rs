@@ -7,11 +7,11 @@ mod support;
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, ErrorCode};
 use netops::{
-    Answer, Discipline, Errno, Feature, Kernel, Link, LinkKind, LinkName, MemoryKernel, Place, Qdisc, Query,
+    Answer, Discipline, Feature, Kernel, Link, LinkKind, LinkName, MemoryKernel, Place, Qdisc, Query,
     Redirect, Resource, TokenBucket, read_link, read_links,
 };
 use plugin_chain::Bandwidth;
-use plugin_kit::testing::{Fault, MemoryNode, assert_chained_add_is_all_or_nothing};
+use plugin_kit::testing::MemoryNode;
 use plugin_kit::{Explain, Kit, error};
 use serde_json::{Value, json};
 use support::Chain;
@@ -162,14 +162,17 @@ fn an_interface_that_is_no_cable_is_refused() {
 }
 
 #[test]
-fn an_add_that_fails_anywhere_changes_nothing() {
-    let config = support::configuration("bandwidth", limits());
-    let points = assert_chained_add_is_all_or_nothing(Bandwidth, &config, |node, call| {
-        let bridge = json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge"});
-        let before = support::add_bridge(node, &bridge, "c1");
-        call.previous(&before)
-    });
-    assert!(points > 20, "{points}");
+fn whatever_fails_nothing_is_left() {
+    let [into, out] = [
+        json!({"ingressRate": 10_000_000, "ingressBurst": 80_000}),
+        json!({"egressRate": 1_000_000, "egressBurst": 160_000}),
+    ];
+    for (limits, least) in [(limits(), [20, 10, 3]), (into, [10, 5, 0]), (out, [20, 10, 3])] {
+        let config = support::configuration("bandwidth", limits);
+        // What is on the cable goes with it.
+        let trial = support::behind_bridge(Bandwidth, &config).until_others_del(support::del_bridge);
+        support::fails_well(&trial, least);
+    }
 }
 
 #[test]
@@ -185,20 +188,6 @@ fn del_needs_no_more_than_the_names_and_can_be_repeated() {
     }
     // One that was never added.
     chain.del(Bandwidth, "c9").unwrap();
-}
-
-#[test]
-fn a_del_that_failed_is_completed_by_the_next() {
-    for n in 0..3 {
-        let chain = chain(limits());
-        let before = chain.add_bridge("c1");
-        chain.add(Bandwidth, "c1", &before).unwrap();
-        chain.node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
-        let _ = chain.del(Bandwidth, "c1");
-        chain.node.heal();
-        chain.del(Bandwidth, "c1").unwrap();
-        assert_eq!(read_link(&mut chain.node.process(), Place::Host, &name(IFB)).unwrap(), None);
-    }
 }
 
 #[test]

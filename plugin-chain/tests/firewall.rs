@@ -11,7 +11,7 @@ use netops::{
     MemoryKernel, Neighbours, Place, Query, Removed, Resource,
 };
 use plugin_chain::Firewall;
-use plugin_kit::testing::{Fault, MemoryNode, TestCall, assert_add_is_all_or_nothing};
+use plugin_kit::testing::{Fault, MemoryNode, TestCall, Trial};
 use plugin_kit::{Kernels, Kit, Purpose};
 use serde_json::{Value, json};
 
@@ -55,9 +55,21 @@ fn jump(version: IpVersion, admin: &str) -> Query {
 }
 
 #[test]
-fn a_failed_add_leaves_everything_as_it_was() {
+fn whatever_fails_nothing_is_left() {
     for keys in [json!({}), json!({"ingressPolicy": "same-bridge"}), json!({"ingressPolicy": "isolated"})] {
-        assert!(assert_add_is_all_or_nothing(Firewall::without_firewalld(), &config(keys)) > 10);
+        let with = |addresses: &[&str], keys: &Value| {
+            let mut keys = keys.clone();
+            keys["prevResult"] = previous(addresses);
+            config(keys)
+        };
+        let plugin = Firewall::without_firewalld();
+        assert!(Trial::new(plugin, &config(keys.clone())).assert_add_is_all_or_nothing() > 10);
+        for addresses in [&["10.22.0.5/16", "fd00:22::5/64"][..], &["10.22.0.5/16"]] {
+            let bystanders = with(&["10.22.0.9/16", "fd00:22::9/64"], &keys);
+            let trial = Trial::new(plugin, &with(addresses, &keys)).beside(&bystanders);
+            assert!(trial.assert_del_is_completed_by_the_next() > 5);
+            assert!(trial.assert_gc_is_completed_by_the_next() > 3);
+        }
     }
 }
 
@@ -144,26 +156,6 @@ fn del_needs_nothing_but_names_and_gc_neither() {
         }
         .unwrap();
         assert_eq!(lines(&node), ["host: forwarding of 10.22.0.9 # cnikit net c2 eth0"], "{end}");
-    }
-}
-
-#[test]
-fn a_failed_del_is_completed_by_the_next() {
-    for n in 0.. {
-        let node = MemoryNode::new();
-        let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
-        let call = TestCall::new(config(json!({})));
-        plugin.add(&call.request()).unwrap();
-        node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
-        let done = plugin.del(&call.del_request()).is_ok();
-        node.heal();
-        plugin.del(&call.del_request()).unwrap();
-        plugin.del(&call.without_netns().del_request()).unwrap();
-        assert_eq!(lines(&node), Vec::<String>::new());
-        if done {
-            assert!(n > 1);
-            break;
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use cni_spec::plugin::Plugin;
 use netops::{Answer, Feature, LinkName, MemoryKernel, Place, Query, Resource, Route};
 use plugin_bridge::Bridge;
 use plugin_chain::Sbr;
-use plugin_kit::testing::{MemoryNode, TestCall, assert_chained_add_is_all_or_nothing};
+use plugin_kit::testing::{MemoryNode, TestCall, Trial};
 use plugin_kit::{Kernels, Kit, Purpose};
 use serde_json::{Value, json};
 
@@ -172,18 +172,26 @@ fn a_route_through_no_addresss_subnet_goes_with_all_of_its_family() {
 }
 
 #[test]
-fn a_failed_add_leaves_the_interface_as_it_was() {
+fn whatever_fails_the_interface_is_as_it_was() {
     for keys in [
         json!({}),
         json!({"table": 5001}),
         json!({"gateways": ["10.1.0.77"]}),
         json!({"addSourceHints": true}),
     ] {
-        let before = |node: &MemoryNode, call: TestCall| {
-            let made = Kit::with_kernels(Bridge, node).add(&bridge(DUAL).request()).unwrap();
+        let config = config("sbr", &keys);
+        let trial = Trial::new(Sbr, &config).behind(|node, call| {
+            let bridge = bridge(DUAL).container(call.container_id());
+            let made = Kit::with_kernels(Bridge, node).add(&bridge.request()).unwrap();
             call.previous(&made)
-        };
-        assert!(assert_chained_add_is_all_or_nothing(Sbr, &config("sbr", &keys), before) > 5, "{keys}");
+        });
+        let trial = trial.until_others_del(|node, call| {
+            let bridge = bridge(DUAL).container(call.container_id());
+            Kit::with_kernels(Bridge, node).del(&bridge.del_request()).unwrap();
+        });
+        assert!(trial.assert_add_is_all_or_nothing() > 5, "{keys}");
+        assert!(trial.assert_del_is_completed_by_the_next() > 5, "{keys}");
+        trial.assert_gc_is_completed_by_the_next();
     }
 }
 

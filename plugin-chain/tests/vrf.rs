@@ -9,7 +9,7 @@ use netops::{
 };
 use plugin_bridge::Bridge;
 use plugin_chain::Vrf;
-use plugin_kit::testing::{MemoryNode, TestCall, assert_chained_add_is_all_or_nothing};
+use plugin_kit::testing::{MemoryNode, TestCall, Trial};
 use plugin_kit::{Kernels, Kit, Purpose};
 use serde_json::{Value, json};
 
@@ -149,13 +149,22 @@ fn an_interface_of_another_vrf_is_refused() {
 }
 
 #[test]
-fn a_failed_add_leaves_the_interface_as_it_was() {
-    let before = |node: &MemoryNode, call: TestCall| {
-        let made = Kit::with_kernels(Bridge, node).add(&bridge(1).request()).unwrap();
-        call.previous(&made)
-    };
-    let config = config(&json!({"vrfname": "red"}));
-    assert!(assert_chained_add_is_all_or_nothing(Vrf, &config, before) > 5);
+fn whatever_fails_the_interface_is_as_it_was() {
+    for keys in [json!({"vrfname": "red"}), json!({"vrfname": "red", "table": 77})] {
+        let config = config(&keys);
+        let trial = Trial::new(Vrf, &config).behind(|node, call| {
+            let bridge = bridge(1).container(call.container_id());
+            let made = Kit::with_kernels(Bridge, node).add(&bridge.request()).unwrap();
+            call.previous(&made)
+        });
+        let trial = trial.until_others_del(|node, call| {
+            let bridge = bridge(1).container(call.container_id());
+            Kit::with_kernels(Bridge, node).del(&bridge.del_request()).unwrap();
+        });
+        assert!(trial.assert_add_is_all_or_nothing() > 5, "{keys}");
+        assert!(trial.assert_del_is_completed_by_the_next() > 5, "{keys}");
+        trial.assert_gc_is_completed_by_the_next();
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use island::Island;
 use plugin_kit::Kit;
 use plugin_kit::testing::{
     Node, TestCall, assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
+    assert_gc_is_completed_by_the_next,
 };
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ fn config(address: &str) -> Value {
 #[test]
 fn every_failure_is_undone_and_every_del_completed() {
     assert!(assert_add_is_all_or_nothing(Island, &config("10.9.0.5/24")) > 5);
-    assert_del_is_completed_by_the_next(Island, &config("10.9.0.5/24"));
+    assert!(assert_del_is_completed_by_the_next(Island, &config("10.9.0.5/24")) > 5);
+    assert_gc_is_completed_by_the_next(Island, &config("10.9.0.5/24"));
 }
 
 #[test]

@@ -11,9 +11,7 @@ use netops::{
     Address, Kernel, Link, LinkKind, LinkName, LinuxKernel, MacAddr, MemoryKernel, MovedLink, Place,
     Resource, VethPeer, read_link,
 };
-use plugin_kit::testing::{
-    MemoryNode, Node, TestCall, assert_chained_add_is_all_or_nothing, assert_del_is_completed_by_the_next_on,
-};
+use plugin_kit::testing::{MemoryNode, Node, TestCall, Trial};
 use plugin_kit::{Explain, Kit};
 use plugin_link::HostDevice;
 use serde_json::{Value, json};
@@ -64,12 +62,28 @@ fn host_device_fails_well() {
             },
         })
     };
-    let points = assert_chained_add_is_all_or_nothing(HostDevice::new(), &config("ens5"), |node, call| {
+    let added = Trial::new(HostDevice::new(), &config("ens5")).behind(|node, call| {
         make(&mut node.process(), Place::Host, &[card("ens5", 5), Resource::LinkUp(name("far5"))]);
         call
     });
-    assert!(points > 10);
-    assert_del_is_completed_by_the_next_on(carded_down, HostDevice::new(), &config("ens5"), &config("ens6"));
+    assert!(added.assert_add_is_all_or_nothing() > 10);
+    let ended = Trial::new(HostDevice::new(), &config("ens5")).beside(&config("ens6")).on(carded_down);
+    assert!(ended.assert_del_with_the_container_there() > 5);
+    // These cards are ends of cables, which go with a namespace: no card is there before, and none after.
+    let is_before = std::cell::Cell::new(false);
+    let gone = Trial::new(HostDevice::new(), &config("ens5")).beside(&config("ens6")).behind(|node, call| {
+        if call.container_id() == "c1" {
+            is_before.set(!is_before.get());
+        }
+        let (called, number) = if call.container_id() == "c1" { ("ens5", 5) } else { ("ens6", 6) };
+        if number == 6 || !is_before.get() {
+            let far = Resource::LinkUp(name(&format!("far{number}")));
+            make(&mut node.process(), Place::Host, &[card(called, number), far]);
+        }
+        call
+    });
+    gone.assert_del_with_the_container_gone();
+    gone.assert_gc_is_completed_by_the_next();
 }
 
 /// With cards that are down, as they come back.

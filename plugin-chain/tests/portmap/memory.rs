@@ -5,7 +5,7 @@ use cni_spec::plugin::Plugin;
 use netops::*;
 use plugin_bridge::Bridge;
 use plugin_chain::{Bandwidth, Portmap};
-use plugin_kit::testing::{Fault, MemoryNode, TestCall};
+use plugin_kit::testing::{Fault, MemoryNode, TestCall, Trial};
 use plugin_kit::{Explain, Kit, error};
 use serde_json::{Value, json};
 
@@ -132,6 +132,17 @@ fn without_ports_nothing_is_done_and_the_result_is_passed_on() {
     }
 }
 
+/// Conditions of both families, of datagrams too, and nothing that masquerades.
+fn conditional() -> Value {
+    json!({
+        "snat": false, "conditionsV4": ["!", "-d", "192.0.2.0/24"], "conditionsV6": ["-s", "fd00:9::/64"],
+        "runtimeConfig": {"portMappings": [
+            {"hostPort": 53, "containerPort": 5353, "protocol": "udp"},
+            {"hostPort": 54, "containerPort": 5354, "protocol": "udp", "hostIP": "2001:db8::1"},
+        ]},
+    })
+}
+
 #[test]
 fn what_cannot_be_published_is_named() {
     for (mapping, path) in [
@@ -158,16 +169,24 @@ fn what_cannot_be_published_is_named() {
 
 #[test]
 fn a_failed_add_leaves_everything_as_it_was_and_can_be_repeated() {
-    for fault in [Fault::Refused(Errno::ENOBUFS), Fault::Refused(Errno::EPERM), Fault::ReplyLost] {
+    let faults = [Fault::Refused(Errno::ENOBUFS), Fault::Refused(Errno::EPERM), Fault::ReplyLost];
+    for (config, fault) in faults.into_iter().flat_map(|fault| configurations().map(|config| (config, fault)))
+    {
         for n in 0.. {
-            let net = Net::new(two_ports());
+            let net = Net::new(config.clone());
             let result = net.bridged("a");
             let call = net.call("a").previous(&result);
             let before = net.node.snapshot();
             net.node.fail_at(n, fault);
             let outcome = net.portmap().add(&call.request());
+            let failed = net.node.has_failed();
             net.node.heal();
-            if outcome.is_ok() {
+            if let Ok(result) = outcome {
+                // It was past the last operation, or did without the one that failed.
+                net.portmap().check(&net.call("a").previous(&result).request()).unwrap();
+                if failed {
+                    continue;
+                }
                 assert!(n > 5, "{n} operations");
                 break;
             }
@@ -187,33 +206,65 @@ fn a_failed_add_leaves_everything_as_it_was_and_can_be_repeated() {
     }
 }
 
+/// Several kinds of ports.
+fn configurations() -> [Value; 3] {
+    let all = json!({"masqAll": true, "runtimeConfig": two_ports()["runtimeConfig"]});
+    [two_ports(), conditional(), all]
+}
+
 #[test]
-fn a_del_that_failed_at_any_point_is_completed_by_the_next() {
-    for known in [true, false] {
-        for n in 0.. {
-            let net = Net::new(two_ports());
-            let (result, other) = (net.bridged("a"), net.bridged("other"));
-            let nine = publishing(json!([{"hostPort": 9, "containerPort": 9}]));
-            net.portmap().add(&net.call_with("other", nine).previous(&other).request()).unwrap();
-            let mut call = net.call("a").previous(&result);
-            net.portmap().add(&call.request()).unwrap();
-            if !known {
-                // Neither what was published nor where to: all is looked through.
-                call = net.call_with("a", json!({"snat": "no"})).without_netns();
+fn a_del_or_gc_that_failed_at_any_point_is_completed_by_the_next() {
+    let nine = publishing(json!([{"hostPort": 9, "containerPort": 9}]));
+    for config in configurations() {
+        let net = Net::new(config);
+        let document = |mut config: Value| {
+            for (key, value) in [("cniVersion", "1.1.0"), ("name", "net"), ("type", "portmap")] {
+                config[key] = json!(value);
             }
-            net.node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
-            let done = net.portmap().del(&call.del_request()).is_ok();
-            net.node.heal();
-            for _ in 0..2 {
-                net.portmap().del(&call.del_request()).unwrap();
-            }
-            assert_eq!(
-                net.ports(),
-                ["port 0.0.0.0:9/tcp to 10.22.0.3:9", "port [::]:9/tcp to [fd00:22::3]:9"]
-            );
-            if done {
-                break;
-            }
+            config
+        };
+        let trial = Trial::new(Portmap, &document(net.config.clone()));
+        let trial = trial.beside(&document(nine.clone())).behind(|node, call| {
+            let bridge = Kit::with_kernels(Bridge, node);
+            let last = if call.container_id() == "c1" { 2 } else { 3 };
+            let made = bridge.add(&static_bridge(last).container(call.container_id()).request()).unwrap();
+            call.previous(&made)
+        });
+        assert!(trial.assert_del_is_completed_by_the_next() > 10);
+        assert!(trial.assert_gc_is_completed_by_the_next() > 3);
+    }
+}
+
+fn static_bridge(last: u8) -> TestCall {
+    TestCall::new(json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "bridge", "isGateway": true,
+        "ipam": {"type": "static", "addresses": [
+            {"address": format!("10.22.0.{last}/24"), "gateway": "10.22.0.1"},
+            {"address": format!("fd00:22::{last}/64"), "gateway": "fd00:22::1"},
+        ]},
+    }))
+}
+
+#[test]
+fn a_del_that_knows_nothing_and_failed_at_any_point_is_completed_by_the_next() {
+    for n in 0.. {
+        let net = Net::new(two_ports());
+        let (result, other) = (net.bridged("a"), net.bridged("other"));
+        let nine = publishing(json!([{"hostPort": 9, "containerPort": 9}]));
+        net.portmap().add(&net.call_with("other", nine).previous(&other).request()).unwrap();
+        net.portmap().add(&net.call("a").previous(&result).request()).unwrap();
+        // Neither what was published nor where to: all is looked through.
+        let call = net.call_with("a", json!({"snat": "no"})).without_netns();
+        net.node.fail_at(n, Fault::Refused(Errno::ENOBUFS));
+        let said = net.portmap().del(&call.del_request());
+        let failed = net.node.has_failed();
+        net.node.heal();
+        if said.is_err() {
+            net.portmap().del(&call.del_request()).unwrap();
+        }
+        assert_eq!(net.ports(), ["port 0.0.0.0:9/tcp to 10.22.0.3:9", "port [::]:9/tcp to [fd00:22::3]:9"]);
+        if !failed {
+            break;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error};
 use plugin_bridge::Bridge;
-use plugin_kit::testing::{MemoryNode, TestCall};
+use plugin_kit::testing::{MemoryNode, TestCall, Trial};
 use plugin_kit::{Attach, Kit};
 use serde_json::{Value, json};
 
@@ -58,6 +58,34 @@ impl Chain {
     pub(crate) fn del<P: Attach>(&self, plugin: P, container: &str) -> Result<(), Error> {
         Kit::with_kernels(plugin, &self.node).del(&self.call(container).del_request())
     }
+}
+
+/// A plugin that is to fail behind `bridge`.
+pub(crate) fn behind_bridge<P: Attach + Copy>(plugin: P, config: &Value) -> Trial<'static, P> {
+    Trial::new(plugin, config).behind(|node, call| {
+        let made = Kit::with_kernels(Bridge, node).add(&plain_bridge(&call).request()).unwrap();
+        call.previous(&made)
+    })
+}
+
+/// The DEL of that bridge.
+pub(crate) fn del_bridge(node: &MemoryNode, call: &TestCall) {
+    Kit::with_kernels(Bridge, node).del(&plain_bridge(call).del_request()).unwrap();
+}
+
+fn plain_bridge(call: &TestCall) -> TestCall {
+    let config = json!({"cniVersion": "1.1.0", "name": "net", "type": "bridge"});
+    TestCall::new(config).container(call.container_id())
+}
+
+/// That each command fails well, at so many points at least.
+pub(crate) fn fails_well<P: Attach + Copy>(trial: &Trial<'_, P>, least: [usize; 3]) {
+    let points = [
+        trial.assert_add_is_all_or_nothing(),
+        trial.assert_del_is_completed_by_the_next(),
+        trial.assert_gc_is_completed_by_the_next(),
+    ];
+    assert!(points.iter().zip(least).all(|(found, least)| *found >= least), "{points:?}");
 }
 
 /// The configuration of the first plugin.

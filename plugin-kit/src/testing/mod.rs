@@ -28,14 +28,15 @@ mod faults;
 mod node;
 
 pub use faults::{
-    assert_add_is_all_or_nothing, assert_chained_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
-    assert_del_is_completed_by_the_next_on,
+    Trial, assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
+    assert_gc_is_completed_by_the_next,
 };
 pub use node::{Captured, Node};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
 use cni_spec::{AddResult, AttachmentId, CniArgs, Env, Invocation, NetworkConfig};
@@ -57,6 +58,8 @@ struct State {
     /// By path; `None` once it has ended.
     containers: HashMap<PathBuf, Option<MemoryKernel>>,
     fault: Option<(usize, Fault)>,
+    /// Whether it has befallen any process.
+    befallen: Arc<AtomicBool>,
 }
 
 /// The path of a container's namespace.
@@ -86,7 +89,14 @@ impl MemoryNode {
 
     /// From now on, something befalls the operation after the first `n` of each process.
     pub fn fail_at(&self, n: usize, fault: Fault) {
-        self.state().fault = Some((n, fault));
+        let mut state = self.state();
+        state.fault = Some((n, fault));
+        state.befallen = Arc::default();
+    }
+
+    /// Whether any process has come so far that the last fault befell it.
+    pub fn has_failed(&self) -> bool {
+        self.state().befallen.load(Ordering::Relaxed)
     }
 
     /// No more faults.
@@ -143,6 +153,10 @@ impl Kernels for &MemoryNode {
                 }
             }
         };
+        if let Some((n, _)) = state.fault {
+            let befallen = Arc::clone(&state.befallen);
+            process.interrupt_at(n, move || befallen.store(true, Ordering::Relaxed));
+        }
         match state.fault {
             Some((n, Fault::Refused(errno))) => process.fail_at(n, errno),
             Some((n, Fault::ReplyLost)) => process.lose_reply_at(n),
@@ -173,6 +187,11 @@ impl TestCall {
     pub fn container(mut self, id: &str) -> Self {
         self.container = id.into();
         self
+    }
+
+    /// Which container it is for.
+    pub fn container_id(&self) -> &str {
+        &self.container
     }
 
     /// For another interface.
