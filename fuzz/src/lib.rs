@@ -29,6 +29,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", run: targets::words::names },
     Target { name: "call", run: targets::calls::call },
     Target { name: "plugins", run: targets::calls::plugins },
+    Target { name: "chained", run: targets::chained::chained },
+    Target { name: "tuning_files", run: targets::chained::tuning_files },
+    Target { name: "overlay_config", run: targets::chained::overlay_config },
     Target { name: "resolv_conf", run: targets::files::resolv_conf },
     Target { name: "conf_file", run: targets::files::conf_file },
     Target { name: "cache_file", run: targets::files::cache_file },
@@ -43,4 +46,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gossip_exchange", run: targets::gossips::exchange },
     Target { name: "gossip_seal", run: targets::gossips::seal },
     Target { name: "gossip_keyring", run: targets::gossips::keyring },
+    Target { name: "overlay_probe", run: targets::overlays::probe },
+    Target { name: "overlay_mesh", run: targets::overlays::mesh },
 ];

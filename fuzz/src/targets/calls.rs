@@ -58,7 +58,7 @@ pub(crate) fn plugins(data: &[u8]) {
 }
 
 /// Reads the lines before the first empty one into an environment; the rest is stdin.
-fn split(data: &[u8], mut env: Env) -> (Env, &[u8]) {
+pub(super) fn split(data: &[u8], mut env: Env) -> (Env, &[u8]) {
     let end = data.windows(2).position(|two| two == b"\n\n");
     let (lines, stdin) = match end {
         Some(end) => (&data[..end], &data[end + 2..]),
@@ -72,7 +72,7 @@ fn split(data: &[u8], mut env: Env) -> (Env, &[u8]) {
     (env, stdin)
 }
 
-fn one_answer(plugin: &dyn Plugin, env: Env, stdin: &[u8]) {
+pub(super) fn one_answer(plugin: &dyn Plugin, env: Env, stdin: &[u8]) {
     let command = env.get("CNI_COMMAND").map(ToOwned::to_owned);
     let (mut stdin, mut stdout, mut stderr) = (stdin, Vec::new(), Vec::new());
     let stdio = Stdio { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr };
@@ -111,7 +111,7 @@ impl Plugin for Reader {
     }
 }
 
-struct Planner<'a>(&'a dyn Explain);
+pub(super) struct Planner<'a>(pub(super) &'a dyn Explain);
 
 impl Plugin for Planner<'_> {
     fn about(&self) -> &str {

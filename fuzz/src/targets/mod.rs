@@ -2,9 +2,11 @@
 
 pub(crate) mod addresses;
 pub(crate) mod calls;
+pub(crate) mod chained;
 pub(crate) mod documents;
 pub(crate) mod files;
 pub(crate) mod gossips;
+pub(crate) mod overlays;
 pub(crate) mod words;
 
 /// Answers of the kernel: rtnetlink and nf_tables.

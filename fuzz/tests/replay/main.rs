@@ -39,6 +39,9 @@ replay! {
     names: 4000,
     call: 4000,
     plugins: 800,
+    chained: 300,
+    tuning_files: 400,
+    overlay_config: 800,
     resolv_conf: 400,
     conf_file: 400,
     cache_file: 400,
@@ -53,6 +56,8 @@ replay! {
     gossip_exchange: 4000,
     gossip_seal: 3000,
     gossip_keyring: 4000,
+    overlay_probe: 4000,
+    overlay_mesh: 2000,
 }
 
 fn replay(name: &str, mutations: usize) {
