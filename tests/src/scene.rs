@@ -50,7 +50,16 @@ impl Scene {
     /// What a call that fails, or a DEL, must leave as it found it: everything but what an allocator remembers, and
     /// tables with nothing in them.
     pub fn owned(state: &State) -> Self {
-        let mut scene = without_carrier(settled(state.0.clone()));
+        Self::owned_of(state.0.clone())
+    }
+
+    /// The same with names for what is random, so that it can be compared with another node's.
+    pub fn owned_by_name(state: &State) -> Self {
+        Self::owned_of(rename(state.0.clone(), &names(state, ""), None))
+    }
+
+    fn owned_of(scene: Value) -> Self {
+        let mut scene = without_carrier(settled(scene));
         forget(&mut scene["files"]);
         let ruleset = scene["nftables"]["ruleset"].as_str().unwrap_or_default();
         let elements = ruleset.lines().filter(|line| line.contains("elements") || line.contains("comment"));

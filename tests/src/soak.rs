@@ -89,43 +89,69 @@ impl Soak {
         place.gc(&[]).run().done();
         let is_as_before = |state: &State| Scene::owned(state) == before;
         let after = Scene::owned(&State::when(&place.node, is_as_before));
-        let left = differences(&before, &after);
-        tally
-            .wrong
-            .extend(left.into_iter().map(|left| format!("left (theirs: before, ours: after): {left}")));
+        tally.wrong.extend(left(&before, &after));
         tally
     }
 }
 
-/// Attaches so many pods, at most 100, at once to a node on which there was nothing, and detaches them at once.
-///
-/// # Panics
-/// If a call hangs, or the node cannot be made.
-pub fn cold(plugins: &Implementation, pods: usize) -> Tally {
-    let place = Place::new(plugins.clone(), None, pods);
-    let tally = Mutex::new(Tally::default());
-    let holders = Mutex::new(BTreeMap::new());
-    let started = Instant::now();
-    let (ready, attached) = (Barrier::new(pods), Barrier::new(pods));
-    thread::scope(|scope| {
-        for number in 0..pods {
-            let worker = Worker { place: &place, number, tally: &tally, holders: &holders };
-            let (ready, attached) = (&ready, &attached);
-            scope.spawn(move || {
-                ready.wait();
-                let said = worker.add();
-                attached.wait();
-                worker.leave(said.as_ref());
-            });
-        }
-    });
-    let mut tally = tally.into_inner().unwrap();
-    tally.took = started.elapsed();
-    let leases = place.node.shell("find /var/lib/cni/networks -name '10.*' -o -name '*:eth0:*'");
-    if !leases.is_empty() {
-        tally.wrong.push(format!("left: {leases}"));
+/// Pods that are attached at once to a node on which there was nothing, and detached at once.
+#[derive(Debug)]
+pub struct Cold {
+    plugins: Implementation,
+    pods: usize,
+    /// What a node is like on which one pod has come and gone.
+    expected: Scene,
+}
+
+impl Cold {
+    /// So many pods, at most 100.
+    ///
+    /// # Panics
+    /// If one alone cannot be attached and detached, or the node cannot be made.
+    pub fn new(plugins: &Implementation, pods: usize) -> Self {
+        let place = Place::new(plugins.clone(), None, pods);
+        let result = place.call("ADD", 0, None).run().result();
+        place.call("DEL", 0, Some(&result)).run().done();
+        // Whatever the kernel still has to do.
+        thread::sleep(Duration::from_millis(500));
+        let expected = Scene::owned_by_name(&State::of(&place.node));
+        Self { plugins: plugins.clone(), pods, expected }
     }
-    tally
+
+    /// Does it on a node of its own. At the end nothing must be left but what one pod leaves: what all of them share.
+    ///
+    /// # Panics
+    /// If a call hangs, or the node cannot be made.
+    pub fn run(&self) -> Tally {
+        let place = Place::new(self.plugins.clone(), None, self.pods);
+        let tally = Mutex::new(Tally::default());
+        let holders = Mutex::new(BTreeMap::new());
+        let started = Instant::now();
+        let (ready, attached) = (Barrier::new(self.pods), Barrier::new(self.pods));
+        thread::scope(|scope| {
+            for number in 0..self.pods {
+                let worker = Worker { place: &place, number, tally: &tally, holders: &holders };
+                let (ready, attached) = (&ready, &attached);
+                scope.spawn(move || {
+                    ready.wait();
+                    let said = worker.add();
+                    attached.wait();
+                    worker.leave(said.as_ref());
+                });
+            }
+        });
+        let mut tally = tally.into_inner().unwrap();
+        tally.took = started.elapsed();
+        let is_as_expected = |state: &State| Scene::owned_by_name(state) == self.expected;
+        let after = Scene::owned_by_name(&State::when(&place.node, is_as_expected));
+        tally.wrong.extend(left(&self.expected, &after));
+        tally
+    }
+}
+
+fn left(before: &Scene, after: &Scene) -> impl Iterator<Item = String> {
+    let left = differences(before, after).into_iter();
+    left.map(|left| format!("left (theirs: before, ours: after): {left}"))
 }
 
 /// A node with pods.

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
-use cnikit_tests::soak::{Soak, Until, cold};
+use cnikit_tests::soak::{Cold, Soak, Until};
 use cnikit_tests::{Implementation, isolated, ours};
 
 #[test]
@@ -23,8 +23,9 @@ fn many_calls_at_once_on_one_network_do_not_hurt_each_other() {
 #[test]
 fn fifty_pods_come_at_once_to_a_node_that_had_none() {
     isolated(|| {
+        let cold = Cold::new(&ours!(), 50);
         for _ in 0..3 {
-            let tally = cold(&ours!(), 50);
+            let tally = cold.run();
             eprintln!("{tally}");
             assert!(tally.wrong.is_empty(), "{tally}\n{}", tally.wrong.join("\n"));
         }

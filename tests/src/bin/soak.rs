@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cnikit_tests::Implementation;
-use cnikit_tests::soak::{Soak, Tally, Until, cold};
+use cnikit_tests::soak::{Cold, Soak, Tally, Until};
 
 struct Options {
     seconds: u64,
@@ -49,8 +49,9 @@ fn main() -> ExitCode {
     }
     if options.cold > 0 {
         let mut all = Tally::default();
+        let cold = Cold::new(&plugins, 50);
         for _ in 0..options.cold {
-            all.add(cold(&plugins, 50));
+            all.add(cold.run());
         }
         println!("{} times 50 pods at once on a cold node: {all}", options.cold);
         wrong.extend(all.wrong);

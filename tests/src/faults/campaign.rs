@@ -120,6 +120,13 @@ impl Campaign {
     }
 }
 
+/// Whether a difference is about what another pod has: in its namespace, or something that was on the node before.
+fn is_anothers(difference: &str) -> bool {
+    let on_the_node = ["/host/", "/files/", "/tuning/"].iter().any(|place| difference.starts_with(place));
+    let gone = difference.ends_with(", ours null") || difference.contains(": only theirs: ");
+    difference.starts_with("/stays/") || (on_the_node && gone)
+}
+
 impl Tally {
     fn add(&mut self, number: usize, round: &Round) {
         self.points = self.points.max(number + 1);
@@ -128,7 +135,7 @@ impl Tally {
         self.reported += usize::from(round.failed && round.reported);
         self.before += usize::from(!round.before.is_empty());
         self.after += usize::from(!round.after.is_empty());
-        self.others += usize::from(round.after.iter().any(|line| line.starts_with("/stays")));
+        self.others += usize::from(round.after.iter().any(|line| is_anothers(line)));
         self.troubles += usize::from(!round.troubles.is_empty());
         self.hung += usize::from(round.hung);
     }
