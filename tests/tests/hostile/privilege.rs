@@ -1,5 +1,7 @@
 //! No more rights than needed: an ordinary user with two capabilities, in a directory of their own.
 
+use std::time::Duration;
+
 use cnikit_tests::{Call, Outcome, State, isolated};
 use serde_json::{Value, json};
 
@@ -97,6 +99,194 @@ fn come_and_go(victim: &Victim) {
     nobody(&portmap("DEL")).done();
     nobody(&victim.with("DEL", after(&result, bridge()))).done();
     nobody(&looped("DEL", json!({"cniVersion": "1.1.0"}))).done();
+}
+
+/// What one plugin is asked for, perhaps behind `bridge`, on a node on which something was done before.
+struct Case {
+    before: &'static str,
+    list: Vec<(&'static str, Value)>,
+}
+
+/// In which the kernel notices carriers, and gives link-local addresses.
+const SETTLED: Duration = Duration::from_millis(1500);
+
+/// Some systems give everybody `/dev/net/tun`, others root.
+const OPEN_TUN: &str =
+    "mknod /run/tun c 10 200; chmod 666 /run/tun; touch /dev/net/tun; mount --bind /run/tun /dev/net/tun";
+
+fn cases() -> Vec<Case> {
+    let alone = |before, plugin, mut keys: Value| {
+        keys["ipam"] = bridge()["ipam"].clone();
+        Case { before, list: vec![(plugin, keys)] }
+    };
+    let behind = |plugin, keys| Case { before: "", list: vec![("bridge", bridge()), (plugin, keys)] };
+    let bits = 1_000_000_000;
+    vec![
+        alone("", "ptp", json!({"ipMasq": true})),
+        alone(
+            "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up",
+            "macvlan",
+            json!({"master": "up0"}),
+        ),
+        alone(OPEN_TUN, "tap", json!({"multiQueue": true})),
+        alone("ip link add dev0 type veth peer name far0", "host-device", json!({"device": "dev0"})),
+        Case {
+            before: "",
+            list: vec![(
+                "static",
+                json!({"ipam": {"type": "static", "addresses": [{"address": "10.9.0.2/24"}]}}),
+            )],
+        },
+        behind("firewall", json!({"ingressPolicy": "same-bridge"})),
+        behind(
+            "bandwidth",
+            json!({"ingressRate": bits, "ingressBurst": bits, "egressRate": bits, "egressBurst": bits}),
+        ),
+        behind(
+            "tuning",
+            json!({
+                "dataDir": "/run/state/tuning", "mac": "c2:b0:57:49:47:f1", "mtu": 1400, "promisc": true,
+                "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"},
+            }),
+        ),
+        behind("sbr", json!({})),
+        behind(
+            "portmap",
+            json!({"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}}),
+        ),
+    ]
+}
+
+#[test]
+fn no_plugin_needs_more_than_two_capabilities_for_any_verb() {
+    isolated(|| {
+        for Case { before, list } in cases() {
+            let Some(victim) = victim() else { return };
+            let name = list.last().unwrap().0;
+            victim.node.shell(before);
+            serve(&victim, &list);
+            // What pods share is there now, and stays.
+            std::thread::sleep(SETTLED);
+            let start = State::of(&victim.node);
+            serve(&victim, &list);
+            victim.is_as(name, &start);
+            let left = "find /run/state -name '10.*' -o -path '/run/state/tuning/*'";
+            assert_eq!(victim.node.shell(left), "", "{name}");
+            let strange = format!("find /run /var/lib -xdev -user {NOBODY} -not -path '/run/state*'");
+            assert_eq!(victim.node.shell(&strange), "", "{name}");
+        }
+    });
+}
+
+/// STATUS, ADD, CHECK and DEL of a list of plugins; and ADD, GC, and DEL.
+fn serve(victim: &Victim, list: &[(&'static str, Value)]) {
+    let call = |command, plugin, keys: &Value, more: Value| {
+        let mut keys = keys.clone();
+        keys["cniVersion"] = json!("1.1.0");
+        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let call = victim.plugin(command, plugin, keys);
+        match command {
+            "GC" | "STATUS" => call.without("CNI_CONTAINERID").without("CNI_IFNAME").without("CNI_NETNS"),
+            _ => call,
+        }
+    };
+    let nobody = |command, plugin, keys, more| as_nobody(BOTH, &call(command, plugin, keys, more));
+    let add = || {
+        let mut result = Value::Null;
+        for (plugin, keys) in list {
+            let previous = if result.is_null() { json!({}) } else { json!({"prevResult": result}) };
+            result = nobody("ADD", *plugin, keys, previous).result();
+        }
+        json!({"prevResult": result})
+    };
+    let del = |previous: &Value| {
+        for (plugin, keys) in list.iter().rev() {
+            nobody("DEL", *plugin, keys, previous.clone()).done();
+        }
+    };
+    for (plugin, keys) in list {
+        nobody("STATUS", *plugin, keys, json!({})).done();
+    }
+    let previous = add();
+    // `sbr` moves routes that `bridge` would look for.
+    let moved = list.iter().any(|(plugin, _)| *plugin == "sbr");
+    for (plugin, keys) in list.iter().filter(|(plugin, _)| !moved || *plugin == "sbr") {
+        nobody("CHECK", *plugin, keys, previous.clone()).done();
+    }
+    del(&previous);
+    let previous = add();
+    for (plugin, keys) in list.iter().rev() {
+        nobody("GC", *plugin, keys, json!({"cni.dev/valid-attachments": []})).done();
+    }
+    del(&previous);
+}
+
+#[test]
+fn without_either_capability_every_plugin_refuses_and_leaves_nothing() {
+    isolated(|| {
+        for Case { before, list } in cases() {
+            let Some(victim) = victim() else { return };
+            victim.node.shell(before);
+            victim.node.pod_shell(&victim.pod, "echo 0 > /proc/sys/net/ipv6/conf/default/dad_transmits");
+            let (plugin, keys) = list.last().unwrap();
+            let mut keys = keys.clone();
+            keys["cniVersion"] = json!("1.1.0");
+            if list.len() > 1 {
+                // Who stands behind another has something to do.
+                keys["prevResult"] = as_nobody(BOTH, &victim.with("ADD", bridge())).result();
+            }
+            // Link-local addresses are there a moment later.
+            std::thread::sleep(SETTLED);
+            let start = State::of(&victim.node);
+            for capabilities in ["-all", "-all,+sys_admin", "-all,+net_admin"] {
+                let outcome = as_nobody(capabilities, &victim.plugin("ADD", plugin, keys.clone()));
+                if *plugin == "static" {
+                    // It looks into its configuration, and nowhere else.
+                    outcome.result();
+                    continue;
+                }
+                if outcome.status.success() && NEEDS_NO_NAMESPACE.contains(plugin) {
+                    assert!(capabilities.contains("net_admin"), "{plugin} {capabilities}");
+                    as_nobody(BOTH, &victim.plugin("DEL", plugin, keys.clone())).done();
+                    continue;
+                }
+                let said = outcome.error()["msg"].to_string() + &outcome.error()["details"].to_string();
+                let refused = ["EPERM", "EACCES", "not permitted"].iter().any(|word| said.contains(word));
+                assert!(refused, "{plugin} {capabilities}: {outcome}");
+                victim.is_as(&format!("{plugin} {capabilities}"), &start);
+            }
+        }
+    });
+}
+
+/// Plugins that work on the node only: `CAP_NET_ADMIN` is enough.
+const NEEDS_NO_NAMESPACE: [&str; 3] = ["portmap", "firewall", "bandwidth"];
+
+#[test]
+fn tap_without_its_device_says_which() {
+    isolated(|| {
+        let Some(victim) = victim() else { return };
+        victim.node.shell(&OPEN_TUN.replace("666", "600"));
+        let start = State::of(&victim.node);
+        let outcome = as_nobody(BOTH, &victim.plugin("ADD", "tap", bridge()));
+        assert_eq!(outcome.error()["code"], crate::attack::KERNEL, "{outcome}");
+        assert!(outcome.stdout.contains("EACCES") && outcome.stdout.contains("/dev/net/tun"), "{outcome}");
+        victim.is_as("tap", &start);
+    });
+}
+
+#[test]
+fn tunings_own_directory_is_roots_and_that_is_said() {
+    isolated(|| {
+        let Some(victim) = victim() else { return };
+        let result = as_nobody(BOTH, &victim.with("ADD", bridge())).result();
+        let start = State::of(&victim.node);
+        let keys = json!({"cniVersion": "1.1.0", "mtu": 1400, "prevResult": result});
+        let outcome = as_nobody(BOTH, &victim.plugin("ADD", "tuning", keys));
+        assert_eq!(outcome.error()["code"], IO, "{outcome}");
+        assert!(outcome.stdout.contains("/run/cni/tuning"), "{outcome}");
+        victim.is_as("tuning", &start);
+    });
 }
 
 #[test]
