@@ -68,8 +68,14 @@ pub const ALL: &[Deliberate] = &[
                nothing back",
         why: "there is no address to be looked for; each file below /proc/sys costs an ADD the more the more pods there are",
         erase: |scene| {
-            let has_ipv6 = scene["result"]["ips"].to_string().contains("::");
-            each_settings(scene, |key| !has_ipv6 && key.ends_with("eth0/accept_dad"));
+            each_place(scene, |place| {
+                let addresses = place["links"]["eth0"]["addr_info"].as_array().into_iter().flatten();
+                let mut addresses = addresses.filter(|address| address["scope"] == "global");
+                let has_ipv6 = addresses.any(|address| address["family"] == "inet6");
+                if let (false, Some(Value::Object(settings))) = (has_ipv6, place.get_mut("sysctls")) {
+                    settings.retain(|key, _| !key.ends_with("eth0/accept_dad"));
+                }
+            });
         },
     },
     Deliberate {
