@@ -47,10 +47,14 @@ pub(crate) fn is_served(resource: &Resource, owner: &Owner, kernel: &mut dyn Ker
     Ok(answers.contains(&Answer::Foreign(true)))
 }
 
+/// The reference's plugins whose attachments have an end on the node.
+const CABLE_MAKERS: [&str; 2] = ["bridge", "ptp"];
+
 /// Removes what the reference has made for attachments of the network that are not valid any more. Their leases, and
 /// the comments on its rules, say which those are.
 pub(crate) fn collect(
     call: &GcRequest,
+    plugin: &str,
     stale: &[(AttachmentId, IpAddr)],
     kernels: &dyn Kernels,
 ) -> Result<(), Error> {
@@ -81,7 +85,12 @@ pub(crate) fn collect(
     let mut known = HashSet::new();
     rules.retain(|rules| known.insert(rules.clone()));
     let mut errors = remove_foreign(&mut *kernel, rules);
-    match foreign_cables(call, stale, &mut *kernel) {
+    // Of a plugin that makes no cables, one with such an address is the node's own: `host-device` gave its other end away.
+    let foreign = match CABLE_MAKERS.contains(&plugin) {
+        true => foreign_cables(call, stale, &mut *kernel),
+        false => Ok(Vec::new()),
+    };
+    match foreign {
         Ok(cables) => {
             let cables: Vec<_> = cables.into_iter().map(|cable| (Place::Host, by_name(cable.name))).collect();
             errors.extend(remove_all(&mut *kernel, &cables));

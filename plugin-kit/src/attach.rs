@@ -273,7 +273,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
             let collected = [
                 detach::collect_garbage(call, &self.kernels),
                 // Where addresses are not known, what they were used for stays, and so do they: the next call finds both.
-                stale.and_then(|stale| adoption::collect(call, &stale, &self.kernels)),
+                stale.and_then(|stale| adoption::collect(call, P::TYPE, &stale, &self.kernels)),
                 self.plugin.collect(call),
             ];
             error::join(collected.into_iter().filter_map(Result::err).collect())

@@ -9,7 +9,7 @@ use cni_spec::ErrorCode;
 use cni_spec::plugin::Plugin;
 use netops::{
     Address, Kernel, Link, LinkKind, LinkName, LinuxKernel, MacAddr, MemoryKernel, MovedLink, Place,
-    Resource, VethPeer, read_link,
+    Resource, Snapshot, VethPeer, read_link,
 };
 use plugin_kit::testing::{MemoryNode, Node, TestCall, Trial};
 use plugin_kit::{Explain, Kit};
@@ -84,6 +84,28 @@ fn host_device_fails_well() {
     });
     gone.assert_del_with_the_container_gone();
     gone.assert_gc_is_completed_by_the_next();
+}
+
+#[test]
+fn gc_does_not_take_the_nodes_own_cable_for_what_the_reference_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = carded_down();
+    let before = node.snapshot();
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "host-device", "device": "ens5",
+        "ipam": {"type": "host-local", "dataDir": dir.path(), "subnet": "10.22.0.0/16"},
+    });
+    let plugin = Kit::with_kernels(HostDevice::new(), &node);
+    let call = TestCall::new(config);
+    plugin.add(&call.request()).unwrap();
+    // The pod is there, and the runtime has forgotten it: the other end of its device's cable is not marked.
+    plugin.gc(&call.gc_request(&[])).unwrap();
+    assert!(read_link(&mut node.process(), Place::Host, &name("far5")).unwrap().is_some());
+    plugin.del(&call.del_request()).unwrap();
+    let links = |snapshot: &Snapshot| -> Vec<String> {
+        snapshot.lines().iter().filter(|line| line.starts_with("host: link")).cloned().collect()
+    };
+    assert_eq!(links(&node.snapshot()), links(&before));
 }
 
 /// With cards that are down, as they come back.
