@@ -178,7 +178,7 @@ impl Walk<'_> {
             self.judge_size(Some(path.mtu));
         }
         if let Some(node) = &self.facts.node
-            && let Some(problem) = differs(path.way, node, peer)
+            && let Some(problem) = differs(path.way, node, peer, self.facts.destination.address.is_ipv6())
         {
             self.doubt(
                 problem,
@@ -189,14 +189,21 @@ impl Walk<'_> {
 }
 
 /// How the kernel's way is another one than the agent says.
-fn differs(agents: AgentsWay, node: &Node, peer: &Peer) -> Option<String> {
+fn differs(agents: AgentsWay, node: &Node, peer: &Peer, ipv6: bool) -> Option<String> {
     let remote = node.tunnel.as_ref().and_then(|tunnel| tunnel.remote);
     let gateway = node.leg.way.as_ref().and_then(|way| way.gateway);
     let name = &peer.name;
+    let is_peers = |address: Option<IpAddr>| address.is_some_and(|address| peer.addresses.contains(&address));
     match agents {
         AgentsWay::Vxlan { remote: expected } if remote != Some(expected) => Some(format!(
             "the agent says that {name} is reached by a tunnel to {expected}; the kernel does otherwise"
         )),
+        // It names one address of two: packets of the other family go to the peer's address of that, or by a tunnel if it has none.
+        AgentsWay::Route { gateway: expected }
+            if expected.is_ipv6() != ipv6 && is_peers(remote.or(gateway)) =>
+        {
+            None
+        }
         AgentsWay::Route { gateway: expected } if gateway != Some(expected) || remote.is_some() => {
             Some(format!(
                 "the agent says that {name} is reached by a route to {expected}; the kernel does otherwise"
