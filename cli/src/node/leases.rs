@@ -116,7 +116,7 @@ mod tests {
         let store = DirStore::create(data_dir.path(), "net", &boot().unwrap()).unwrap();
         for container in ["a", "b"] {
             let owner = Owner::new(container, "eth0").unwrap();
-            ipam::acquire(&store, &pool, &owner, &[]).unwrap().commit();
+            drop(ipam::acquire(&store, &pool, &owner, &[]).unwrap().commit());
         }
         let stores = Store::all(&BTreeSet::from([data_dir.path().to_owned()])).unwrap();
         assert_eq!(stores.len(), 1);
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(networks.data_dirs(), BTreeSet::from([data_dir.path().to_owned()]));
         let store = DirStore::create(data_dir.path(), "net", &boot().unwrap()).unwrap();
         let (pool, owner) = (networks.pool("net").unwrap(), Owner::new("a", "eth0").unwrap());
-        ipam::acquire(&store, &pool, &owner, &[]).unwrap().commit();
+        drop(ipam::acquire(&store, &pool, &owner, &[]).unwrap().commit());
         let stores = Store::all(&networks.data_dirs()).unwrap();
         let expected = [Usage { ranges: vec!["10.244.3.0/29".to_owned()], used: 1, total: 5 }];
         assert_eq!(stores[0].usage(&networks), expected);
