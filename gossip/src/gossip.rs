@@ -192,6 +192,9 @@ impl std::error::Error for TooLarge {}
 /// How many rounds without a word from anybody are no accident: each has an answer, or several.
 const SILENCE: u32 = 10;
 
+/// For how many events there is room at any time.
+const EVENTS: usize = 16;
+
 /// How many deleted keys are remembered at most, of all nodes. Of more the oldest are forgotten sooner.
 const DELETED: usize = 131_072;
 
@@ -319,7 +322,12 @@ impl Gossip {
 
     /// The next thing that has happened. To be called until there is none, after everything else.
     pub fn event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            // After all at once, as a stream brings it, there are few at a time again.
+            self.events.shrink_to(EVENTS);
+        }
+        event
     }
 
     /// Every node that is known, this one included; in no order.
@@ -362,7 +370,7 @@ impl Gossip {
     /// No other node is known to be alive, or none has been heard from for so long that it is this one that is cut off: it
     /// takes many rounds until every single one counts as down.
     pub fn is_isolated(&self) -> bool {
-        self.nodes.live.len() == 0 || self.now > self.heard + self.config.round * SILENCE
+        self.nodes.live() == 0 || self.now > self.heard + self.config.round * SILENCE
     }
 
     /// Has all nodes forget one for good, with what it said. If it is in fact alive and hears of it, it comes back with all
@@ -420,9 +428,9 @@ fn member(node: &Node) -> Member<'_> {
         id: node.id,
         incarnation: node.held.current.epoch.incarnation,
         liveness: node.life.state.into(),
-        since: node.since,
+        since: node.since.into(),
         addresses: &node.addresses,
-        heard: node.heard,
+        heard: node.heard(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::message::{Life, State};
@@ -19,7 +20,7 @@ use crate::{PeerId, Time};
 /// How many buckets there are: their hashes fit half a datagram.
 pub(crate) const BUCKETS: usize = 128;
 
-/// A node.
+/// A node. Small: each knows thousands of others, and most have nothing unusual.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) id: PeerId,
@@ -28,27 +29,51 @@ pub(crate) struct Node {
     pub(crate) is_shown: bool,
     pub(crate) life: Life,
     /// Since when it is so.
-    pub(crate) since: Time,
+    pub(crate) since: Nanos,
     /// Where it says it is.
     pub(crate) addresses: Arc<[SocketAddr]>,
-    /// Where it spoke from last.
-    pub(crate) heard: Option<SocketAddr>,
+    heard: Heard,
     /// The lowest version that those who are to be told of its last change may have; and how often that is still to be done.
     pub(crate) told_since: u64,
     pub(crate) tellings: u8,
     /// It has not been sent on.
     pub(crate) is_fresh: bool,
     /// When its position was told last, for others to say what follows.
-    pub(crate) asked: Option<Time>,
+    pub(crate) asked: Option<Nanos>,
     /// How often it is still to be told how it is.
     pub(crate) life_tellings: u8,
     /// Where it is in the roster of nodes that are like it.
     at: u32,
 }
 
+/// A time, in half as many bytes as the type has that calculates with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nanos(NonZeroU64);
+
+impl From<Time> for Nanos {
+    fn from(time: Time) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(time.as_nanos() as u64))
+    }
+}
+
+impl From<Nanos> for Time {
+    fn from(Nanos(nanos): Nanos) -> Self {
+        Self::from_nanos(nanos.get() - 1)
+    }
+}
+
+/// Where a node spoke from last.
+#[derive(Debug)]
+enum Heard {
+    Nowhere,
+    /// Where it says it is.
+    At(u8),
+    Elsewhere(Box<SocketAddr>),
+}
+
 impl Node {
     pub(crate) fn new(id: PeerId, held: Held, life: Life, since: Time) -> Self {
-        let (addresses, heard) = (Arc::default(), None);
+        let (addresses, heard, since) = (Arc::default(), Heard::Nowhere, since.into());
         let (told_since, tellings, life_tellings, at) = (0, 0, 0, 0);
         let (is_shown, is_fresh, asked) = (false, false, None);
         Self {
@@ -74,7 +99,26 @@ impl Node {
 
     /// Where to send what is for it.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.heard.or_else(|| self.addresses.first().copied())
+        self.heard().or_else(|| self.addresses.first().copied())
+    }
+
+    /// Where it spoke from last, if it did.
+    pub(crate) fn heard(&self) -> Option<SocketAddr> {
+        match &self.heard {
+            Heard::Nowhere => None,
+            Heard::At(at) => self.addresses.get(usize::from(*at)).copied(),
+            Heard::Elsewhere(address) => Some(**address),
+        }
+    }
+
+    pub(crate) fn hear_at(&mut self, from: SocketAddr) {
+        if self.heard() != Some(from) {
+            let at = self.addresses.iter().position(|address| *address == from);
+            self.heard = match at.and_then(|at| u8::try_from(at).ok()) {
+                Some(at) => Heard::At(at),
+                None => Heard::Elsewhere(Box::new(from)),
+            };
+        }
     }
 
     /// Takes over the addresses that it says it has. Tells whether they are others than before.
@@ -83,10 +127,15 @@ impl Node {
         let told: Vec<_> = std::iter::from_fn(|| value.address().ok()).take(16).collect();
         let has_moved = *told != *self.addresses;
         if has_moved {
+            let heard = self.heard();
             self.addresses = told.into();
-            // It has moved; it will be heard from there.
-            self.heard =
-                self.heard.filter(|address| self.addresses.is_empty() || self.addresses.contains(address));
+            self.heard = Heard::Nowhere;
+            // If it has moved, it will be heard from there.
+            if let Some(heard) = heard
+                && (self.addresses.is_empty() || self.addresses.contains(&heard))
+            {
+                self.hear_at(heard);
+            }
         }
         has_moved
     }
@@ -115,26 +164,28 @@ fn hash(place: u64, position: &Position) -> u64 {
 /// All nodes, this one included.
 #[derive(Debug)]
 pub(crate) struct Nodes {
-    /// Boxed: a table has more places than nodes.
-    by_id: HashMap<PeerId, Box<Node>, Keyed>,
+    /// In no order. Where one is in here is its number, in all that follows.
+    all: Vec<Node>,
+    by_id: HashMap<PeerId, u32, Keyed>,
     buckets: Vec<Bucket>,
     summary: u64,
     /// The others that are alive or suspect.
-    pub(crate) live: Roster,
+    live: Roster,
     /// The others that are down.
-    pub(crate) down: Roster,
+    down: Roster,
 }
 
 #[derive(Debug, Default, Clone)]
 struct Bucket {
     hash: u64,
     /// By their places.
-    ids: Vec<(u64, PeerId)>,
+    nodes: Vec<u32>,
 }
 
 impl Nodes {
     pub(crate) fn new(own: Node, seed: u64) -> Self {
         let mut nodes = Self {
+            all: Vec::new(),
             by_id: HashMap::with_hasher(Keyed(seed)),
             buckets: vec![Bucket::default(); BUCKETS],
             summary: 0,
@@ -146,20 +197,29 @@ impl Nodes {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
+        self.all.len()
     }
 
     pub(crate) fn get(&self, id: &PeerId) -> Option<&Node> {
-        self.by_id.get(id).map(|node| &**node)
+        self.at(*self.by_id.get(id)?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.by_id.values().map(|node| &**node)
+        self.by_id.values().filter_map(|number| self.at(*number))
     }
 
     /// For changes that leave its position and life as they are.
     pub(crate) fn get_mut(&mut self, id: &PeerId) -> Option<&mut Node> {
-        self.by_id.get_mut(id).map(|node| &mut **node)
+        let number = *self.by_id.get(id)?;
+        self.at_mut(number)
+    }
+
+    fn at(&self, number: u32) -> Option<&Node> {
+        self.all.get(number as usize)
+    }
+
+    fn at_mut(&mut self, number: u32) -> Option<&mut Node> {
+        self.all.get_mut(number as usize)
     }
 
     pub(crate) fn summary(&self) -> u64 {
@@ -172,10 +232,10 @@ impl Nodes {
     }
 
     /// The nodes of a range of places, in order.
-    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &(u64, PeerId)> {
+    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &Node> {
         let buckets = self.buckets.get(bucket_of(from)..=bucket_of(to)).unwrap_or_default();
-        let all = buckets.iter().flat_map(|bucket| &bucket.ids);
-        all.filter(move |(place, _)| (from..=to).contains(place))
+        let all = buckets.iter().flat_map(|bucket| &bucket.nodes).filter_map(|number| self.at(*number));
+        all.filter(move |node| (from..=to).contains(&place(&node.id)))
     }
 
     /// The range of a bucket.
@@ -187,7 +247,8 @@ impl Nodes {
 
     /// Changes a node, its position and life too.
     pub(crate) fn change<T>(&mut self, id: &PeerId, change: impl FnOnce(&mut Node) -> T) -> Option<T> {
-        let node = self.by_id.get_mut(id)?;
+        let number = *self.by_id.get(id)?;
+        let node = self.at_mut(number)?;
         let (before, was_live) = (node.position(), node.is_live());
         let result = change(node);
         let (after, is_live, at) = (node.position(), node.is_live(), node.at);
@@ -197,42 +258,66 @@ impl Nodes {
         }
         if was_live != is_live && at != OWN {
             self.leave_roster(was_live, at);
-            self.enter_roster(id, is_live);
+            self.enter_roster(number, is_live);
         }
         Some(result)
     }
 
     /// Another node.
     pub(crate) fn insert(&mut self, node: Node) {
-        let (id, is_live) = (node.id, node.is_live());
-        if self.file(node) {
-            self.enter_roster(&id, is_live);
+        let is_live = node.is_live();
+        if let Some(number) = self.file(node) {
+            self.enter_roster(number, is_live);
         }
     }
 
     pub(crate) fn remove(&mut self, id: &PeerId) -> Option<Node> {
-        let node = *self.by_id.remove(id)?;
-        let place = place(id);
-        self.toggle(place, hash(place, &node.position()));
+        let number = self.by_id.remove(id)?;
+        let (place, node) = (place(id), self.at(number)?);
+        let (hash, is_live, at) = (hash(place, &node.position()), node.is_live(), node.at);
+        self.toggle(place, hash);
         if let Some(bucket) = self.buckets.get_mut(bucket_of(place)) {
-            bucket.ids.retain(|(_, other)| other != id);
+            bucket.nodes.retain(|other| *other != number);
         }
-        self.leave_roster(node.is_live(), node.at);
+        self.leave_roster(is_live, at);
+        let node = self.all.swap_remove(number as usize);
+        self.renumber(self.all.len() as u32, number);
         Some(node)
     }
 
-    fn file(&mut self, mut node: Node) -> bool {
+    /// The last node has the place of one that is gone.
+    fn renumber(&mut self, old: u32, new: u32) {
+        let Some(node) = self.at(new) else { return };
+        let (id, is_live, at) = (node.id, node.is_live(), node.at);
+        self.by_id.insert(id, new);
+        let bucket = self.buckets.get_mut(bucket_of(place(&id)));
+        for number in bucket.into_iter().flat_map(|bucket| &mut bucket.nodes).filter(|number| **number == old)
+        {
+            *number = new;
+        }
+        self.roster(is_live).replace(at, new);
+    }
+
+    /// Puts a node to the others. Its number, if it was not known.
+    fn file(&mut self, mut node: Node) -> Option<u32> {
         node.at = OWN;
+        let number = self.all.len() as u32;
         let (id, position) = (node.id, node.position());
-        let Entry::Vacant(vacant) = self.by_id.entry(id) else { return false };
-        vacant.insert(Box::new(node));
+        let Entry::Vacant(vacant) = self.by_id.entry(id) else { return None };
+        vacant.insert(number);
         let place = place(&id);
         self.toggle(place, hash(place, &position));
         if let Some(bucket) = self.buckets.get_mut(bucket_of(place)) {
-            let at = bucket.ids.partition_point(|other| *other < (place, id));
-            bucket.ids.insert(at, (place, id));
+            let is_before = |other: &u32| {
+                self.all
+                    .get(*other as usize)
+                    .is_some_and(|other| (self::place(&other.id), other.id) < (place, id))
+            };
+            let at = bucket.nodes.partition_point(is_before);
+            bucket.nodes.insert(at, number);
         }
-        true
+        self.all.push(node);
+        Some(number)
     }
 
     fn toggle(&mut self, place: u64, hash: u64) {
@@ -242,32 +327,51 @@ impl Nodes {
         }
     }
 
-    fn enter_roster(&mut self, id: &PeerId, is_live: bool) {
-        let roster = if is_live { &mut self.live } else { &mut self.down };
-        let at = roster.push(*id);
-        self.moved(id, at);
+    fn roster(&mut self, is_live: bool) -> &mut Roster {
+        if is_live { &mut self.live } else { &mut self.down }
+    }
+
+    fn enter_roster(&mut self, number: u32, is_live: bool) {
+        let at = self.roster(is_live).push(number);
+        self.moved(number, at);
     }
 
     fn leave_roster(&mut self, was_live: bool, at: u32) {
-        let roster = if was_live { &mut self.live } else { &mut self.down };
-        for (id, at) in roster.remove(at).into_iter().flatten() {
-            self.moved(&id, at);
+        for (number, at) in self.roster(was_live).remove(at).into_iter().flatten() {
+            self.moved(number, at);
         }
     }
 
-    fn moved(&mut self, id: &PeerId, at: u32) {
-        if let Some(node) = self.by_id.get_mut(id) {
+    fn moved(&mut self, number: u32, at: u32) {
+        if let Some(node) = self.at_mut(number) {
             node.at = at;
         }
     }
 
+    /// How many others are alive or suspect.
+    pub(crate) fn live(&self) -> usize {
+        self.live.len()
+    }
+
     /// The next one to probe: every live one once, in an order that is another each time.
     pub(crate) fn next_live(&mut self, random: &mut Random) -> Option<PeerId> {
-        let (id, moved) = self.live.next(random)?;
-        for (id, at) in moved {
-            self.moved(&id, at);
+        let (number, moved) = self.live.next(random)?;
+        for (number, at) in moved {
+            self.moved(number, at);
         }
-        Some(id)
+        self.at(number).map(|node| node.id)
+    }
+
+    /// Up to so many live ones, without an excluded one.
+    pub(crate) fn some_live(&self, count: usize, except: Option<&PeerId>, random: &mut Random) -> Vec<&Node> {
+        let except = except.and_then(|id| self.by_id.get(id).copied());
+        let some = self.live.pick_some(count, except, random);
+        some.into_iter().filter_map(|number| self.at(number)).collect()
+    }
+
+    /// Up to so many that are down.
+    pub(crate) fn some_down(&self, count: usize, random: &mut Random) -> Vec<&Node> {
+        self.down.pick_some(count, None, random).into_iter().filter_map(|number| self.at(number)).collect()
     }
 }
 
@@ -349,13 +453,51 @@ mod tests {
             for known in known {
                 others.insert(Node::new(known.id, known.held.clone(), known.life, Time::ZERO));
             }
+            let ids = |nodes: &Nodes| nodes.range(0, u64::MAX).map(|node| node.id).collect::<Vec<_>>();
             prop_assert_eq!(nodes.summary(), others.summary());
             prop_assert!((0..BUCKETS).all(|bucket| nodes.bucket(bucket) == others.bucket(bucket)));
-            prop_assert!(nodes.range(0, u64::MAX).eq(others.range(0, u64::MAX)));
-            prop_assert_eq!(nodes.range(0, u64::MAX).count(), nodes.len());
+            prop_assert_eq!(ids(&nodes), ids(&others));
+            prop_assert_eq!(ids(&nodes).len(), nodes.len());
+            prop_assert!(nodes.iter().all(|node| nodes.get(&node.id).is_some_and(|found| found.id == node.id)));
             prop_assert_eq!((nodes.live.len(), nodes.down.len()), (others.live.len(), others.down.len()));
             prop_assert_eq!(nodes.live.len() + nodes.down.len() + 1, nodes.len());
+            // All are in the rosters where they believe to be.
+            let mut random = Random::new(3);
+            let mut probed: Vec<_> = (0..nodes.live()).filter_map(|_| nodes.next_live(&mut random)).collect();
+            probed.sort_unstable();
+            probed.dedup();
+            prop_assert_eq!(probed.len(), nodes.live());
+            for id in probed {
+                prop_assert!(nodes.remove(&id).is_some_and(|node| node.id == id));
+            }
+            prop_assert_eq!((nodes.live(), nodes.len()), (0, nodes.down.len() + 1));
         }
+    }
+
+    #[test]
+    fn where_a_node_is_heard_is_kept_while_it_may_be_there() {
+        let [one, other, odd]: [SocketAddr; 3] = [1, 2, 3].map(|n| ([10, 0, 0, n], 1).into());
+        let mut node = node(1, 0);
+        let say = |node: &mut Node, addresses: &[SocketAddr]| {
+            let mut to = crate::wire::Writer::new(100);
+            addresses.iter().for_each(|address| to.address(address));
+            node.held.current_mut().write(ADDRESSES, Some(&to.finish()));
+            node.read_addresses()
+        };
+        assert_eq!((say(&mut node, &[one, other]), node.address()), (true, Some(one)));
+        node.hear_at(other);
+        assert_eq!((say(&mut node, &[other, one]), node.heard()), (true, Some(other)));
+        assert_eq!((say(&mut node, &[one]), node.heard(), node.address()), (true, None, Some(one)));
+        node.hear_at(odd);
+        assert_eq!((say(&mut node, &[one]), node.address()), (false, Some(odd)));
+        assert_eq!((say(&mut node, &[other]), node.address()), (true, Some(other)));
+    }
+
+    #[test]
+    fn a_node_is_small() {
+        assert!(size_of::<Node>() <= 120, "{}", size_of::<Node>());
+        let time = Time::new(1 << 32, 999_999_999);
+        assert_eq!([Time::ZERO, time].map(|time| Time::from(Nanos::from(time))), [Time::ZERO, time]);
     }
 
     #[test]

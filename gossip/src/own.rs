@@ -70,7 +70,7 @@ impl Gossip {
         self.nodes.change(&id, |own| {
             own.life.beat = beat;
             own.life.state = state;
-            own.since = now;
+            own.since = now.into();
         });
         self.tell_life(&id);
         self.tell_at_once();

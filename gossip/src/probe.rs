@@ -229,15 +229,15 @@ impl Gossip {
 
     /// Tries some that are down: they may be back.
     fn try_down(&mut self, count: usize) {
-        for id in self.nodes.down.pick_some(count, None, &mut self.random) {
-            let Some(node) = self.nodes.get(&id) else { continue };
-            // Where it was heard last, and in turn where else it says it is.
-            let turn = self.prober.retries as usize % (node.addresses.len() + 1);
-            let to = turn
-                .checked_sub(1)
-                .and_then(|turn| node.addresses.get(turn).copied())
-                .or_else(|| node.address());
-            let Some(to) = to else { continue };
+        let retries = self.prober.retries as usize;
+        // Where it was heard last, and in turn where else it says it is.
+        let place = |node: &Node| {
+            let turn = (retries % (node.addresses.len() + 1)).checked_sub(1);
+            let to = turn.and_then(|turn| node.addresses.get(turn).copied()).or_else(|| node.address())?;
+            Some((node.id, to))
+        };
+        let down = self.nodes.some_down(count, &mut self.random);
+        for (id, to) in down.into_iter().filter_map(place).collect::<Vec<_>>() {
             let sequence = self.prober.number();
             self.send_probe(Some(&id), to, sequence);
         }
@@ -258,12 +258,12 @@ impl Gossip {
 
     /// Through others, and at its other addresses.
     fn probe_otherwise(&mut self, target: PeerId, sequence: u32) {
-        let helpers = self.nodes.live.pick_some(self.config.helpers, Some(&target), &mut self.random);
+        let helpers = self.nodes.some_live(self.config.helpers, Some(&target), &mut self.random);
+        let helpers: Vec<_> = helpers.into_iter().map(Node::address).collect();
         if let Some(probe) = &mut self.prober.probe {
             probe.asked = helpers.len();
         }
-        for helper in helpers {
-            let Some(to) = self.nodes.get(&helper).and_then(Node::address) else { continue };
+        for to in helpers.into_iter().flatten() {
             let mut letters = self.letters(1);
             letters.part(PROBE_FOR, |to| {
                 to.u32(sequence);
@@ -377,7 +377,7 @@ impl Gossip {
             let before = std::mem::replace(&mut node.life, life);
             let is_other = Liveness::from(before.state) != life.state.into();
             if is_other {
-                node.since = now;
+                node.since = now.into();
             }
             (before, is_other, node.is_shown)
         });

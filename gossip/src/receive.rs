@@ -110,7 +110,7 @@ impl Gossip {
     /// Remembers where a node speaks from.
     fn locate(&mut self, head: &Head, from: SocketAddr) {
         if let Some(node) = self.nodes.get_mut(&head.id).filter(|node| head.epoch >= node.position().epoch) {
-            node.heard = Some(from);
+            node.hear_at(from);
         }
     }
 
@@ -155,6 +155,7 @@ impl Gossip {
         let life = Life { incarnation: delta.epoch.incarnation, beat: delta.beat, state };
         let before = self.nodes.get(&id).map(Node::position);
         let merged = match before {
+            Some(known) if delta.is_old(&known) => Merged::Old,
             Some(_) => {
                 let ledger = self.ledger.as_deref();
                 self.nodes.change(&id, |node| merge(delta, &mut node.held, ledger)).unwrap_or(Merged::Old)

@@ -5,13 +5,13 @@
 
 use std::net::SocketAddr;
 
-use crate::PeerId;
 use crate::gossip::Gossip;
 use crate::letters::Letters;
 use crate::message::{BUCKETS, DIGEST, EXCHANGE, WANT, read_positions, write_position};
-use crate::nodes::{self, Nodes, place};
+use crate::nodes::{self, Node, Nodes, place};
 use crate::replica::Position;
 use crate::wire::{Garbled, Reader, Writer};
+use crate::{PeerId, Time};
 
 /// Up to so many nodes all positions fit half a datagram, and the hashes of buckets are left out.
 const FEW: usize = 16;
@@ -96,15 +96,14 @@ impl Gossip {
                     letter.u64(from);
                     let end = letter.len();
                     letter.u64(to);
-                    let mut last = None;
-                    while let Some((place, id)) = positions.peek() {
-                        let position = self.nodes.get(id).map(nodes::Node::position).unwrap_or_default();
-                        if !write_position(letter, id, &position) {
+                    let mut any = false;
+                    while let Some(node) = positions.peek() {
+                        if !write_position(letter, &node.id, &node.position()) {
                             // Two nodes of one place are never apart, in practice.
-                            letter.patch(end, &place.saturating_sub(1).to_le_bytes());
-                            return last.is_some();
+                            letter.patch(end, &place(&node.id).saturating_sub(1).to_le_bytes());
+                            return any;
                         }
-                        last = Some(*place);
+                        any = true;
                         positions.next();
                     }
                     true
@@ -114,7 +113,7 @@ impl Gossip {
                 return false;
             }
             match positions.peek() {
-                Some((place, _)) => from = *place,
+                Some(node) => from = place(&node.id),
                 None => return true,
             }
         }
@@ -143,7 +142,7 @@ impl Gossip {
                 None => {}
             }
         }
-        for (_, id) in self.nodes.range(from, to) {
+        for Node { id, .. } in self.nodes.range(from, to) {
             if theirs.binary_search_by_key(id, |(id, _)| *id).is_err() {
                 behind.push((*id, Position::default()));
             }
@@ -200,7 +199,7 @@ impl Gossip {
             return;
         }
         let ours = self.nodes.get_mut(id).map(|node| {
-            node.asked = Some(self.now);
+            node.asked = Some(self.now.into());
             node.position()
         });
         self.write_wants(reply, &[(*id, ours.unwrap_or_default())]);
@@ -210,9 +209,9 @@ impl Gossip {
     pub(crate) fn may_ask(&mut self, id: &PeerId) -> bool {
         let (now, pause) = (self.now, self.config.gather * 4);
         let Some(node) = self.nodes.get_mut(id) else { return true };
-        let may = node.asked.is_none_or(|asked| now >= asked + pause);
+        let may = node.asked.is_none_or(|asked| now >= Time::from(asked) + pause);
         if may {
-            node.asked = Some(now);
+            node.asked = Some(now.into());
         }
         may
     }

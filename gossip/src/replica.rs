@@ -320,6 +320,11 @@ impl<'a> Delta<'a> {
         Position { epoch: self.epoch, version: self.upto, horizon: self.horizon }
     }
 
+    /// Who is at a position has all that it is a part of.
+    pub(crate) fn is_old(&self, position: &Position) -> bool {
+        self.epoch < position.epoch || (self.epoch == position.epoch && self.target <= position.version)
+    }
+
     /// What is news to whoever is at a version.
     pub(crate) fn above(&self, version: u64) -> impl Iterator<Item = &Change<'a>> + Clone {
         self.changes.iter().filter(move |change| change.version > version)
@@ -398,7 +403,7 @@ impl Held {
 
     pub(crate) fn merge(&mut self, delta: &Delta<'_>) -> Merged {
         let latest = self.latest();
-        if delta.epoch < latest.epoch || (delta.epoch == latest.epoch && delta.target <= latest.version) {
+        if delta.is_old(&latest.position()) {
             return Merged::Old;
         }
         let follows = delta.epoch == latest.epoch

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::gossip::Gossip;
 use crate::letters::{LETTERS, Letters};
 use crate::message::{FORGOTTEN, Gone, LIFE, Life, State};
+use crate::nodes::Node;
 use crate::replica::Position;
 use crate::wire::Writer;
 use crate::{PeerId, Time};
@@ -109,7 +110,8 @@ impl Gossip {
         self.rumours.last = Some(self.now);
         let all = usize::from(self.log2()) + 1;
         let count = if std::mem::take(&mut self.rumours.is_own) { all } else { all / 2 + 1 };
-        let peers = self.nodes.live.pick_some(count, None, &mut self.random);
+        let peers = self.nodes.some_live(count, None, &mut self.random);
+        let addresses: Vec<_> = peers.into_iter().filter_map(Node::address).collect();
         let fresh = std::mem::take(&mut self.rumours.fresh);
         let mut letters = self.letters(LETTERS / 2);
         for id in &fresh {
@@ -119,8 +121,6 @@ impl Gossip {
         self.write_riders(letters.current(), 0);
         self.let_ride(fresh);
         let letters = letters.finish();
-        let addresses: Vec<_> =
-            peers.iter().filter_map(|id| self.nodes.get(id)).filter_map(|node| node.address()).collect();
         for payload in letters.into_iter().map(Arc::<[u8]>::from) {
             for to in &addresses {
                 self.outbox.push_back(crate::Transmit { to: *to, payload: Arc::clone(&payload) });
@@ -146,6 +146,7 @@ impl Gossip {
                 node.tellings = 0;
             }
         }
+        self.rumours.writes.shrink_to(2 * WAITING);
     }
 
     fn write_news(&self, letters: &mut Letters, id: &PeerId) -> bool {

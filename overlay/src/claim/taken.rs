@@ -67,12 +67,21 @@ impl Taken {
     /// What a node says from now on, instead of what it said before. Whether that is something else.
     pub(crate) fn set(&mut self, id: NodeId, stakes: impl Into<Arc<[Stake]>>) -> bool {
         let mut stakes = stakes.into();
-        if *self.of(&id) == *stakes {
+        let before = self.by_node.get_mut(&id);
+        if *before.as_deref().map_or(&[][..], |before| before) == *stakes {
             return false;
         }
-        for stake in self.by_node.remove(&id).unwrap_or_default().iter() {
-            self.held -= usize::from(stake.kind == StakeKind::Held);
-            self.returning -= usize::from(stake.kind == StakeKind::Returning);
+        // Most often a prefix becomes what it was wanted for, and all are where they were.
+        let prefixes = |stakes: &[Stake]| stakes.iter().map(|stake| stake.prefix).collect::<Vec<_>>();
+        if let Some(before) = before.filter(|before| prefixes(before) == prefixes(&stakes)) {
+            let before = std::mem::replace(before, Arc::clone(&stakes));
+            self.count(&before, false);
+            self.count(&stakes, true);
+            return true;
+        }
+        let before = self.by_node.remove(&id).unwrap_or_default();
+        self.count(&before, false);
+        for stake in before.iter() {
             self.by_place.remove(&place(&stake.prefix, id));
             let length = (stake.prefix.addr().is_ipv6(), stake.prefix.prefix_len());
             if let Some(count) = self.lengths.get_mut(&length) {
@@ -86,8 +95,6 @@ impl Taken {
         let mut seen = Vec::with_capacity(stakes.len());
         for stake in stakes.iter() {
             if self.by_place.insert(place(&stake.prefix, id)) {
-                self.held += usize::from(stake.kind == StakeKind::Held);
-                self.returning += usize::from(stake.kind == StakeKind::Returning);
                 *self
                     .lengths
                     .entry((stake.prefix.addr().is_ipv6(), stake.prefix.prefix_len()))
@@ -98,10 +105,19 @@ impl Taken {
         if seen.len() < stakes.len() {
             stakes = seen.into();
         }
+        self.count(&stakes, true);
         if !stakes.is_empty() {
             self.by_node.insert(id, stakes);
         }
         true
+    }
+
+    fn count(&mut self, stakes: &[Stake], are_new: bool) {
+        for (kind, count) in [(StakeKind::Held, &mut self.held), (StakeKind::Returning, &mut self.returning)]
+        {
+            let some = stakes.iter().filter(|stake| stake.kind == kind).count();
+            *count = if are_new { *count + some } else { *count - some };
+        }
     }
 
     /// All that is known to be held is of nodes that have just come back: they may not have met those who were there all the
@@ -222,6 +238,26 @@ mod tests {
         assert_eq!(owners(&taken, "fd00::/80"), [2]);
         assert!(taken.set(id(1), vec![]) && !taken.set(id(1), vec![]));
         assert_eq!(owners(&taken, "10.0.0.0/24"), [0_u8; 0]);
+    }
+
+    #[test]
+    fn what_becomes_of_a_prefix_in_its_place_counts() {
+        let (mut taken, mut stake) = (Taken::new(), held("10.0.1.0/24"));
+        for (kind, is_hearsay) in [
+            (StakeKind::Returning, true),
+            (StakeKind::Held, false),
+            (StakeKind::Tentative, false),
+            (StakeKind::Returning, true),
+        ] {
+            stake.kind = kind;
+            assert!(taken.set(id(1), vec![stake]) && !taken.set(id(1), vec![stake]));
+            assert_eq!(
+                (taken.is_hearsay(), taken.overlapping(&stake.prefix).collect()),
+                (is_hearsay, vec![(id(1), stake)])
+            );
+        }
+        taken.set(id(1), vec![]);
+        assert!(!taken.is_hearsay());
     }
 
     #[test]

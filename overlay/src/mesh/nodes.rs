@@ -16,6 +16,8 @@ use crate::pool::Range;
 use crate::report::{Problem, Severity};
 use crate::topology::{Liveness, Topology};
 
+/// Marks of more than so many, which a stream brings at once, are not left room for.
+const FEW: usize = 64;
 /// Problems that are told; more of them would tell nothing new.
 const MAX_PROBLEMS: usize = 20;
 
@@ -108,7 +110,9 @@ impl Nodes {
         for (id, marks) in marked.drain() {
             self.refresh_node(id, marks, gossip, taken);
         }
-        self.marked = marked;
+        if marked.capacity() <= FEW {
+            self.marked = marked;
+        }
         Refreshed { any, prefixes: std::mem::take(&mut self.prefixes) }
     }
 
