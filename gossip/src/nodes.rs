@@ -316,6 +316,10 @@ impl Nodes {
             let at = bucket.nodes.partition_point(is_before);
             bucket.nodes.insert(at, number);
         }
+        if self.all.len() == self.all.capacity() {
+            // Not twice as many: they are the most that there is in memory, and nodes come seldom.
+            self.all.reserve_exact(self.all.len() / 8 + 4);
+        }
         self.all.push(node);
         Some(number)
     }

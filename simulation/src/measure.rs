@@ -59,7 +59,8 @@ pub fn measure(nodes: usize, pods: usize, first: FirstPods, seed: u64) -> Measur
     // It may take long: who waits is told how far it is.
     let told = |what: &str, world: &World| {
         let (taken, now) = (began.elapsed().as_secs(), world.now.as_secs());
-        eprintln!("{nodes} nodes, after {taken} s: {what}, at {now} s, {} steps", world.steps());
+        let memory = memory();
+        eprintln!("{nodes} nodes, after {taken} s: {what}, at {now} s, {} steps, {memory}", world.steps());
     };
     let mut world = World::new(WorldSettings { seed, reads_once: true, ..WorldSettings::default() });
     world.check.limit = u64::MAX;
@@ -127,6 +128,13 @@ fn come_and_go(world: &mut World, pods: usize, seconds: u32) -> (f64, f64) {
             turn += 1;
         }
     })
+}
+
+/// How much memory this process has taken at most, as the kernel says it.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    most.map_or_else(String::new, |most| format!("in {} at most", most.trim()))
 }
 
 fn until(world: &mut World, is_so: impl FnMut(&mut World) -> bool) -> Duration {

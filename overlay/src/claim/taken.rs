@@ -68,7 +68,7 @@ impl Taken {
     pub(crate) fn set(&mut self, id: NodeId, stakes: impl Into<Arc<[Stake]>>) -> bool {
         let mut stakes = stakes.into();
         let before = self.by_node.get_mut(&id);
-        if *before.as_deref().map_or(&[][..], |before| before) == *stakes {
+        if before.as_ref().map_or(stakes.is_empty(), |before| **before == stakes) {
             return false;
         }
         // Most often a prefix becomes what it was wanted for, and all are where they were.

@@ -1,6 +1,6 @@
 //! Other nodes, as what they say of themselves has them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gossip::Gossip;
@@ -25,8 +25,8 @@ const MAX_PROBLEMS: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     topology: Arc<Topology>,
-    /// What has changed and was not looked at yet.
-    marked: HashMap<NodeId, Marks>,
+    /// What has changed and was not looked at yet: as it came, some of it several times.
+    marked: Vec<(NodeId, Marks)>,
     /// Somebody says something else of prefixes.
     prefixes: bool,
     /// What could not be understood, by node.
@@ -95,19 +95,28 @@ impl<'a> Changes<'a> {
 
 impl Nodes {
     pub(super) fn mark(&mut self, id: NodeId, what: What) {
-        let marks = self.marked.entry(id).or_insert(Marks { all: false, above: u64::MAX });
-        match what {
-            What::All => marks.all = true,
-            What::Above(version) => marks.above = marks.above.min(version),
-            What::Liveness => {}
-        }
+        let marks = match what {
+            What::All => Marks { all: true, above: u64::MAX },
+            What::Above(version) => Marks { all: false, above: version },
+            What::Liveness => Marks { all: false, above: u64::MAX },
+        };
+        self.marked.push((id, marks));
     }
 
     /// Looks at what has changed.
     pub(super) fn refresh(&mut self, gossip: &Gossip, taken: &mut Taken) -> Refreshed {
         let mut marked = std::mem::take(&mut self.marked);
         let any = !marked.is_empty();
-        for (id, marks) in marked.drain() {
+        marked.sort_unstable_by_key(|(id, _)| *id);
+        marked.dedup_by(|(id, more), (last, marks)| {
+            let is_it = id == last;
+            if is_it {
+                marks.all |= more.all;
+                marks.above = marks.above.min(more.above);
+            }
+            is_it
+        });
+        for (id, marks) in marked.drain(..) {
             self.refresh_node(id, marks, gossip, taken);
         }
         if marked.capacity() <= FEW {
@@ -123,14 +132,12 @@ impl Nodes {
             gossip::Liveness::Suspect => Liveness::Suspect,
             gossip::Liveness::Down => Liveness::Down,
         };
-        let changes = Changes::of(&id, marks, gossip);
         if let Some(shared) = self.shelf.as_ref().and_then(|shelf| shelf.get(&id, gossip)) {
             self.garbled.remove(&id);
-            if changes.stakes {
-                self.prefixes |= taken.set(id, Arc::clone(&shared.stakes));
-            }
+            self.prefixes |= taken.set(id, Arc::clone(&shared.stakes));
             return self.take_over(id, shared, liveness);
         }
+        let changes = Changes::of(&id, marks, gossip);
         let mut problem = None;
         if changes.stakes {
             match gossip.get(id.as_bytes(), STAKES).map(codec::decode_stakes).transpose() {
@@ -229,7 +236,7 @@ impl Nodes {
     }
 
     pub(super) fn remove(&mut self, id: &NodeId) {
-        self.marked.remove(id);
+        self.marked.retain(|(marked, _)| marked != id);
         self.garbled.remove(id);
         if self.topology.get(id).is_some()
             && let Some(member) = Arc::make_mut(&mut self.topology).remove(id)
