@@ -10,7 +10,7 @@ use crate::Time;
 use crate::gossip::Gossip;
 use crate::letters::LETTERS;
 use crate::message::{DELTA, DIGEST, FORGOTTEN, Gone, Head, WANT, read_positions, write_position};
-use crate::nodes::Node;
+use crate::node::Node;
 use crate::receive::Spread;
 use crate::repair::Compared;
 use crate::replica::{Delta, Position};

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::gossip::{Event, Gossip};
-use crate::nodes::{Keyed, Node};
+use crate::node::Node;
+use crate::nodes::Keyed;
 use crate::replica::{Change, Delta, Epoch, Held, Merged, Position, Replica};
 use crate::{PeerId, Time};
 

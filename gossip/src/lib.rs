@@ -9,7 +9,8 @@
 //! seal          what goes over the network, under the cluster's key
 //!
 //! replica       one node's writes, in the order of their versions                       scuttlebutt
-//! nodes         all replicas, and hashes of how much is known of them         roster     whose turn it is
+//! node          what is known of one
+//! nodes         all of them, and hashes of how much is known of them           roster     whose turn it is
 //! rumour        news go to some at once, and on with every probe                        epidemic
 //! repair        what news have missed: hashes, then positions, then what is lacking     anti-entropy
 //! exchange      all at once, by stream
@@ -54,6 +55,7 @@ mod gossip;
 mod ledger;
 mod letters;
 mod message;
+mod node;
 mod nodes;
 mod own;
 mod probe;

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::gossip::{Event, Gossip, Liveness};
 use crate::letters::Letters;
 use crate::message::{ACK, Life, PROBE, PROBE_FOR, RELAYED, SUMMARY, State};
-use crate::nodes::Node;
+use crate::node::Node;
 use crate::random::Random;
 use crate::wire::{Garbled, Reader};
 use crate::{PeerId, Time};

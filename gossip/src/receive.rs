@@ -9,7 +9,7 @@ use crate::message::{
     ACK, BUCKETS, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR, RELAYED,
     SUMMARY, State, TWIN, WANT,
 };
-use crate::nodes::Node;
+use crate::node::Node;
 use crate::repair::Asking;
 use crate::replica::{ADDRESSES, Delta, Held, Merged, Position};
 use crate::wire::{Garbled, Reader};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::gossip::Gossip;
 use crate::letters::{LETTERS, Letters};
 use crate::message::{FORGOTTEN, Gone, LIFE, Life, State};
-use crate::nodes::Node;
+use crate::node::Node;
 use crate::replica::Position;
 use crate::wire::Writer;
 use crate::{PeerId, Time};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::gossip::Gossip;
 use crate::message::TWIN;
-use crate::nodes::Node;
+use crate::node::Node;
 use crate::wire::{Garbled, Reader};
 use crate::{PeerId, Time};
 
