@@ -147,8 +147,12 @@ fn leave_note(socket: &Path, call: &Call) -> Result<Option<PathBuf>, Error> {
     let name = digest(subject.config()?.name(), &subject.container_id, &subject.if_name);
     let (unfinished, note) = (directory.join(format!(".{name}")), directory.join(name));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        // A call that was killed may have left it; a stranger's link is gone with it.
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec(call)?)?;
         file.sync_all()?;
         fs::rename(&unfinished, &note)
