@@ -197,6 +197,8 @@ fn kept_pods_can_be_entered_until_the_demo_is_interrupted() {
             .spawn()
             .unwrap();
         let told = read_until(&mut demo.stdout, last);
+        // Waiting for it would close this, and an end of input is an Enter.
+        let _terminal = demo.stdin.take();
         let pod = if nodes == "1" { "# pod-2" } else { "# pod-2a" };
         let pod = told.lines().find(|line| line.ends_with(pod)).unwrap();
         let path = pod.split_once("--net=").unwrap().1.split(' ').next().unwrap();
