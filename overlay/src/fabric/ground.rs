@@ -14,7 +14,6 @@ use super::{Facts, HERE, NEXT_HOPS, OUTSIDE, PROTOCOL, Settings, gateway, scatte
 use crate::id::NodeId;
 use crate::node::{Mode, Role};
 use crate::path::tunnel_overhead;
-use crate::report::Way;
 
 impl Facts<'_> {
     /// The families of pods' addresses: of IPv6, whether a packet is.
@@ -152,18 +151,14 @@ fn plan_packet_filter(plan: &mut Plan, facts: &Facts<'_>) {
     );
 }
 
-/// The families that tunnels go over, of IPv6, whether: an interface is of one. That over IPv6 is there only if somebody
-/// needs it.
+/// The families that tunnels go over, of IPv6, whether: an interface is of one. That over IPv6 is there if a peer may send by it:
+/// where nothing comes back over IPv4 it does so without asking, and this node's agent may be dead by then.
 pub(super) fn tunnels(facts: &Facts<'_>) -> Vec<bool> {
     if facts.own.tunnel.is_none() {
         return Vec::new();
     }
     let v4 = facts.underlay.has(false) || !facts.underlay.has(true);
-    let peers = || facts.topology.peers(&facts.own.id);
-    let by_v6 = |way: &Way| matches!(way, Way::Vxlan { remote } if remote.is_ipv6());
-    let wanted = !v4
-        || peers().any(|peer| peer.node.address(false).is_none() && peer.node.address(true).is_some())
-        || facts.reaches.values().any(|reach| by_v6(&reach.way));
+    let wanted = !v4 || facts.topology.peers(&facts.own.id).any(|peer| peer.node.address(true).is_some());
     let v6 = facts.underlay.ipv6 && facts.underlay.has(true) && wanted;
     [(false, v4), (true, v6)].into_iter().filter(|(_, is_there)| *is_there).map(|(ipv6, _)| ipv6).collect()
 }

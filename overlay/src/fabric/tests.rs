@@ -575,6 +575,17 @@ fn without_ipv6_there_is_none_of_it_and_that_is_told() {
 }
 
 #[test]
+fn a_tunnel_over_ipv6_has_its_end_here_before_a_peer_sends_by_it() {
+    let has_end = |change: fn(&mut Vec<Node>)| {
+        let fabric = pair(|nodes, _, _, _| change(nodes));
+        let is_end = |resource: &Resource| matches!(resource, Resource::Link(link) if link.name.as_str() == "cnikit-vxlan6");
+        resources(&fabric.plan).any(is_end)
+    };
+    assert!(has_end(|_| ()), "although all goes over IPv4");
+    assert!(!has_end(|nodes| nodes[1].addresses.retain(IpAddr::is_ipv4)), "nobody can send by it");
+}
+
+#[test]
 fn a_bridge_that_is_there_keeps_its_mac_address() {
     let mac = "02:00:00:00:00:07".parse().unwrap();
     let fabric = pair(|_, _, _, host| host.bridge_mac = Some(mac));

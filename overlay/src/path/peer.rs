@@ -206,14 +206,18 @@ impl Peer {
     fn fails(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.silent += 1;
+        // It is agents that answer probes, and kernels that carry packets: where nothing else is heard of the peer either, that
+        // says nothing of the way.
+        let is_heard = !matches!(self.liveness, Liveness::Suspect | Liveness::Down);
         match self.way {
+            _ if !is_heard => self.check.due = context.pause(silence(self.silent).min(context.interval)),
             Way::Route { .. } if self.options.mode == Mode::Auto && !self.options.remotes.is_empty() => {
                 let long_ago = self.proved.is_none_or(|proved| now >= proved + PATIENCE_ENDS);
                 self.relapses = if long_ago { 1 } else { self.relapses + 1 };
                 self.take(self.first_way(false), now);
                 self.set_trial(now + patience(self.relapses));
             }
-            Way::Vxlan { remote } if self.liveness != Liveness::Down => {
+            Way::Vxlan { remote } => {
                 let at = self.options.remotes.iter().position(|other| other.address == remote);
                 let next = at.map(|at| (at + 1) % self.options.remotes.len());
                 let next = next.and_then(|next| self.options.remotes.get(next)).copied();
