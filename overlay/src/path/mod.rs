@@ -17,6 +17,10 @@
 //! large probes are lost and small ones are not, the largest that passes is searched for (`size`) and becomes the route's
 //! MTU, so that pods are told (ICMP) instead of waiting for ever.
 //!
+//! Agents answer probes, and kernels carry packets: while a peer is suspected to be down, or is, its silence says nothing of its
+//! way, which stays. Not every store knows that soon: so a tunnel has both its ends in each kernel beforehand
+//! ([`weave`](crate::fabric::weave)), whichever of the peer's addresses is tried next.
+//!
 //! At rest a path is probed once in 10 to 180 s: the more peers, the less often, so that it costs the same. Those that are due
 //! within a second are probed at once: to wake up costs as much as a probe.
 

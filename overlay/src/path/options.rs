@@ -8,7 +8,7 @@ use netops::LinkName;
 use super::size;
 use crate::fabric::gateway;
 use crate::id::NodeId;
-use crate::node::{Mode, Node, Role};
+use crate::node::{Mode, Node, Role, SubnetState};
 use crate::pool::Pool;
 use crate::underlay::{Hop, Underlay};
 
@@ -192,6 +192,9 @@ fn tunnel_obstacle(own: &Node, peer: &Node) -> Option<Obstacle> {
 }
 
 /// The bridge's address over there, from the bridge's address here. A node without pods is probed at its own address.
+///
+/// After a conflict both bridges may have one address: that of the prefix that one lost, and whose pods it still has. A node
+/// believes no packet from an address of its own, nor sends one there to anybody else. Such a path is not probed.
 fn target(here: Here<'_>, peer: &Node, outside: Option<IpAddr>) -> Option<Target> {
     let bridge_address = |node: &Node, ipv6: bool| {
         // A peer may say anything: what lies outside the cluster's range is not its to have.
@@ -200,11 +203,20 @@ fn target(here: Here<'_>, peer: &Node, outside: Option<IpAddr>) -> Option<Target
     };
     let inside = |ipv6: bool| {
         let address = bridge_address(peer, ipv6)?;
-        Some(Target { address, source: bridge_address(here.node, ipv6), inside: true })
+        let source = bridge_address(here.node, ipv6);
+        let is_twice =
+            is_gateway(here.node, address) || source.is_some_and(|source| is_gateway(peer, source));
+        (!is_twice).then_some(Target { address, source, inside: true })
     };
     let both: Vec<_> = [false, true].into_iter().filter_map(inside).collect();
     let outside = outside.filter(|_| peer.role == Role::Router);
     // One that is sent as pods send comes first.
     let inside = both.iter().find(|target| target.source.is_some()).or_else(|| both.first()).copied();
     inside.or_else(|| outside.map(|address| Target { address, source: None, inside: false }))
+}
+
+/// Whether a node's bridge has an address, for pods of a subnet that it has or had.
+fn is_gateway(node: &Node, address: IpAddr) -> bool {
+    let subnets = node.subnets.iter().filter(|subnet| subnet.state != SubnetState::Tentative);
+    subnets.into_iter().any(|subnet| gateway(subnet.prefix) == address)
 }

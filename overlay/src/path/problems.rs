@@ -20,7 +20,9 @@ pub(super) fn reason(peer: &Peer) -> Cow<'static, str> {
         Way::Router { .. } => "all goes by the router",
         Way::Vxlan { .. } if !auto => "told to use tunnels",
         Way::Vxlan { .. } if peer.direct().is_none() => "not on one segment",
-        Way::Vxlan { .. } if peer.options.target.is_none() => "same segment; it has no subnet to probe yet",
+        Way::Vxlan { .. } if peer.options.target.is_none() => {
+            "same segment; there is nothing to probe: it has no subnet yet, or one that both have pods of"
+        }
         Way::Vxlan { .. } if peer.has_trial_failed() => {
             "same segment, but probes do not come back without a tunnel"
         }

@@ -91,9 +91,13 @@ impl Lab {
 
     /// Everybody knows of everybody, as they are now.
     fn tell(&mut self) {
+        self.tell_that_all_are(Liveness::Alive);
+    }
+
+    fn tell_that_all_are(&mut self, liveness: Liveness) {
         let mut topology = Topology::new();
         for node in &self.nodes {
-            topology.insert(Arc::new(node.clone()), Liveness::Alive);
+            topology.insert(Arc::new(node.clone()), liveness);
         }
         for (n, paths) in self.paths.iter_mut().enumerate() {
             paths.update(self.now, &self.nodes[n], &topology, &self.underlays[n]);
@@ -314,6 +318,48 @@ fn a_new_address_is_reached_by_it_and_of_two_the_one_that_works_is_used() {
 }
 
 #[test]
+fn who_is_not_heard_of_at_all_keeps_its_way_since_kernels_work_without_agents() {
+    for mode in [Mode::Auto, Mode::Vxlan] {
+        let mut lab = Lab::new(2, mode);
+        let other: IpAddr = "172.16.0.9".parse().unwrap();
+        let hop = lab.underlays[0].hops[&own_address(1)].clone();
+        lab.underlays[0].hops.insert(other, hop);
+        lab.nodes[1].addresses = vec![own_address(1), other];
+        lab.tell();
+        lab.run(60);
+        let before = lab.path(0, 1).way;
+        lab.passes = Box::new(|_| false);
+        for liveness in [Liveness::Suspect, Liveness::Down] {
+            lab.tell_that_all_are(liveness);
+            lab.run(60);
+            assert_eq!(lab.path(0, 1).way, before, "{liveness}");
+        }
+        // It is heard of, and nothing comes back: that is the way's fault.
+        lab.tell();
+        lab.until("another way", 20, |lab| lab.path(0, 1).way != before);
+    }
+}
+
+#[test]
+fn where_both_bridges_have_one_address_after_a_conflict_nothing_is_probed_nor_said_to_be_wrong() {
+    let mut lab = Lab::new(2, Mode::Auto);
+    let lost = Subnet { state: SubnetState::Lost, ..lab.nodes[0].subnets[0] };
+    lab.nodes[1].subnets.push(lost);
+    lab.tell();
+    // Those of before may still be under way.
+    lab.run(5);
+    let (sent, ways) = (lab.sent, [lab.path(0, 1).way, lab.path(1, 0).way]);
+    lab.run(300);
+    assert_eq!(lab.sent, sent);
+    assert_eq!([lab.path(0, 1).way, lab.path(1, 0).way], ways);
+    assert!(lab.paths.iter().all(|paths| paths.problems().is_empty()));
+    // The pods of it are gone.
+    lab.nodes[1].subnets.pop();
+    lab.tell();
+    lab.until("plain routes", 60, |lab| lab.is_direct(0, 1) && lab.is_direct(1, 0));
+}
+
+#[test]
 fn silence_is_told_unless_the_node_is_down() {
     let mut lab = Lab::new(2, Mode::Vxlan);
     lab.passes = Box::new(|packet| packet.by == Carrier::Own);
@@ -409,6 +455,7 @@ fn a_thousand_peers_at_rest_cost_six_probes_a_second_and_one_wake() {
     let lab = Lab::new(1, Mode::Auto);
     let (mut own, mut underlay) = (lab.nodes[0].clone(), Underlay::default());
     own.id = NodeId::from_bytes([0; 16]);
+    own.subnets[0].prefix = "10.244.255.0/24".parse().unwrap();
     let address = |n: u16| IpAddr::from([192, 168, (n >> 8) as u8, n as u8]);
     for n in 0..1000_u16 {
         let mut bytes = [0xff; 16];
