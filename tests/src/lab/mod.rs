@@ -1,6 +1,7 @@
 //! Several nodes on one segment, an agent on each, pods that talk.
 
 mod routed;
+mod stream;
 mod traffic;
 mod wire;
 
@@ -20,9 +21,10 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 pub use self::routed::Router;
-pub use self::traffic::{Lost, Stream, Voice, everybody_to_everybody, one_and_everybody};
+pub use self::stream::{Lost, Stream};
+pub use self::traffic::{Voice, everybody_to_everybody, one_and_everybody};
 pub use self::wire::{Packet, Tap};
-use crate::call::Implementation;
+use crate::call::{Implementation, Outcome};
 use crate::node::{Node, Pod};
 
 /// What takes longer does not happen.
@@ -164,6 +166,11 @@ impl Machine {
     pub fn clone_disk(&self, other: &Self) {
         let disk = other.node.inside(|| read_files(Path::new("/var/lib")));
         self.node.inside(|| write_files(&disk));
+    }
+
+    /// Puts a file on its disk that only its owner may read.
+    pub fn put(&self, path: &str, content: &str) {
+        self.node.inside(|| write_files(&[(path.into(), 0o600, content.into())]));
     }
 
     /// Starts the agent.
@@ -343,17 +350,24 @@ impl Machine {
 
     /// Attaches a container; its addresses.
     pub fn add(&self, pod: &Pod) -> Vec<IpAddr> {
-        let result = self
-            .node
-            .call(&self.plugins, "ADD", "overlay", &self.network())
-            .on(pod)
-            .container(pod.name())
-            .run()
-            .result();
-        let ips = result["ips"].as_array().unwrap();
-        ips.iter()
-            .map(|ip| ip["address"].as_str().unwrap().split('/').next().unwrap().parse().unwrap())
-            .collect()
+        addresses(&self.attach(pod, &[]))
+    }
+
+    /// Attaches a container, with addresses that it is to have, if there are any; the result.
+    pub fn attach(&self, pod: &Pod, ips: &[IpAddr]) -> Value {
+        let mut network = self.network();
+        if !ips.is_empty() {
+            network["runtimeConfig"] = json!({ "ips": ips });
+        }
+        let call = self.node.call(&self.plugins, "ADD", "overlay", &network);
+        call.on(pod).container(pod.name()).within(PATIENCE).run().result()
+    }
+
+    /// Looks whether a container is attached as a result says.
+    pub fn check(&self, pod: &Pod, result: &Value) -> Outcome {
+        let mut network = self.network();
+        network["prevResult"] = result.clone();
+        self.node.call(&self.plugins, "CHECK", "overlay", &network).on(pod).container(pod.name()).run()
     }
 
     /// Attaches a container of its own, which must fail; the error.
@@ -389,6 +403,12 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The addresses in a result.
+pub fn addresses(result: &Value) -> Vec<IpAddr> {
+    let ips = result["ips"].as_array().unwrap().iter();
+    ips.map(|ip| ip["address"].as_str().unwrap().split('/').next().unwrap().parse().unwrap()).collect()
 }
 
 /// The MAC address of a machine's interface on the segment.

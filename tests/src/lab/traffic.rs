@@ -1,39 +1,61 @@
-//! Packets between pods: who gets them, from which address, and how many are lost.
+//! Packets between pods: who gets them, and from which address.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, sleep};
+use std::fs::File;
+use std::net::{IpAddr, UdpSocket};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
 
 /// The port that pods listen on.
 const PORT: u16 = 7000;
-
-/// Between two datagrams of a stream.
-const PACE: Duration = Duration::from_millis(2);
 
 /// Something in a pod that sends and receives datagrams, by each of the pod's addresses.
 #[derive(Debug)]
 pub struct Voice {
     name: String,
+    namespace: File,
     mouths: Vec<(IpAddr, UdpSocket)>,
 }
 
 impl Voice {
     /// In a pod with addresses; to be called inside the pod's namespace.
-    pub(super) fn new(name: &str, addresses: &[IpAddr]) -> Self {
+    pub fn new(name: &str, addresses: &[IpAddr]) -> Self {
         let mouth = |address: &IpAddr| {
             let socket = UdpSocket::bind((*address, PORT)).expect("a pod's address is its own");
             socket.set_nonblocking(true).unwrap();
             (*address, socket)
         };
-        Self { name: name.to_owned(), mouths: addresses.iter().map(mouth).collect() }
+        let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+        Self { name: name.to_owned(), namespace, mouths: addresses.iter().map(mouth).collect() }
     }
 
     /// Its pod's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its pod's address of a family.
+    pub fn address(&self, ipv6: bool) -> Option<IpAddr> {
+        self.mouth(ipv6).map(|(address, _)| *address)
+    }
+
+    /// Its pod's addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.mouths.iter().map(|(address, _)| *address)
+    }
+
+    /// Another socket of its own, by one of its addresses, if it has one of that family.
+    pub(super) fn socket(&self, ipv6: bool) -> Option<UdpSocket> {
+        let (address, _) = self.mouth(ipv6)?;
+        let entered = || {
+            setns(&self.namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            let socket = UdpSocket::bind((*address, 0)).expect("a pod's address is its own");
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        Some(scope(|scope| scope.spawn(entered).join().unwrap()))
     }
 
     /// By one family.
@@ -119,68 +141,4 @@ fn talk(voices: &[&Voice], wanted: impl Fn(usize, usize) -> bool, patience: Dura
         .collect();
     missing.sort();
     missing
-}
-
-/// Datagrams from one pod to another, one after the other, until it is stopped.
-#[derive(Debug)]
-pub struct Stream {
-    stop: Arc<AtomicBool>,
-    at_work: JoinHandle<Lost>,
-}
-
-/// What came of a [`Stream`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
-    /// How many were sent.
-    pub sent: u32,
-    /// How many of them were not received.
-    pub lost: u32,
-    /// The longest time between two that were received.
-    pub longest_gap: Duration,
-}
-
-impl Stream {
-    /// Begins to send.
-    pub fn start(from: Voice, to: Voice, ipv6: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let at_work = std::thread::spawn(move || {
-            let (_, speaker) = from.mouth(ipv6).expect("it has an address");
-            let (address, listener) = to.mouth(ipv6).expect("it has an address");
-            let target = SocketAddr::from((*address, PORT));
-            to.drain();
-            let (mut sent, mut received) = (0_u32, HashSet::new());
-            let (mut last, mut longest_gap) = (Instant::now(), Duration::ZERO);
-            let mut hear = |received: &mut HashSet<u32>| {
-                let mut buffer = [0; 4];
-                while let Ok((4, _)) = listener.recv_from(&mut buffer) {
-                    received.insert(u32::from_be_bytes(buffer));
-                    longest_gap = longest_gap.max(last.elapsed());
-                    last = Instant::now();
-                }
-            };
-            while !stopped.load(Ordering::Relaxed) {
-                let _ = speaker.send_to(&sent.to_be_bytes(), target);
-                sent += 1;
-                sleep(PACE);
-                hear(&mut received);
-            }
-            let late = Instant::now() + Duration::from_secs(2);
-            while received.len() < sent as usize && Instant::now() < late {
-                sleep(PACE);
-                hear(&mut received);
-            }
-            Lost { sent, lost: sent - u32::try_from(received.len()).unwrap(), longest_gap }
-        });
-        Self { stop, at_work }
-    }
-
-    /// Ends it, and says what came of it.
-    ///
-    /// # Panics
-    /// If it did.
-    pub fn stop(self) -> Lost {
-        self.stop.store(true, Ordering::Relaxed);
-        self.at_work.join().unwrap()
-    }
 }

@@ -1,10 +1,12 @@
 //! Labs as the tests want them.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use cnikit_tests::lab::{Lab, Machine, PATIENCE, Voice, everybody_to_everybody};
+use cnikit_tests::lab::{Lab, Lost, Machine, PATIENCE, Stream, Voice, everybody_to_everybody};
 use cnikit_tests::{Pod, ours};
 use serde_json::{Value, json};
 
@@ -101,6 +103,20 @@ pub(crate) fn cluster_beside(lab: &Lab, n: u8, config: &Value, others: usize) ->
     machines
 }
 
+/// A cluster of so many machines with pods, in some mode; behind them the router, where there is one.
+pub(crate) fn cluster_by(lab: &Lab, n: u8, mode: &str, families: Families) -> Vec<Machine> {
+    let config = config(mode, families);
+    if mode != "router" {
+        return cluster(lab, n, &config);
+    }
+    let mut router = lab.machine(n + 1, &config);
+    router.config()["role"] = json!("router");
+    router.start();
+    let mut machines = cluster_beside(lab, n, &config, 1);
+    machines.push(router);
+    machines
+}
+
 /// A pod on each machine, with what speaks in it.
 pub(crate) fn pods(machines: &[Machine]) -> (Vec<Pod>, Vec<Voice>) {
     machines.iter().map(|machine| machine.pod(&format!("pod-{}", machine.number))).unzip()
@@ -118,9 +134,35 @@ pub(crate) fn talking(lab: &Lab, n: u8, config: &Value) -> (Vec<Machine>, Vec<Po
 ///
 /// # Panics
 /// If not, with what all agents said.
-pub(crate) fn assert_everybody_talks(machines: &[Machine], voices: &[Voice]) {
-    let missing = everybody_to_everybody(&voices.iter().collect::<Vec<_>>(), PATIENCE * 2);
+pub(crate) fn assert_everybody_talks(machines: &[Machine], voices: &[impl Borrow<Voice>]) {
+    let voices: Vec<&Voice> = voices.iter().map(Borrow::borrow).collect();
+    let missing = everybody_to_everybody(&voices, PATIENCE * 2);
     assert!(missing.is_empty(), "{missing:#?}\n{}\n{}", logs(machines), tables(machines));
+}
+
+/// Ends a stream, of which not a packet may be lost: nothing that happened concerns its path.
+///
+/// # Panics
+/// If one is, with what all agents said.
+pub(crate) fn assert_nothing_lost(what: &str, stream: Stream, machines: &[Machine]) {
+    let lost = ended(what, stream);
+    assert_eq!(lost.lost, 0, "{what}: {lost:?}\n{}\n{}", logs(machines), tables(machines));
+}
+
+/// Ends a stream, whose path was in the way of what happened: for how long all may be lost.
+///
+/// # Panics
+/// If it was longer, with what all agents said.
+pub(crate) fn assert_gap(what: &str, stream: Stream, at_most: Duration, machines: &[Machine]) {
+    let lost = ended(what, stream);
+    assert!(lost.longest_gap <= at_most, "{what}: {lost:?}\n{}\n{}", logs(machines), tables(machines));
+}
+
+fn ended(what: &str, stream: Stream) -> Lost {
+    let lost = stream.stop();
+    eprintln!("{what}: {lost:?}");
+    assert!(lost.sent > 100, "{what}: {lost:?}");
+    lost
 }
 
 /// What the kernels hold.

@@ -1,58 +1,69 @@
 //! Every pod reaches every pod, by its own address, in every mode and family.
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::Lab;
+use cnikit_tests::lab::{Lab, Machine};
 use serde_json::json;
 
 use crate::common::{
-    Families, assert_everybody_talks, assert_subnets_differ, cluster, cluster_beside, config, lab, lab_alone,
+    Families, assert_everybody_talks, assert_subnets_differ, cluster, cluster_by, config, lab, lab_alone,
     pods,
 };
 
-fn everybody_talks(lab: &Lab, n: u8, mode: &str, families: Families) {
-    let machines = cluster(lab, n, &config(mode, families));
-    assert_subnets_differ(&machines);
-    let (_pods, voices) = pods(&machines);
+fn everybody_talks(lab: &Lab, n: u8, mode: &str, families: Families) -> Vec<Machine> {
+    let machines = cluster_by(lab, n, mode, families);
+    let (workers, routers) = machines.split_at(usize::from(n));
+    assert_subnets_differ(workers);
+    let (_pods, voices) = pods(workers);
     assert_everybody_talks(&machines, &voices);
+    // It has no pods, and so no subnet.
+    assert!(routers.iter().all(|router| router.subnets().is_empty()));
+    machines
 }
 
 #[test]
 fn three_nodes_by_tunnels() {
-    isolated(|| everybody_talks(&lab(), 3, "vxlan", Families::Both));
+    isolated(|| drop(everybody_talks(&lab(), 3, "vxlan", Families::Both)));
 }
 
 #[test]
 fn three_nodes_by_plain_routes() {
-    isolated(|| everybody_talks(&lab(), 3, "route", Families::Both));
+    isolated(|| drop(everybody_talks(&lab(), 3, "route", Families::Both)));
 }
 
 #[test]
 fn three_nodes_whichever_way_is_best() {
-    isolated(|| everybody_talks(&lab(), 3, "auto", Families::Both));
-}
-
-#[test]
-fn three_nodes_with_ipv6_alone() {
-    isolated(|| everybody_talks(&lab(), 3, "vxlan", Families::V6));
+    isolated(|| drop(everybody_talks(&lab(), 3, "auto", Families::Both)));
 }
 
 #[test]
 fn three_nodes_around_a_router() {
     isolated(|| {
         let lab = lab();
-        let config = config("router", Families::Both);
-        let mut router = lab.machine(4, &config);
-        router.config()["role"] = json!("router");
-        router.start();
-        let machines = cluster_beside(&lab, 3, &config, 1);
-        let (_pods, voices) = pods(&machines);
-        assert_everybody_talks(&machines, &voices);
-        // It has no pods, and so no subnet.
-        assert_eq!(router.subnets(), Vec::<String>::new());
-        // Each of the others has one way only, for all there is.
+        let machines = everybody_talks(&lab, 3, "router", Families::Both);
+        // Each has one way only, for all there is.
         let routes = machines[0].node.shell("ip route show proto 87 type unicast");
         assert_eq!(routes.lines().count(), 1, "{routes}");
     });
+}
+
+#[test]
+fn three_nodes_with_ipv6_alone_by_tunnels() {
+    isolated(|| drop(everybody_talks(&lab(), 3, "vxlan", Families::V6)));
+}
+
+#[test]
+fn three_nodes_with_ipv6_alone_by_plain_routes() {
+    isolated(|| drop(everybody_talks(&lab(), 3, "route", Families::V6)));
+}
+
+#[test]
+fn three_nodes_with_ipv6_alone_whichever_way_is_best() {
+    isolated(|| drop(everybody_talks(&lab(), 3, "auto", Families::V6)));
+}
+
+#[test]
+fn three_nodes_with_ipv6_alone_around_a_router() {
+    isolated(|| drop(everybody_talks(&lab(), 3, "router", Families::V6)));
 }
 
 #[test]
@@ -81,11 +92,45 @@ fn listed(store: &serde_json::Value, second: &str) {
 }
 
 #[test]
-fn ten_nodes() {
-    isolated(|| everybody_talks(&lab(), 10, "auto", Families::Both));
+fn ten_nodes_by_tunnels() {
+    isolated(|| drop(everybody_talks(&lab(), 10, "vxlan", Families::Both)));
+}
+
+#[test]
+fn ten_nodes_by_plain_routes() {
+    isolated(|| drop(everybody_talks(&lab(), 10, "route", Families::Both)));
+}
+
+#[test]
+fn ten_nodes_whichever_way_is_best() {
+    isolated(|| drop(everybody_talks(&lab(), 10, "auto", Families::Both)));
+}
+
+#[test]
+fn ten_nodes_around_a_router() {
+    isolated(|| drop(everybody_talks(&lab(), 10, "router", Families::Both)));
 }
 
 #[test]
 fn fifty_nodes_started_at_once_on_an_empty_cluster() {
-    isolated(|| everybody_talks(&lab_alone(), 50, "vxlan", Families::V4));
+    isolated(|| drop(everybody_talks(&lab_alone(), 50, "vxlan", Families::Both)));
+}
+
+/// As the next: all passed on 26 November 2026, in 50 seconds each, on two processors that had five times as much to do.
+#[test]
+#[ignore = "takes a minute of two processors, alone: by hand, with --ignored"]
+fn fifty_nodes_by_plain_routes() {
+    isolated(|| drop(everybody_talks(&lab_alone(), 50, "route", Families::Both)));
+}
+
+#[test]
+#[ignore = "takes a minute of two processors, alone: by hand, with --ignored"]
+fn fifty_nodes_whichever_way_is_best() {
+    isolated(|| drop(everybody_talks(&lab_alone(), 50, "auto", Families::Both)));
+}
+
+#[test]
+#[ignore = "takes a minute of two processors, alone: by hand, with --ignored"]
+fn fifty_nodes_around_a_router() {
+    isolated(|| drop(everybody_talks(&lab_alone(), 50, "router", Families::Both)));
 }

@@ -1,13 +1,23 @@
 //! What somebody else does to the kernel's tables, and what paths do to large packets.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::{Machine, everybody_to_everybody};
+use cnikit_tests::lab::{Machine, Stream, Voice, everybody_to_everybody};
 use nix::sys::signal::Signal;
 
-use crate::common::{Families, assert_everybody_talks, cluster, config, lab, logs, pods, talking};
+use crate::common::{
+    Families, assert_everybody_talks, assert_gap, assert_nothing_lost, cluster, config, lab, logs, pods,
+    talking,
+};
+
+/// For how long all may be lost before what somebody has deleted is there again.
+const REPAIRED: Duration = Duration::from_secs(1);
+/// For how long all may be lost before it is noticed that plain routes do not work any more. A path at rest is probed every 10
+/// seconds where there are few, and given up after three probes in a row.
+const NOTICED: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_tunnel_that_somebody_deletes_is_made_again_with_all_that_goes_through_it() {
@@ -20,13 +30,22 @@ fn a_tunnel_that_somebody_deletes_is_made_again_with_all_that_goes_through_it() 
                 .shell("ip -o link show cnikit-vxlan | grep -o 'mtu [0-9]*\\|link/ether [0-9a-f:]*'")
         };
         let before = look();
+        let bystanders = Stream::among(&[&voices[1], &voices[2]]);
+        let through_it = || Stream::between(&[&voices[0]], &[&voices[1], &voices[2]]);
+        let stream = through_it();
         machines[0].node.shell("ip link del cnikit-vxlan");
         assert_everybody_talks(&machines, &voices);
         assert_eq!(look(), before);
+        thread::sleep(Duration::from_secs(2));
+        assert_gap("tunnel deleted", stream, REPAIRED, &machines);
         // Somebody thinks that it should have another address: its peers do not.
+        let stream = through_it();
         machines[0].node.shell("ip link set cnikit-vxlan address 02:99:99:99:99:99");
         assert_everybody_talks(&machines, &voices);
         machines[0].wait("its own address again", |_| look() == before);
+        thread::sleep(Duration::from_secs(2));
+        assert_gap("tunnel's address changed", stream, REPAIRED, &machines);
+        assert_nothing_lost("tunnel deleted elsewhere", bystanders, &machines);
     });
 }
 
@@ -39,6 +58,9 @@ fn a_plain_route_that_stops_working_becomes_a_tunnel_and_a_route_again() {
         let way =
             |machine: &Machine| machine.ask("/v1/peers").map(|peers| peers[0]["path"]["way"]["kind"].clone());
         machines[0].wait("a plain route", |machine| way(machine) == Some("route".into()));
+        machines[1].wait("a plain route", |machine| way(machine) == Some("route".into()));
+        assert_everybody_talks(&machines, &voices);
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         // As a cloud does that knows no addresses but the machines'.
         lab.switch.shell(
         "nft 'add table bridge cloud; add chain bridge cloud forward { type filter hook forward priority 0; }
@@ -46,9 +68,12 @@ fn a_plain_route_that_stops_working_becomes_a_tunnel_and_a_route_again() {
     );
         machines[0].wait("a tunnel", |machine| way(machine) == Some("vxlan".into()));
         assert_everybody_talks(&machines, &voices);
+        assert_gap("plain routes stop working", stream, NOTICED, &machines);
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         lab.switch.shell("nft delete table bridge cloud");
         machines[0].wait_long("a plain route again", |machine| way(machine) == Some("route".into()));
         assert_everybody_talks(&machines, &voices);
+        assert_nothing_lost("from tunnels back to plain routes", stream, &machines);
     });
 }
 
@@ -57,6 +82,7 @@ fn routes_that_somebody_flushes_are_made_again_as_soon_as_that_is_heard() {
     isolated(|| {
         let lab = lab();
         let (machines, _pods, voices) = talking(&lab, 3, &config("route", Families::Both));
+        let bystanders = Stream::among(&[&voices[1], &voices[2]]);
         let held = || {
             let tables = ["ip -o route", "ip -6 -o route", "ip -o nexthop"];
             let held = tables.map(|table| machines[0].node.shell(&format!("{table} show proto 87")));
@@ -86,6 +112,17 @@ fn routes_that_somebody_flushes_are_made_again_as_soon_as_that_is_heard() {
             assert!(since.elapsed() < Duration::from_secs(5), "{:?}\n{}", since.elapsed(), machines[0].log());
             assert_everybody_talks(&machines, &voices);
         }
+        // And how long packets feel it while the agent is awake.
+        let stream = Stream::between(&[&voices[0]], &[&voices[1], &voices[2]]);
+        machines[0].node.shell(
+            // What is made again meanwhile is not found where it was.
+            "ip nexthop show proto 87 | while read -r word id rest; do ip nexthop del id $id || true; done
+             ip route flush proto 87 || true; ip -6 route flush proto 87 || true",
+        );
+        assert_everybody_talks(&machines, &voices);
+        thread::sleep(Duration::from_secs(2));
+        assert_gap("routes flushed", stream, REPAIRED, &machines);
+        assert_nothing_lost("routes flushed elsewhere", bystanders, &machines);
     });
 }
 
@@ -102,6 +139,19 @@ fn somebody_elses_routes_are_left_alone() {
          ip route add 10.98.0.0/16 via 192.168.1.12 proto 4 metric 50",
         );
         let before = foreign(&machines[0]);
+        // Somebody is there, and talks.
+        machines[1]
+            .node
+            .shell("ip link set lo up; ip addr add 10.99.0.1/16 dev lo; ip addr add 10.98.0.1/16 dev lo");
+        let elsewhere = |machine: &Machine, name: &str, address: &str| {
+            machine.node.inside(|| Voice::new(name, &[address.parse().unwrap()]))
+        };
+        let near = elsewhere(&machines[0], "n1", "192.168.1.11");
+        let far = [
+            elsewhere(&machines[1], "by a next hop", "10.99.0.1"),
+            elsewhere(&machines[1], "by a route", "10.98.0.1"),
+        ];
+        let theirs = Stream::between(&[&near], &[&far[0], &far[1]]);
         machines[0].config()["gossip"]["bootstrap"] = true.into();
         machines.iter_mut().for_each(Machine::start);
         machines.iter().for_each(Machine::wait_ready);
@@ -109,9 +159,14 @@ fn somebody_elses_routes_are_left_alone() {
         assert_everybody_talks(&machines, &voices);
         machines[0].node.shell("ip link del cnikit-vxlan");
         assert_everybody_talks(&machines, &voices);
+        thread::sleep(Duration::from_secs(2));
+        let ours = Stream::among(&[&voices[0], &voices[1]]);
         machines[0].stop();
         machines[0].start();
         machines[0].wait_ready();
+        thread::sleep(Duration::from_secs(2));
+        assert_nothing_lost("an agent started again beside somebody else's routes", ours, &machines);
+        assert_nothing_lost("somebody else's routes", theirs, &machines);
         assert_eq!(foreign(&machines[0]), before);
     });
 }
@@ -120,7 +175,9 @@ fn somebody_elses_routes_are_left_alone() {
 fn a_path_that_swallows_large_packets_is_found_out() {
     isolated(|| {
         let lab = lab();
-        let (machines, pods, _voices) = talking(&lab, 2, &config("vxlan", Families::V4));
+        let (machines, _pods, voices) = talking(&lab, 2, &config("vxlan", Families::V4));
+        // Small ones pass.
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         // As a switch does that does not take what it is sent: nobody is told.
         lab.switch.shell(
         "nft 'add table bridge hole; add chain bridge hole forward { type filter hook forward priority 0; }
@@ -136,7 +193,7 @@ fn a_path_that_swallows_large_packets_is_found_out() {
         machines[0].wait("somebody is told", |machine| {
             machine.ask("/v1/status").is_some_and(|status| status["problems"].to_string().contains("n2"))
         });
-        drop(pods);
+        assert_nothing_lost("large packets swallowed, small ones", stream, &machines);
     });
 }
 

@@ -1,16 +1,16 @@
 //! Strangers.
 
 use std::collections::HashSet;
-use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::{Lab, Machine, Packet};
+use cnikit_tests::lab::{Lab, Machine, Packet, Stream};
 use serde_json::{Value, json};
 
-use crate::common::{lab, logs, usual};
+use crate::common::{assert_everybody_talks, assert_nothing_lost, lab, logs, pods, usual};
 
 /// The agents' UDP port.
 const PORT: u16 = 4793;
@@ -24,11 +24,7 @@ fn with_key() -> Value {
 }
 
 fn write_key(machine: &Machine, keys: &[&str]) {
-    let text = keys.join("\n") + "\n";
-    machine.node.inside(|| {
-        fs::write("/var/lib/cnikit.key", text).unwrap();
-        fs::set_permissions("/var/lib/cnikit.key", fs::Permissions::from_mode(0o600)).unwrap();
-    });
+    machine.put("/var/lib/cnikit.key", &(keys.join("\n") + "\n"));
 }
 
 fn sealed(lab: &Lab, n: u8) -> Vec<Machine> {
@@ -50,12 +46,15 @@ fn a_stranger_learns_nothing_and_changes_nothing() {
     isolated(|| {
         let lab = lab();
         let machines = sealed(&lab, 2);
+        let (_pods, voices) = pods(&machines);
+        assert_everybody_talks(&machines, &voices);
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         let mut stranger = lab.machine(3, &with_key());
         write_key(&stranger, &[SECOND]);
         stranger.start();
         let mut naked = lab.machine(4, &usual());
         naked.start();
-        std::thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(5));
         for machine in [&stranger, &naked] {
             let status = machine.ask("/v1/status").unwrap();
             assert_eq!(status["peers"]["alive"], 0, "{status}");
@@ -65,6 +64,7 @@ fn a_stranger_learns_nothing_and_changes_nothing() {
             let peers = machine.ask("/v1/peers").unwrap();
             assert_eq!(peers.as_array().unwrap().len(), 1, "{peers}\n{}", logs(&machines));
         }
+        assert_nothing_lost("a wrong key", stream, &machines);
     });
 }
 
@@ -80,7 +80,7 @@ fn what_was_recorded_on_the_segment_changes_nothing_when_it_is_sent_again() {
         machines[1].wait("the pod is known", |machine| names_of_pods(machine) == ["gone"]);
         machines[0].del(&pod);
         machines[1].wait("the pod is gone", |machine| names_of_pods(machine).is_empty());
-        std::thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(1));
         let recorded: HashSet<Packet> = tap.packets().into_iter().collect();
         let said: Vec<_> = recorded.iter().filter_map(Packet::datagram).collect();
         let said: Vec<_> = said.into_iter().filter(|(_, to, _)| to.port() == PORT).collect();
@@ -89,6 +89,12 @@ fn what_was_recorded_on_the_segment_changes_nothing_when_it_is_sent_again() {
 
         let refused = |machine: &Machine| machine.counted("cnikit_gossip_refused_total");
         assert_eq!(machines.iter().map(refused).collect::<Vec<_>>(), [0, 0], "{}", logs(&machines));
+        let (_pods, voices) = pods(&machines);
+        assert_everybody_talks(&machines, &voices);
+        for machine in &machines {
+            machine.wait("both pods are known", |machine| names_of_pods(machine).len() == 2);
+        }
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         let known: Vec<_> = machines.iter().map(nodes).collect();
         // Somebody on the segment says it again: as himself, and as who has said it before.
         let attacker = lab.machine(9, &usual());
@@ -109,11 +115,12 @@ fn what_was_recorded_on_the_segment_changes_nothing_when_it_is_sent_again() {
             assert!(sent > 0, "each has heard something");
             machine.wait("all of it is refused, and counted", |machine| refused(machine) == sent);
         }
-        std::thread::sleep(Duration::from_secs(3));
+        thread::sleep(Duration::from_secs(3));
         for (machine, known) in machines.iter().zip(known) {
             assert_eq!(nodes(machine), known, "{}", logs(&machines));
             assert_eq!(machine.ask("/v1/status").unwrap()["peers"]["alive"], 1, "{}", logs(&machines));
         }
+        assert_nothing_lost("a replay", stream, &machines);
     });
 }
 
@@ -134,26 +141,61 @@ fn a_key_is_changed_while_everything_runs() {
     isolated(|| {
         let lab = lab();
         let machines = sealed(&lab, 3);
-        // Everybody understands the new one, then everybody uses it, then nobody understands the old one.
-        for keys in [&[FIRST, SECOND][..], &[SECOND, FIRST], &[SECOND]] {
-            for machine in &machines {
-                write_key(machine, keys);
-                machine.signal(nix::sys::signal::Signal::SIGHUP);
-                std::thread::sleep(Duration::from_millis(300));
+        let (_pods, voices) = pods(&machines);
+        assert_everybody_talks(&machines, &voices);
+        let stream = Stream::among(&voices.iter().collect::<Vec<_>>());
+        while_nobody_is_down(&machines, || {
+            // Everybody understands the new one, then everybody uses it, then nobody understands the old one.
+            for keys in [&[FIRST, SECOND][..], &[SECOND, FIRST], &[SECOND]] {
+                for machine in &machines {
+                    write_key(machine, keys);
+                    machine.signal(nix::sys::signal::Signal::SIGHUP);
+                    thread::sleep(Duration::from_millis(300));
+                }
             }
-        }
-        std::thread::sleep(Duration::from_secs(6));
-        for machine in &machines {
-            machine.wait_peers(2);
-        }
+            // Who had not been heard since the first change would be down by now.
+            thread::sleep(Duration::from_secs(6));
+        });
+        let refused: Vec<_> =
+            machines.iter().map(|machine| machine.counted("cnikit_gossip_refused_total")).collect();
+        assert_eq!(refused, [0, 0, 0], "{}", logs(&machines));
         let mut late = lab.machine(4, &with_key());
         write_key(&late, &[FIRST]);
         late.start();
-        std::thread::sleep(Duration::from_secs(3));
+        thread::sleep(Duration::from_secs(3));
         assert_eq!(late.ask("/v1/status").unwrap()["peers"]["alive"], 0, "{}", logs(&machines));
         write_key(&late, &[SECOND]);
         late.signal(nix::sys::signal::Signal::SIGHUP);
         late.wait_peers(3);
+        assert_nothing_lost("keys changed", stream, &machines);
+    });
+}
+
+/// Does something while all agents are asked all the time how others are.
+fn while_nobody_is_down(machines: &[Machine], work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut asked = 0;
+            while !done.load(Ordering::Relaxed) {
+                for machine in machines {
+                    let peers = machine.ask("/v1/status").expect("the agent answers")["peers"].clone();
+                    let answers = [&peers["alive"], &peers["suspect"]].map(|count| count.as_u64().unwrap());
+                    assert_eq!(
+                        answers.iter().sum::<u64>() as usize,
+                        machines.len() - 1,
+                        "{peers}\n{}",
+                        logs(machines)
+                    );
+                }
+                asked += 1;
+                thread::sleep(Duration::from_millis(50));
+            }
+            asked
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        assert!(asking.join().unwrap() > 50);
     });
 }
 

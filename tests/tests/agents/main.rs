@@ -9,6 +9,7 @@ mod everybody;
 mod faults;
 mod injection;
 mod ipv6_below;
+mod joined;
 mod kernel;
 mod keys;
 mod kubernetes;

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::Machine;
+use cnikit_tests::lab::{Machine, Stream};
 use serde_json::json;
 
-use crate::common::{Families, cluster, config, lab, logs, usual};
+use crate::common::{Families, assert_nothing_lost, cluster, config, lab, logs, talking, usual};
 
 #[test]
 fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
     isolated(|| {
         let lab = lab();
-        let mut machines = cluster(&lab, 3, &config("vxlan", Families::V4));
+        let (mut machines, _pods, voices) = talking(&lab, 3, &config("vxlan", Families::V4));
+        let bystanders = Stream::among(&[&voices[0], &voices[1]]);
         let gone = machines[2].subnets();
         let routes = |machine: &Machine| machine.node.shell("ip route show proto 87");
         machines[0]
@@ -31,6 +32,7 @@ fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
         });
         let left = machines[0].node.shell("ip neigh show dev cnikit-vxlan; ip nexthop show proto 87");
         assert_eq!(left.lines().count(), 2, "one peer is left: {left}");
+        assert_nothing_lost("a node forgotten while an agent is down, bystanders", bystanders, &machines);
     });
 }
 

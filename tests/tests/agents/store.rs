@@ -74,9 +74,7 @@ fn a_store_that_is_down_for_a_while_costs_no_packet_and_no_pod() {
         let machines = cluster(&lab, 3, &config);
         let (_pods, voices) = pods(&machines);
         assert_everybody_talks(&machines, &voices);
-        let mut voices = voices.into_iter();
-        let (from, to) = (voices.next().unwrap(), voices.next().unwrap());
-        let stream = Stream::start(from, to, false);
+        let stream = Stream::start(&voices[0], &voices[1], false);
 
         server.kill();
         let is_cut_off = |machine: &Machine| {

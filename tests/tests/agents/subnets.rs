@@ -1,10 +1,13 @@
 //! Who has which subnet.
 
 use cnikit_tests::isolated;
-use cnikit_tests::lab::Machine;
+use cnikit_tests::lab::{Machine, Stream};
 use serde_json::json;
 
-use crate::common::{assert_everybody_talks, assert_subnets_differ, cluster, lab, logs, pods, usual};
+use crate::common::{
+    assert_everybody_talks, assert_nothing_lost, assert_subnets_differ, cluster, lab, logs, pods, talking,
+    usual,
+};
 
 #[test]
 fn a_pool_that_is_exhausted_is_said_to_be() {
@@ -12,7 +15,8 @@ fn a_pool_that_is_exhausted_is_said_to_be() {
         let lab = lab();
         let mut config = usual();
         config["cluster"] = json!(["10.244.0.0/23"]);
-        let machines = cluster(&lab, 2, &config);
+        let (machines, _pods, voices) = talking(&lab, 2, &config);
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         let mut third = lab.machine(3, &config);
         third.start();
         third.wait_peers(2);
@@ -24,6 +28,7 @@ fn a_pool_that_is_exhausted_is_said_to_be() {
         let outcome = third.try_add("nobody");
         assert_eq!(outcome["code"], 11, "{outcome}");
         assert_subnets_differ(&machines);
+        assert_nothing_lost("a prefix exhausted", stream, &machines);
     });
 }
 
@@ -48,7 +53,8 @@ fn a_full_subnet_is_said_to_be() {
 fn a_disk_that_was_copied_is_noticed() {
     isolated(|| {
         let lab = lab();
-        let mut machines = cluster(&lab, 2, &usual());
+        let (mut machines, _pods, mut voices) = talking(&lab, 2, &usual());
+        let stream = Stream::among(&[&voices[0], &voices[1]]);
         let mut copy = lab.machine(3, &usual());
         copy.clone_disk(&machines[1]);
         copy.start();
@@ -61,8 +67,10 @@ fn a_disk_that_was_copied_is_noticed() {
             machines.iter().map(|machine| machine.ask("/v1/status").unwrap()["node"].to_string()).collect();
         assert_eq!(ids.len(), 3, "{}", logs(&machines));
         assert_subnets_differ(&machines);
-        let (_pods, voices) = pods(&machines);
+        let (_pod, voice) = machines[2].pod("of-the-copy");
+        voices.push(voice);
         assert_everybody_talks(&machines, &voices);
+        assert_nothing_lost("a disk copied", stream, &machines);
     });
 }
 

@@ -38,8 +38,7 @@ fn nothing_is_lost_while_the_server_is_away() {
         let mut machines = cluster(&lab, &mut plane, 3, Families::V4);
         let (_pods, voices) = pods(&machines);
         assert_everybody_talks(&machines, &voices);
-        let mut voices = voices.into_iter();
-        let stream = Stream::start(voices.next().unwrap(), voices.next().unwrap(), false);
+        let stream = Stream::start(&voices[0], &voices[1], false);
         plane.kill_api();
         for machine in &machines {
             machine.wait("it says that it is cut off", cut_off);
