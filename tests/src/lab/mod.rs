@@ -102,8 +102,9 @@ impl Lab {
              ip link set port{number} master segment up"
         ));
         let host = 10 + u16::from(number);
+        // A node's own interface has been there for long: while its link-local address is tentative, it asks for no neighbour.
         machine.node.shell(&format!(
-            "ip link set lo up; ip link set eth0 address {} up
+            "ip link set lo up; sysctl -qw net.ipv6.conf.eth0.accept_dad=0; ip link set eth0 address {} up
              ip addr add 192.168.1.{host}/24 dev eth0; ip addr add fd01::{host:x}/64 dev eth0 nodad",
             mac(number)
         ));

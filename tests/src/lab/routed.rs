@@ -26,7 +26,7 @@ impl Lab {
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
              ip link set lo up
              for leg in 1 2; do
-               ip link set leg$leg up
+               sysctl -qw net.ipv6.conf.leg$leg.accept_dad=0; ip link set leg$leg up
                ip addr add 192.168.$leg.1/24 dev leg$leg; ip addr add fd0$leg::1/64 dev leg$leg nodad
              done",
         );

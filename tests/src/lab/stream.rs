@@ -11,12 +11,16 @@ use super::Voice;
 /// Between two datagrams of a path.
 const PACE: Duration = Duration::from_millis(2);
 
+/// What happened last may show only after a while: no stream is shorter.
+const SHORTEST: Duration = Duration::from_millis(500);
+
 /// What is on its way for longer than this is lost.
 const LATE: Duration = Duration::from_secs(2);
 
 /// Datagrams from pods to others, until it is stopped. Pods may speak by other means meanwhile.
 #[derive(Debug)]
 pub struct Stream {
+    began: Instant,
     stop: Arc<AtomicBool>,
     at_work: Option<JoinHandle<Vec<Path>>>,
 }
@@ -83,7 +87,7 @@ impl Stream {
             }
             paths
         });
-        Self { stop, at_work: Some(at_work) }
+        Self { began: Instant::now(), stop, at_work: Some(at_work) }
     }
 
     /// Ends it, and says what came of it.
@@ -91,6 +95,7 @@ impl Stream {
     /// # Panics
     /// If it did, as where something came from another address than the speaker's own.
     pub fn stop(mut self) -> Lost {
+        sleep(SHORTEST.saturating_sub(self.began.elapsed()));
         let stopped = Instant::now();
         self.stop.store(true, Ordering::Relaxed);
         let paths = self.at_work.take().expect("it is stopped once").join().unwrap();

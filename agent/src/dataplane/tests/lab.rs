@@ -318,6 +318,8 @@ impl Machine {
         let place = Place::new();
         wire.ip(&format!("link add to{number} type veth peer name eth0 netns {}", place.thread_id));
         wire.ip(&format!("link set to{number} master segment up"));
+        // A node's own interface has been there for long: while its link-local address is tentative, it asks for no neighbour.
+        place.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0");
         place.ip("link set eth0 up");
         place.ip(&format!("addr add 192.168.7.{number}/24 dev eth0"));
         place.ip(&format!("addr add 2001:db8::{number}/64 dev eth0 nodad"));
