@@ -43,11 +43,13 @@ fn wait_way(from: &Machine, to: &str, wanted: &Value) {
     from.wait_long(&format!("{to} by {wanted}"), |from| way(from, to).is_some_and(|(way, _)| way == *wanted));
 }
 
-/// Where the kernel sends what is for a machine's pods: the way that was told is the one that is taken.
-fn leaves_by(from: &Machine, to: &Machine) -> String {
+/// The kernel sends what is for a machine's pods so: the way that was told is the one that is taken.
+fn wait_leaves_by(from: &Machine, to: &Machine, wanted: &str) {
     let subnet = to.subnets().into_iter().find(|subnet| subnet.contains('.')).unwrap();
     let host = subnet.replace(".0/24", ".77");
-    from.node.shell(&format!("ip -o route get {host}"))
+    from.wait(&format!("{host} {wanted}"), |from| {
+        from.node.shell(&format!("ip -o route get {host}")).contains(wanted)
+    });
 }
 
 /// Packets with addresses of pods outside of tunnels, and how many went through tunnels.
@@ -77,8 +79,8 @@ fn the_own_segment_is_reached_by_plain_routes_and_what_is_beyond_a_router_by_tun
         {
             assert_eq!(way(from, to), Some((vxlan(remote), "not on one segment".to_owned())));
         }
-        assert!(leaves_by(one, two).contains("via 192.168.1.12 dev eth0"), "{}", leaves_by(one, two));
-        assert!(leaves_by(one, three).contains("dev cnikit-vxlan"), "{}", leaves_by(one, three));
+        wait_leaves_by(one, two, "via 192.168.1.12 dev eth0");
+        wait_leaves_by(one, three, "dev cnikit-vxlan");
         assert_everybody_talks(&machines, &voices);
         // To the router, pods' packets are nothing but datagrams between nodes.
         let (bare, wrapped) = bare_and_wrapped(&tap);
@@ -91,8 +93,8 @@ fn the_own_segment_is_reached_by_plain_routes_and_what_is_beyond_a_router_by_tun
         wait_way(three, "n2", &route("192.168.2.12"));
         wait_way(two, "n1", &vxlan("192.168.1.11"));
         wait_way(two, "n4", &route("192.168.2.14"));
-        assert!(leaves_by(one, two).contains("dev cnikit-vxlan"), "{}", leaves_by(one, two));
-        assert!(leaves_by(two, three).contains("via 192.168.2.13 dev eth0"), "{}", leaves_by(two, three));
+        wait_leaves_by(one, two, "dev cnikit-vxlan");
+        wait_leaves_by(two, three, "via 192.168.2.13 dev eth0");
         assert_everybody_talks(&machines, &voices);
 
         // And back.
