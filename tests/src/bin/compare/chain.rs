@@ -55,18 +55,14 @@ impl Chained {
         self.timed(|runtime| drop(runtime.add(&self.list, attachment).expect("ADD")))
     }
 
-    pub(crate) fn check(&self, attachment: &Attachment) -> Duration {
-        self.timed(|runtime| runtime.check(&self.list, attachment).expect("CHECK"))
-    }
-
     pub(crate) fn del(&self, attachment: &Attachment) -> Duration {
         self.timed(|runtime| runtime.del(&self.list, attachment).expect("DEL"))
     }
 
-    /// A pod comes and goes: what ADD, CHECK and DEL took.
-    pub(crate) fn visit(&self, pod: &Pod, port: u16) -> [Duration; 3] {
+    /// A pod comes and goes: what ADD and DEL took. (The reference's `portmap` fails a CHECK of a pod without an IPv6 address.)
+    pub(crate) fn visit(&self, pod: &Pod, port: u16) -> [Duration; 2] {
         let attachment = self.attachment(pod, port, 1);
-        [Self::add, Self::check, Self::del].map(|call| {
+        [Self::add, Self::del].map(|call| {
             let took = call(self, &attachment);
             std::thread::sleep(REST);
             took
@@ -136,7 +132,7 @@ fn measure(sides: &[Chained; 2], pairs: usize, name: &str, table: &mut Table) {
         side.node.pod("comes-and-goes")
     });
     let times = in_turns(pairs, |at| sides[at].visit(&pods[at], 20_001));
-    for (verb, times) in ["ADD", "CHECK", "DEL"].iter().zip(&times) {
+    for (verb, times) in ["ADD", "DEL"].iter().zip(&times) {
         table.row(&format!("{name}, {verb}"), times);
     }
 }
