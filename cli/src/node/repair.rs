@@ -127,32 +127,25 @@ fn repair_one(
         let id = cached.attachment.id();
         cached.network == owner.network && id.container_id == owner.container && id.if_name == owner.interface
     };
-    match sources.cached.iter().find(is_it) {
-        Some(cached) if cached.progress == Progress::Partial => {
-            repaired.unknown.push("half attached: del it".to_owned());
-        }
-        Some(cached) => {
-            // Nobody else of ours may change it meanwhile, and it may have gone since the cache was read.
-            let held = runtime.hold(&cached.network, &cached.attachment, |cached| {
-                remembered(runtime, attachment, cached, mode, &mut repaired);
-            });
-            match held {
-                Ok(done) => repaired.gone |= done.is_none(),
-                Err(error) => repaired.failed.push(error.to_string()),
-            }
-        }
-        None => {
-            // It may have come since the cache was read, or be coming: what its ADD has still to make is not to be there.
-            let id = runtime::Attachment::new(owner.container.clone(), owner.interface.clone());
-            let held = runtime.hold(&owner.network, &id, |cached| {
-                remembered(runtime, attachment, cached, mode, &mut repaired);
-            });
-            match held {
-                Ok(Some(())) => {}
-                Ok(None) => observed(runtime, kernel, sources, attachment, &owner, mode, &mut repaired),
-                Err(error) => repaired.failed.push(error.to_string()),
-            }
-        }
+    let cached = sources.cached.iter().find(is_it);
+    if cached.is_some_and(|cached| cached.progress == Progress::Partial) {
+        repaired.unknown.push("half attached: del it".to_owned());
+        return repaired;
+    }
+    // Nobody else of ours may change it meanwhile. It may have gone since the cache was read; or come, or be coming: what
+    // its ADD has still to make is not to be there.
+    let id = cached.map_or_else(
+        || runtime::Attachment::new(owner.container.clone(), owner.interface.clone()),
+        |cached| cached.attachment.clone(),
+    );
+    let held = runtime.hold(&owner.network, &id, |cached| {
+        remembered(runtime, attachment, cached, mode, &mut repaired);
+    });
+    match held {
+        Ok(Some(())) => {}
+        Ok(None) if cached.is_some() => repaired.gone = true,
+        Ok(None) => observed(runtime, kernel, sources, attachment, &owner, mode, &mut repaired),
+        Err(error) => repaired.failed.push(error.to_string()),
     }
     repaired
 }

@@ -5,8 +5,8 @@
 //! from its content. Only the files of the oldest libcni, which hold a bare result, have nothing but their name.
 //!
 //! A file is only ever replaced as a whole (written aside, flushed, renamed, directory flushed): a reader needs no
-//! lock, and a crash leaves the old content or the new one; so does a power failure, where anybody has heard of the new one. Writers hold the entry's lock from
-//! before the first plugin is started until after the last.
+//! lock, and a crash leaves the old content or the new one; so does a power failure, where anybody has heard of the new
+//! one. Writers hold the entry's lock from before the first plugin is started until after the last.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
