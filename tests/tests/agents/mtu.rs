@@ -1,5 +1,6 @@
 //! Paths that carry less than interfaces promise, with somebody who says so and without.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use cnikit_tests::isolated;
@@ -130,6 +131,13 @@ fn dig(lab: &Lab) {
     );
 }
 
+/// A machine finds out what the way to the other takes, and tells that there is a hole.
+fn is_known(machine: &Machine, takes: RangeInclusive<u64>, way: &str) {
+    machine.wait_long("it is measured", |machine| mtu(machine).is_some_and(|mtu| takes.contains(&mtu)));
+    machine
+        .wait_long("somebody is told", |machine| complaints(machine).iter().any(|what| what.contains(way)));
+}
+
 #[test]
 fn plain_routes_get_through_a_hole_that_nobody_tells_of() {
     isolated(|| {
@@ -142,14 +150,9 @@ fn plain_routes_get_through_a_hole_that_nobody_tells_of() {
         // It is one: without help nothing large comes through.
         assert!(carry(Load::Datagram, one, two, false, Duration::from_secs(1)).is_err());
         for machine in &machines {
-            machine.wait_long("it is measured", |machine| {
-                mtu(machine).is_some_and(|mtu| (1392..=1400).contains(&mtu))
-            });
+            is_known(machine, 1392..=1400, "by the plain route to");
             machine.wait_long("its routes say so", |machine| {
                 routes(machine).iter().all(|mtu| (1392..=1400).contains(mtu))
-            });
-            machine.wait_long("somebody is told", |machine| {
-                complaints(machine).iter().any(|what| what.contains("by the plain route to"))
             });
         }
         assert_carried(one, two, &[false, true]);
@@ -172,12 +175,7 @@ fn tunnels_get_through_a_hole_that_nobody_tells_of() {
         dig(&lab);
         assert!(carry(Load::Datagram, one, two, false, Duration::from_secs(1)).is_err());
         for machine in &machines {
-            machine.wait_long("it is measured", |machine| {
-                mtu(machine).is_some_and(|mtu| (1342..=1350).contains(&mtu))
-            });
-            machine.wait_long("somebody is told", |machine| {
-                complaints(machine).iter().any(|what| what.contains("through the tunnel to"))
-            });
+            is_known(machine, 1342..=1350, "through the tunnel to");
         }
         assert_carried(one, two, &[false, true]);
     });
