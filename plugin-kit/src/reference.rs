@@ -60,14 +60,13 @@ pub fn spoof_check(owner: &Owner) -> Vec<ForeignRules> {
 
 /// Port mappings. The nftables backend's rules tell the container, and nothing else.
 pub fn port_mappings(owner: &Owner) -> Vec<ForeignRules> {
+    let container = owner.container.as_str();
+    // The second form is one of before 2018.
+    let of_iptables = [("DN-", "CNI-HOSTPORT-DNAT"), ("SN-", "CNI-HOSTPORT-SNAT")]
+        .map(|(kind, caller)| (chain_name(&owner.network, container, kind), caller));
     let mut rules = Vec::new();
     for family in BOTH {
-        // The second form is one of before 2018.
-        for (kind, caller) in [("DN-", "CNI-HOSTPORT-DNAT"), ("SN-", "CNI-HOSTPORT-SNAT")] {
-            let chain = chain_name(&owner.network, owner.container.as_str(), kind);
-            rules.push(of_nat(family, &chain).called_from(&[caller]));
-        }
-        let container = owner.container.as_str();
+        rules.extend(of_iptables.iter().map(|(chain, caller)| of_nat(family, chain).called_from(&[caller])));
         let chains = HOST_PORTS.map(|name| ForeignChain::new(family, "cni_hostport", name));
         rules.extend(chains.map(|chain| chain.commented(container)));
     }
@@ -173,9 +172,8 @@ fn hash_of(network: &NetworkName, container: &str, digits: usize) -> String {
 /// The first hexadecimal digits of a text's SHA-512.
 fn hash(text: &str, digits: usize) -> String {
     let hash = Sha512::digest(text.as_bytes());
-    let mut text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(digits);
-    text
+    let halves = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.take(digits).filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 #[cfg(test)]

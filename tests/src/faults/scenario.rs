@@ -108,7 +108,7 @@ impl Scenario {
     }
 
     /// The configurations of a container's attachment, in the list's order. Containers differ in what they cannot share.
-    pub(super) fn configs(&self, container: &str) -> Vec<Value> {
+    pub fn configs(&self, container: &str) -> Vec<Value> {
         let number = if container == super::ward::BYSTANDER { 0 } else { 1 };
         let Value::Array(mut list) = (self.list)() else { panic!("{}: not a list", self.name) };
         for config in &mut list {
