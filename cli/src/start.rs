@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_timerslack;
 use nix::sys::signal::{SigSet, Signal};
 
 /// Where the C library begins. It tells the standard library of arguments and environment itself.
@@ -18,6 +19,8 @@ extern "C" fn main() -> c_int {
     open_standard_streams();
     // Who does not listen to the answer is an error that a plugin can do something about, not its end.
     let _ = SigSet::from(Signal::SIGPIPE).thread_block();
+    // What a plugin waits for takes microseconds: the kernel must not add fifty to each look.
+    let _ = set_timerslack(1);
     c_int::from(super::run() != ExitCode::SUCCESS)
 }
 
