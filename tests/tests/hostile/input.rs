@@ -129,6 +129,9 @@ fn small(name: &str, call: &Call<'_>) {
 fn standard_streams_that_are_none_are_reported() {
     isolated(|| {
         let victim = Victim::new();
+        // What pods share stays.
+        victim.call("ADD").run().result();
+        victim.call("DEL").run().done();
         let before = cnikit_tests::State::of(&victim.node);
         for script in ["exec \"$0\" </", "exec \"$0\" <&-"] {
             let outcome = victim.call("ADD").run_through(&["sh", "-c", script]);
@@ -137,9 +140,25 @@ fn standard_streams_that_are_none_are_reported() {
             victim.is_as(script, &before);
         }
         // Nobody can be told, but it is no success.
-        let outcome = victim.call("ADD").run_through(&["sh", "-c", "exec \"$0\" >/dev/full"]);
-        assert!(!outcome.status.success(), "{outcome}");
+        let nobody = "mkfifo /run/pipe; exec 3<>/run/pipe >/run/pipe 3<&-; exec \"$0\"";
+        for script in ["exec \"$0\" >/dev/full", nobody] {
+            let outcome = victim.call("ADD").run_through(&["sh", "-c", script]);
+            assert_eq!(outcome.status.code(), Some(1), "{script}: {outcome}");
+            victim.call("DEL").run().done();
+            victim.is_as(script, &before);
+        }
+        // Nothing that is opened is taken for an output that is closed.
+        let closed = ["strace", "-qq", "-o", "/run/census", "sh", "-c", "exec \"$0\" >&-"];
+        let outcome = victim.call("ADD").run_through(&closed);
+        assert!(outcome.status.success(), "{outcome}");
+        let census = victim.node.shell("cat /run/census");
+        let first = census.lines().filter(|line| line.starts_with("open") && line.ends_with(" = 1"));
+        assert_eq!(
+            first.filter(|line| !line.contains("\"/dev/null\"")).collect::<Vec<_>>(),
+            Vec::<&str>::new()
+        );
         victim.call("DEL").run().done();
+        victim.is_as("a closed output", &before);
     });
 }
 
