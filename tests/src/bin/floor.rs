@@ -11,6 +11,7 @@
 //! what nobody can go below.
 
 #![allow(clippy::expect_used)] // it has nobody to tell
+#![cfg_attr(target_env = "gnu", no_main)]
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl::set_timerslack;
 use nix::unistd::{ForkResult, setsid};
 
 const NEWLINK: u16 = 16;
@@ -31,7 +33,23 @@ const ACK: u16 = 4;
 const CREATE: u16 = 0x600;
 const UP: u32 = 1;
 
+/// Without what a Rust program's own start does beside, as plugins are (`cli/src/start.rs`).
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the name is the C library's, and nothing else here has it")]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
+    run();
+    0
+}
+
+#[cfg(not(target_env = "gnu"))]
 fn main() {
+    run();
+}
+
+fn run() {
+    // A look is due when it is due, not fifty microseconds later.
+    let _ = set_timerslack(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
