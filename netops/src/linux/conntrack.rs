@@ -45,7 +45,7 @@ pub(super) fn mapped(kernel: &mut LinuxKernel, place: Place, mappings: &[&PortMa
         let is_concerned = |connection: &Connection| {
             known.of_port(connection).any(|mapping| connection.leads_to != mapping.to)
         };
-        elsewhere.extend(connections(kernel, place, &filter)?.into_iter().filter(is_concerned));
+        elsewhere.extend(connections(kernel, place, &filter, &is_concerned)?);
     }
     if elsewhere.is_empty() {
         return Ok(());
@@ -111,7 +111,7 @@ fn forget_unmapped(kernel: &mut LinuxKernel, place: Place, mappings: &[PortMappi
             // of all others (`ctnetlink_filter_match_tuple()` takes the outcome of `ipv6_addr_cmp()` for its opposite).
             _ => Filter::Over { is_ipv4 },
         };
-        stale.extend(connections(kernel, place, &filter)?.into_iter().filter(is_stale));
+        stale.extend(connections(kernel, place, &filter, &is_stale)?);
     }
     forget(kernel, place, &stale)
 }
@@ -222,10 +222,17 @@ fn filter(message: &mut Attributes<'_>, direction: u16, flags: u32) {
     });
 }
 
-fn connections(kernel: &mut LinuxKernel, place: Place, filter: &Filter) -> Result<Vec<Connection>, Error> {
+/// Those that matter, of the connections that the kernel tells of: it remembers hundreds of thousands.
+fn connections(
+    kernel: &mut LinuxKernel,
+    place: Place,
+    filter: &Filter,
+    matters: &dyn Fn(&Connection) -> bool,
+) -> Result<Vec<Connection>, Error> {
     let mut request = Datagram::default();
     filter.encode(&mut request);
-    let reply = kernel.side(place)?.netfilter()?.dump(&mut request);
+    let wanted = |body: &[u8]| Connection::parse(body).is_some_and(|connection| matters(&connection));
+    let reply = kernel.side(place)?.netfilter()?.dump_those(&mut request, &wanted);
     let reply = reply.map_err(|failure| failed(Operation::Read, place, OBJECT, failure))?;
     // A kernel without conntrack remembers nothing.
     let bodies = reply.accepted().unwrap_or_default();

@@ -98,6 +98,9 @@ impl From<nix::errno::Errno> for Refusal {
     }
 }
 
+/// Which answers to a request are kept.
+pub(in crate::linux) type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// Why a datagram as a whole came to nothing, or to nothing known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::linux) enum Failure {
@@ -180,7 +183,7 @@ impl Socket {
         for first in (0..requests.len()).step_by(TOGETHER) {
             let messages = first..requests.len().min(first + TOGETHER);
             let last = messages.end - 1;
-            replies.extend(self.exchange_some(requests, messages, last)?);
+            replies.extend(self.exchange_some(requests, messages, last, &|_| true)?);
         }
         Ok(replies)
     }
@@ -200,7 +203,7 @@ impl Socket {
         requests: &mut Datagram,
         last: usize,
     ) -> Result<Vec<Reply>, Failure> {
-        self.exchange_some(requests, 0..requests.len(), last)
+        self.exchange_some(requests, 0..requests.len(), last, &|_| true)
     }
 
     fn exchange_some(
@@ -208,6 +211,7 @@ impl Socket {
         requests: &mut Datagram,
         messages: Range<usize>,
         last: usize,
+        wanted: Wanted<'_>,
     ) -> Result<Vec<Reply>, Failure> {
         let first = self.sequence;
         self.sequence = first.wrapping_add(requests.len() as u32);
@@ -218,7 +222,7 @@ impl Socket {
         let bytes = requests.bytes(messages.clone()).ok_or(Failure::TooLong)?;
         retry(|| self.inner.send(bytes, 0)).map_err(|error| Failure::Refused(error.into()))?;
         let first = first.wrapping_add(messages.start as u32);
-        self.collect(first, messages.len(), last - messages.start)
+        self.collect(first, messages.len(), last - messages.start, wanted)
     }
 
     /// Leaves to somebody else to send requests (see [`aside`]). Nothing is acknowledged.
@@ -238,9 +242,18 @@ impl Socket {
 
     /// Asks for a list. Repeats the question if the list changed while it was being read, or if a part of it was lost.
     pub(in crate::linux) fn dump(&mut self, request: &mut Datagram) -> Result<Reply, Failure> {
+        self.dump_those(request, &|_| true)
+    }
+
+    /// As [`dump`](Self::dump), of a list that may be far longer than what is of interest in it: only that is kept.
+    pub(in crate::linux) fn dump_those(
+        &mut self,
+        request: &mut Datagram,
+        wanted: Wanted<'_>,
+    ) -> Result<Reply, Failure> {
         request.add_flags(0, libc::NLM_F_DUMP);
         for _ in 0..DUMPS {
-            let mut replies = match self.exchange(request) {
+            let mut replies = match self.exchange_some(request, 0..1, 0, wanted) {
                 Err(Failure::Lost) => continue,
                 outcome => outcome?,
             };
@@ -253,7 +266,13 @@ impl Socket {
         Err(Failure::Lost)
     }
 
-    fn collect(&mut self, first: u32, count: usize, last: usize) -> Result<Vec<Reply>, Failure> {
+    fn collect(
+        &mut self,
+        first: u32,
+        count: usize,
+        last: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<Reply>, Failure> {
         let mut replies: Vec<Reply> = std::iter::repeat_with(Reply::default).take(count).collect();
         let mut losses = 0..LOSSES;
         let mut lost = false;
@@ -287,7 +306,8 @@ impl Socket {
                         finished |= number == last;
                     }
                     libc::NLMSG_NOOP => {}
-                    _ => reply.answers.push(message.body.to_vec()),
+                    _ if wanted(message.body) => reply.answers.push(message.body.to_vec()),
+                    _ => {}
                 }
             }
             if finished {
@@ -354,6 +374,22 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_received_is_lost_and_not_a_refusal() {
         let mut socket = Socket::open(Protocol::Route).unwrap();
-        assert_eq!(socket.collect(1, 1, 0).err(), Some(Failure::Lost));
+        assert_eq!(socket.collect(1, 1, 0, &|_| true).err(), Some(Failure::Lost));
+    }
+
+    #[test]
+    fn of_a_long_list_only_what_is_wanted_is_kept() {
+        let mut socket = Socket::open(Protocol::Route).unwrap();
+        let request = || {
+            let mut request = Datagram::default();
+            crate::linux::rtnetlink::address::get(&mut request, 0, None);
+            request
+        };
+        let all = socket.dump(&mut request()).unwrap().accepted().unwrap();
+        assert!(!all.is_empty(), "no address on this machine, not even of the loopback interface");
+        let first = socket.dump_those(&mut request(), &|body| body == all[0]).unwrap();
+        assert_eq!(first.accepted().unwrap(), all[..1]);
+        let none = socket.dump_those(&mut request(), &|_| false).unwrap();
+        assert_eq!(none.accepted().unwrap(), Vec::<Vec<u8>>::new());
     }
 }
