@@ -137,6 +137,7 @@ impl Known {
         let node = |member: &Member| MapNode {
             node: (*member.node).clone(),
             liveness: member.liveness,
+            incarnation: member.incarnation,
             path: (member.node.id != self.id).then(|| ways.path(&member.node.id)),
         };
         let mut nodes: Vec<MapNode> = view.topology.members().map(node).collect();

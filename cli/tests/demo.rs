@@ -265,6 +265,9 @@ fn three_nodes_become_one_network_whoever_runs_it() {
         assert_answered(report["withoutAgents"].as_array().unwrap());
         assert_eq!(report["deleted"]["left"], serde_json::json!([]));
         assert_eq!(report["topology"].as_array().unwrap().len(), 3, "what each agent knows");
+        for node in report["topology"][0]["nodes"].as_array().unwrap() {
+            assert_eq!(node["incarnation"], 1, "each agent was started once: {node}");
+        }
         // Pings are not wrapped, and what found that out was.
         assert_eq!(kinds(&report["capture"]), ["Ethernet", "IP", "ICMP"]);
         assert_eq!(kinds(&report["probe"]), ["Ethernet", "IP", "UDP", "VXLAN", "Ethernet", "IP", "UDP"]);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +195,9 @@ pub struct MapNode {
     pub node: Node,
     /// How it is.
     pub liveness: Liveness,
+    /// Which life of its this is, if the store counts them: one more each time that its agent starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<NonZero<u32>>,
     /// The way to it from the node that tells this; `None` for that node itself.
     pub path: Option<Path>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -25,6 +26,8 @@ pub struct Member {
     pub node: Arc<Node>,
     /// How it is, as seen from here.
     pub liveness: Liveness,
+    /// Which life of its this is, if the store counts them: one more each time that its agent starts.
+    pub incarnation: Option<NonZero<u32>>,
 }
 
 /// How a node is, as seen from here. It decides nothing about routes: those to a node that does not answer stay.
@@ -85,7 +88,7 @@ impl Topology {
 
     /// Puts a node in, or what is newer about it.
     pub fn insert(&mut self, node: Arc<Node>, liveness: Liveness) {
-        self.members.insert(node.id, Member { node, liveness });
+        self.members.insert(node.id, Member { node, liveness, incarnation: None });
     }
 
     /// A node, to be changed.

@@ -12,7 +12,8 @@ pub(crate) fn map() -> Map {
         (node(2, "192.168.1.12", &["db-1"]), Some(route("192.168.1.12"))),
         (node(3, "10.1.0.13", &["db-2"]), Some(tunnel("10.1.0.13"))),
     ];
-    let nodes = nodes.map(|(node, path)| MapNode { node, liveness: Liveness::Alive, path });
+    let nodes =
+        nodes.map(|(node, path)| MapNode { node, liveness: Liveness::Alive, incarnation: None, path });
     Map {
         node: id(1),
         network: "podnet".to_owned(),

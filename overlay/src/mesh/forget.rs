@@ -16,7 +16,7 @@ impl Mesh {
     /// Why not, for people.
     pub fn forget(&mut self, now: Time, node: &str) -> Result<Forgotten, String> {
         self.wake(now);
-        self.nodes.insert_own(self.local.with_subnets(self.subnets()));
+        self.nodes.insert_own(self.local.with_subnets(self.subnets()), self.gossip.incarnation());
         let id = self.nodes.find(node, self.local.id)?;
         if self.gossip.member(id.as_bytes()).is_some_and(|member| member.liveness == Liveness::Alive) {
             return Err(format!("node {node} is alive: stop its agent first, or it will be back at once"));

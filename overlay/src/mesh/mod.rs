@@ -355,7 +355,7 @@ impl Mesh {
     /// All that is known.
     pub fn view(&mut self) -> View {
         let subnets = self.subnets();
-        self.nodes.insert_own(self.local.with_subnets(subnets.clone()));
+        self.nodes.insert_own(self.local.with_subnets(subnets.clone()), self.gossip.incarnation());
         let mut problems = self.nodes.problems();
         if self.cloned.is_some() {
             problems.push(Problem {

@@ -1,6 +1,7 @@
 //! Other nodes, as what they say of themselves has them.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use gossip::Gossip;
@@ -93,6 +94,11 @@ impl<'a> Changes<'a> {
     }
 }
 
+/// As a topology has it: nobody starts so often that it would not fit.
+fn life(incarnation: u64) -> Option<NonZero<u32>> {
+    NonZero::new(u32::try_from(incarnation).unwrap_or(u32::MAX))
+}
+
 impl Nodes {
     pub(super) fn mark(&mut self, id: NodeId, what: What) {
         let marks = match what {
@@ -135,7 +141,7 @@ impl Nodes {
         if let Some(shared) = self.shelf.as_ref().and_then(|shelf| shelf.get(&id, gossip)) {
             self.garbled.remove(&id);
             self.prefixes |= taken.set(id, Arc::clone(&shared.stakes));
-            return self.take_over(id, shared, liveness);
+            return self.take_over(id, shared, liveness, life(member.incarnation));
         }
         let changes = Changes::of(&id, marks, gossip);
         let mut problem = None;
@@ -176,8 +182,10 @@ impl Nodes {
             }
             (_, None) => {}
         }
+        let incarnation = life(member.incarnation);
         let Some(member) = topology.get_mut(&id) else { return };
         member.liveness = liveness;
+        member.incarnation = incarnation;
         if changes.stakes || is_new {
             Arc::make_mut(&mut member.node).subnets = taken.of(&id).iter().filter_map(subnet).collect();
         }
@@ -205,15 +213,23 @@ impl Nodes {
     }
 
     /// Another node of this process has read the very same.
-    fn take_over(&mut self, id: NodeId, shared: Shared, liveness: Liveness) {
+    fn take_over(
+        &mut self,
+        id: NodeId,
+        shared: Shared,
+        liveness: Liveness,
+        incarnation: Option<NonZero<u32>>,
+    ) {
         let node = shared.node;
         let topology = Arc::make_mut(&mut self.topology);
         let before = topology.get_mut(&id).map(|member| {
             member.node = Arc::clone(&node);
+            member.incarnation = incarnation;
             std::mem::replace(&mut member.liveness, liveness)
         });
         if before.is_none() {
             topology.insert(node, liveness);
+            topology.get_mut(&id).into_iter().for_each(|member| member.incarnation = incarnation);
         }
         self.count_alive(before, liveness);
     }
@@ -246,11 +262,15 @@ impl Nodes {
     }
 
     /// This node, which knows itself best.
-    pub(super) fn insert_own(&mut self, node: Node) {
-        let is_known =
-            |known: &crate::topology::Member| *known.node == node && known.liveness == Liveness::Alive;
-        if !self.topology.get(&node.id).is_some_and(is_known) {
-            Arc::make_mut(&mut self.topology).insert(Arc::new(node), Liveness::Alive);
+    pub(super) fn insert_own(&mut self, node: Node, incarnation: u64) {
+        let (id, incarnation) = (node.id, life(incarnation));
+        let is_known = |known: &crate::topology::Member| {
+            *known.node == node && known.liveness == Liveness::Alive && known.incarnation == incarnation
+        };
+        if !self.topology.get(&id).is_some_and(is_known) {
+            let topology = Arc::make_mut(&mut self.topology);
+            topology.insert(Arc::new(node), Liveness::Alive);
+            topology.get_mut(&id).into_iter().for_each(|member| member.incarnation = incarnation);
         }
     }
 

@@ -157,6 +157,7 @@ mod tests {
             )
             .unwrap(),
             liveness: Liveness::Alive,
+            incarnation: None,
             path: None,
         };
         let map = |nodes| Map {

@@ -187,6 +187,7 @@ mod tests {
         let node = |number: u8| MapNode {
             node: fixtures::node(number, &format!("192.168.1.{number}"), &names),
             liveness: overlay::Liveness::Alive,
+            incarnation: None,
             path: (number != 1).then(|| fixtures::tunnel(&format!("192.168.1.{number}"))),
         };
         Map { nodes: (1..=nodes).map(node).collect(), ..fixtures::map() }
