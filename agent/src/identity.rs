@@ -1,12 +1,13 @@
 //! Which node this is: an id, made once and kept on the disk.
 //!
 //! A disk may be copied, with the id on it, to become another machine's. So a hash of the machine's own id
-//! (machine-id(5)) is next to the node's: where it is another's, the node is a new one.
+//! (machine-id(5)) is next to the node's: where it is another's, the node is a new one. Where the machine's id was copied,
+//! too, it is the others who notice: each node says what its machine is.
 
 use std::io;
 use std::path::Path;
 
-use overlay::NodeId;
+use overlay::{Fingerprint, Machine, NodeId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,8 @@ pub(crate) const FILE: &str = "node.json";
 
 /// Where systemd, or whoever does it in its place, has put the machine's id.
 const MACHINE_ID: &str = "/etc/machine-id";
+/// The kernel's, of this boot (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +42,7 @@ pub(crate) fn load_or_make(state_dir: &Path) -> Result<NodeId, String> {
 
 fn load_or_make_on(state_dir: &Path, machine_id: Option<&str>) -> Result<NodeId, String> {
     let path = state_dir.join(FILE);
-    let machine = machine_id.and_then(fingerprint);
+    let machine = machine_id.and_then(hash_of_machine_id).map(|hash| hash.to_string());
     match files::read_own(&path, Secrecy::Public, 4096) {
         Ok(content) => {
             let record: Record = serde_json::from_slice(&content).map_err(|error| {
@@ -73,12 +76,34 @@ fn make(path: &Path, machine: Option<String>) -> Result<NodeId, String> {
     Ok(record.id)
 }
 
+/// What is told of this machine, but its MAC address. A container has no machine id, or one of its own.
+pub(crate) fn machine() -> Machine {
+    let read = |path| std::fs::read_to_string(path).ok();
+    machine_of(read(MACHINE_ID).as_deref(), read(BOOT_ID).as_deref())
+}
+
+/// The same, from what the ids are.
+pub(crate) fn machine_of(machine_id: Option<&str>, boot_id: Option<&str>) -> Machine {
+    let boot = boot_id.map(str::trim).filter(|id| !id.is_empty());
+    Machine {
+        id: machine_id.and_then(hash_of_machine_id).map(short),
+        boot: boot.map(|id| short(hash(&format!("cnikit boot {id}")))),
+        mac: None,
+    }
+}
+
+fn short(hash: NodeId) -> Fingerprint {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(hash.as_bytes()).for_each(|(byte, from)| *byte = *from);
+    Fingerprint::from_bytes(bytes)
+}
+
 /// machine-id(5) asks that the id itself is not told: it is hashed with a word of ours.
-fn fingerprint(machine_id: &str) -> Option<String> {
+fn hash_of_machine_id(machine_id: &str) -> Option<NodeId> {
     // systemd writes "uninitialized" on a first boot.
     let machine_id = machine_id.trim();
     let is_one = machine_id.len() == 32 && machine_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then(|| hash(&format!("cnikit machine {machine_id}")).to_string())
+    is_one.then(|| hash(&format!("cnikit machine {machine_id}")))
 }
 
 /// The id of a node that was given none: where a list says all that is known of nodes, it follows from their names.
@@ -132,6 +157,18 @@ mod tests {
         for nobody in [None, Some(""), Some("uninitialized\n")] {
             assert_eq!(load_or_make_on(directory.path(), nobody), Ok(id));
         }
+    }
+
+    #[test]
+    fn what_is_told_of_a_machine_is_the_same_for_ever_and_does_not_tell_its_ids() {
+        let boot = Some("7a0bd2a5-0f0c-4c7e-a2ad-3a4d9f6b5c11\n");
+        let machine = machine_of(ONE, boot);
+        let text = |id: Option<Fingerprint>| id.map(|id| id.to_string());
+        // printf 'cnikit machine 0123456789abcdef0123456789abcdef' | sha256sum | head -c 16
+        assert_eq!(text(machine.id).as_deref(), Some("ac84905f91d5803c"));
+        // printf 'cnikit boot 7a0bd2a5-0f0c-4c7e-a2ad-3a4d9f6b5c11' | sha256sum | head -c 16
+        assert_eq!(text(machine.boot).as_deref(), Some("8f9e11198981c384"));
+        assert_eq!(machine_of(Some("uninitialized\n"), Some("")), Machine::default());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, Status, StoreStatus, Way};
-use overlay::{Conflict, Liveness, Local, Member, NodeId, Range, Role, Topology, View};
+use overlay::{Conflict, Identity, Liveness, Local, Member, NodeId, Range, Role, Topology, View};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::{KernelWork, Traffic};
@@ -184,6 +184,19 @@ pub(crate) fn counts(topology: &Topology, of: &NodeId) -> PeerCounts {
     counts
 }
 
+fn advice(shared: Identity) -> &'static str {
+    match shared {
+        Identity::Name => "give each its own: hostnamectl set-hostname NAME, or the agent's nodeName",
+        Identity::MachineId => {
+            "one is a copy of another's disk: there, rm /etc/machine-id && systemd-machine-id-setup, and start the agent \
+             again; it is another node then, with another subnet"
+        }
+        Identity::Mac => {
+            "on one segment each gets the other's packets: give one of the interfaces another address"
+        }
+    }
+}
+
 fn of_conflict(conflict: &Conflict, topology: &Topology) -> Problem {
     let name =
         |id: &NodeId| topology.get(id).map_or_else(|| id.to_string(), |member| member.node.name.to_string());
@@ -198,6 +211,11 @@ fn of_conflict(conflict: &Conflict, topology: &Topology) -> Problem {
             severity: Severity::Error,
             what: format!("{address} is that of {pod} on {} and of {twin} on {}", name(one), name(other)),
             advice: "delete one of the two pods: what comes in its place gets another address".to_owned(),
+        },
+        Conflict::Identity { what, nodes } => Problem {
+            severity: if *what == Identity::Name { Severity::Error } else { Severity::Warning },
+            what: what.told(nodes, name),
+            advice: advice(*what).to_owned(),
         },
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use netops::{LinkName, LinuxKernel, Place, read_default_link, read_link};
+use netops::{LinkName, LinkState, LinuxKernel, MacAddr, Place, read_default_link, read_link};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
-use overlay::{Local, Node, NodeId, Pod};
+use overlay::{Local, Machine, Node, NodeId, Pod};
 use tokio::sync::watch;
 
 use crate::events::{self, Events};
+use crate::identity;
 use crate::log;
 use crate::settings::Settings;
 
@@ -37,8 +38,13 @@ pub(crate) async fn keep(
         }
         let pods_now = pods.borrow_and_update().clone();
         told.send_if_modified(|local| {
-            let now =
-                Local { addresses: under.addresses, mtu: under.mtu, pods: pods_now, ..(**local).clone() };
+            let now = Local {
+                addresses: under.addresses,
+                mtu: under.mtu,
+                machine: Machine { mac: under.mac, ..local.machine },
+                pods: pods_now,
+                ..(**local).clone()
+            };
             let differs = **local != now;
             if differs {
                 *local = Arc::new(now);
@@ -72,7 +78,7 @@ fn say(under: &Underlay) {
 
 /// What the node knows of itself at first.
 pub(crate) fn first(settings: &Settings, id: NodeId) -> Local {
-    let Underlay { addresses, mtu, .. } = Underlay::look(settings);
+    let Underlay { addresses, mtu, mac, .. } = Underlay::look(settings);
     Local {
         id,
         name: settings.name.clone(),
@@ -81,6 +87,7 @@ pub(crate) fn first(settings: &Settings, id: NodeId) -> Local {
         mode: settings.mode,
         tunnel: Some(settings.tunnel),
         mtu,
+        machine: Machine { mac, ..identity::machine() },
         pods: Vec::new(),
     }
 }
@@ -91,6 +98,8 @@ pub(crate) struct Underlay {
     pub(crate) interface: Option<LinkName>,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mtu: u32,
+    /// Unless it is a tunnel.
+    pub(crate) mac: Option<MacAddr>,
 }
 
 impl Underlay {
@@ -109,8 +118,10 @@ impl Underlay {
         };
         let addresses =
             if settings.addresses.is_empty() { of_interface() } else { settings.addresses.clone() };
-        let mtu = interface.as_ref().and_then(mtu_of).unwrap_or(USUAL_MTU);
-        Self { interface, addresses, mtu }
+        let link = interface.as_ref().and_then(link_of);
+        let mtu = link.as_ref().map_or(USUAL_MTU, |link| link.mtu);
+        let mac = link.and_then(|link| link.mac).filter(|mac| mac.is_unicast());
+        Self { interface, addresses, mtu, mac }
     }
 }
 
@@ -143,9 +154,8 @@ fn of_default_route() -> Option<LinkName> {
     read_default_link(&mut LinuxKernel::new(None), Place::Host).ok()?
 }
 
-fn mtu_of(interface: &LinkName) -> Option<u32> {
-    let link = read_link(&mut LinuxKernel::new(None), Place::Host, interface).ok()??;
-    Some(link.mtu)
+fn link_of(interface: &LinkName) -> Option<LinkState> {
+    read_link(&mut LinuxKernel::new(None), Place::Host, interface).ok()?
 }
 
 /// The MTU of pods' interfaces, if nothing else was told.

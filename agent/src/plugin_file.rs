@@ -94,7 +94,7 @@ fn duplicates(id: NodeId, view: &View) -> Vec<Duplicate> {
 mod tests {
     use std::sync::Arc;
 
-    use overlay::{Liveness, Mode, Node, NodeName, Range, Role, Subnet, Topology};
+    use overlay::{Liveness, Machine, Mode, Node, NodeName, Range, Role, Subnet, Topology};
 
     use super::*;
 
@@ -120,6 +120,7 @@ mod tests {
             mode: Mode::Auto,
             tunnel: None,
             mtu: 1500,
+            machine: Machine::default(),
             pods: pods.iter().map(pod).collect(),
         })
     }

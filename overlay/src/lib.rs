@@ -16,6 +16,7 @@
 mod claim;
 pub mod fabric;
 mod id;
+mod machine;
 pub mod mesh;
 mod node;
 pub mod path;
@@ -28,10 +29,11 @@ mod view;
 
 pub use claim::Settings as ClaimSettings;
 pub use id::{NodeId, NodeName};
+pub use machine::{Fingerprint, Machine};
 pub use mesh::Mesh;
 pub use node::{Mode, Node, Role, Subnet, SubnetState, Tunnel};
 pub use pod::Pod;
 pub use pool::{Pool, Range};
-pub use topology::{Conflict, Liveness, Member, Topology};
+pub use topology::{Conflict, Identity, Liveness, Member, Topology};
 pub use underlay::{Hop, Underlay};
 pub use view::{Local, View};

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, NodeName};
+use crate::machine::Machine;
 use crate::pod::Pod;
 
 /// What a node says of itself. Nobody else writes any of it.
@@ -34,6 +35,9 @@ pub struct Node {
     pub tunnel: Option<Tunnel>,
     /// MTU in bytes of the interface that leads to other nodes.
     pub mtu: u32,
+    /// Which machine it is.
+    #[serde(default, skip_serializing_if = "Machine::is_unknown")]
+    pub machine: Machine,
     /// The interfaces of its pods.
     #[serde(default)]
     pub pods: Vec<Pod>,

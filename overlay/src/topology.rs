@@ -56,7 +56,7 @@ impl fmt::Display for Liveness {
     }
 }
 
-/// Two nodes that both say something that only one can.
+/// Nodes that say something that only one can.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Conflict {
@@ -78,6 +78,49 @@ pub enum Conflict {
         /// The other's.
         second: (NodeId, Box<Pod>),
     },
+    /// What each machine must have alone, and several nodes have that are alive.
+    #[serde(rename_all = "camelCase")]
+    Identity {
+        /// What they have.
+        what: Identity,
+        /// Who has it.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// What each machine must have alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Identity {
+    /// The node's name.
+    Name,
+    /// machine-id(5).
+    MachineId,
+    /// The MAC address of the interface that leads to other nodes.
+    Mac,
+}
+
+/// More nodes than this that share something are counted, not named.
+const MAX_NAMED: usize = 6;
+
+impl Identity {
+    /// Who has it, in words, given what nodes are called: `n1, n2 have one machine id`.
+    pub fn told(self, nodes: &[NodeId], name: impl Fn(&NodeId) -> String) -> String {
+        let listed = |name: &dyn Fn(&NodeId) -> String| {
+            let mut listed: Vec<String> = nodes.iter().take(MAX_NAMED).map(name).collect();
+            let more = nodes.len() - listed.len();
+            listed.extend((more > 0).then(|| format!("{more} more")));
+            listed.join(", ")
+        };
+        match self {
+            Self::Name => {
+                let name = nodes.first().map(name).unwrap_or_default();
+                format!("{} nodes are called {name}: {}", nodes.len(), listed(&ToString::to_string))
+            }
+            Self::MachineId => format!("{} have one machine id", listed(&name)),
+            Self::Mac => format!("{} have one MAC address", listed(&name)),
+        }
+    }
 }
 
 impl Topology {
@@ -166,7 +209,30 @@ impl Topology {
                 }
             }
         }
+        found.extend(self.shared(Identity::Name, |node| Some(&node.name)));
+        found.extend(self.shared(Identity::MachineId, |node| node.machine.id));
+        found.extend(self.shared(Identity::Mac, |node| node.machine.mac));
         found
+    }
+
+    /// What several nodes have, of those that are alive: one that was replaced is not.
+    fn shared<'a, T: Ord>(
+        &'a self,
+        what: Identity,
+        of: impl Fn(&'a Node) -> Option<T>,
+    ) -> impl Iterator<Item = Conflict> {
+        let mut owners: BTreeMap<T, Vec<&Node>> = BTreeMap::new();
+        for member in self.members.values().filter(|member| member.liveness == Liveness::Alive) {
+            if let Some(it) = of(&member.node) {
+                owners.entry(it).or_default().push(&member.node);
+            }
+        }
+        // Nodes in namespaces of one machine share what is the machine's.
+        let are_apart = move |pair: &[&Node]| what == Identity::Name || !pair[0].machine.is(&pair[1].machine);
+        owners
+            .into_values()
+            .filter(move |nodes| nodes.windows(2).any(are_apart))
+            .map(move |nodes| Conflict::Identity { what, nodes: nodes.iter().map(|node| node.id).collect() })
     }
 
     /// Sorted by where they begin, prefixes that overlap follow one another: a prefix contains the next, or none.
@@ -205,6 +271,7 @@ impl FromIterator<Node> for Topology {
 mod tests {
     use super::*;
     use crate::id::NodeName;
+    use crate::machine::{Fingerprint, Machine};
     use crate::node::{Mode, Subnet, SubnetState};
 
     fn node(n: u8, prefix: &str, pods: &[&str]) -> Node {
@@ -218,6 +285,7 @@ mod tests {
             mode: Mode::Auto,
             tunnel: None,
             mtu: 1500,
+            machine: Machine::default(),
             pods: pods.iter().map(pod).collect(),
         }
     }
@@ -237,7 +305,7 @@ mod tests {
             .into_iter()
             .map(|conflict| match conflict {
                 Conflict::Subnet { first, second } => (first.0.as_bytes()[0], second.0.as_bytes()[0]),
-                Conflict::Address { .. } => (0, 0),
+                Conflict::Address { .. } | Conflict::Identity { .. } => (0, 0),
             })
             .collect();
         assert_eq!(pairs, [(1, 2), (1, 3), (2, 3)]);
@@ -255,6 +323,55 @@ mod tests {
         assert_eq!(conflicts.len(), 1, "{conflicts:?}");
         assert!(
             matches!(&conflicts[0], Conflict::Address { address, .. } if address.to_string() == "10.244.1.5")
+        );
+    }
+
+    #[test]
+    fn what_a_machine_must_have_alone_is_reported_with_all_who_have_it() {
+        let on = |n: u8, boot: u8| {
+            let mut node = node(n, &format!("10.244.{n}.0/24"), &[]);
+            node.machine.id = Some(Fingerprint::from_bytes([7; 8]));
+            node.machine.boot = (boot > 0).then_some(Fingerprint::from_bytes([boot; 8]));
+            node
+        };
+        let conflicts = |nodes: &[Node], liveness| {
+            let mut topology = Topology::new();
+            nodes.iter().for_each(|node| topology.insert(Arc::new(node.clone()), liveness));
+            topology.conflicts()
+        };
+        let told = |what, numbers: &[u8]| {
+            let nodes = numbers.iter().map(|n| NodeId::from_bytes([*n; 16])).collect();
+            vec![Conflict::Identity { what, nodes }]
+        };
+        let alive = Liveness::Alive;
+        assert_eq!(conflicts(&[on(1, 1), on(2, 2)], alive), told(Identity::MachineId, &[1, 2]));
+        assert_eq!(conflicts(&[on(1, 0), on(2, 0)], alive), told(Identity::MachineId, &[1, 2]));
+        assert_eq!(conflicts(&[on(1, 1), on(2, 1), on(3, 2)], alive), told(Identity::MachineId, &[1, 2, 3]));
+        assert_eq!(conflicts(&[on(1, 1), on(2, 1)], alive), [], "namespaces of one machine");
+        assert_eq!(conflicts(&[on(1, 1), on(2, 2)], Liveness::Down), [], "one that was replaced");
+
+        let [mut one, mut other] = [node(1, "10.244.1.0/24", &[]), node(2, "10.244.2.0/24", &[])];
+        assert_eq!(conflicts(&[one.clone(), other.clone()], alive), [], "nobody knows");
+        one.machine.mac = Some(netops::MacAddr::new([2, 0, 0, 0, 0, 1]));
+        other.machine.mac = one.machine.mac;
+        assert_eq!(conflicts(&[one.clone(), other.clone()], alive), told(Identity::Mac, &[1, 2]));
+        other.machine.mac = None;
+        other.name = one.name.clone();
+        assert_eq!(conflicts(&[one, other], alive), told(Identity::Name, &[1, 2]));
+    }
+
+    #[test]
+    fn who_shares_something_is_named_unless_they_are_many() {
+        let ids: Vec<_> = (1..=9).map(|n| NodeId::from_bytes([n; 16])).collect();
+        let name = |id: &NodeId| format!("n{}", id.as_bytes()[0]);
+        assert_eq!(Identity::Mac.told(&ids[..2], name), "n1, n2 have one MAC address");
+        assert_eq!(
+            Identity::MachineId.told(&ids, name),
+            "n1, n2, n3, n4, n5, n6, 3 more have one machine id"
+        );
+        assert_eq!(
+            Identity::Name.told(&ids[..2], |_| "n1".to_owned()),
+            format!("2 nodes are called n1: {}, {}", "01".repeat(16), "02".repeat(16))
         );
     }
 

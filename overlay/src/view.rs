@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::id::{NodeId, NodeName};
+use crate::machine::Machine;
 use crate::node::{Mode, Role, Subnet, Tunnel};
 use crate::pod::Pod;
 use crate::report::Problem;
@@ -26,6 +27,8 @@ pub struct Local {
     pub tunnel: Option<Tunnel>,
     /// MTU in bytes of the interface that leads to other nodes.
     pub mtu: u32,
+    /// Which machine it is.
+    pub machine: Machine,
     /// The interfaces of its pods.
     pub pods: Vec<Pod>,
 }
@@ -42,6 +45,7 @@ impl Local {
             mode: self.mode,
             tunnel: self.tunnel,
             mtu: self.mtu,
+            machine: self.machine,
             pods: self.pods.clone(),
         }
     }

@@ -34,6 +34,7 @@ fn node(number: u32) -> Node {
         mode: Mode::Vxlan,
         tunnel: Some(Tunnel { vni: 1, port: 4789 }),
         mtu: 1500,
+        machine: overlay::Machine::default(),
         pods: Vec::new(),
     }
 }

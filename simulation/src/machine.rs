@@ -69,6 +69,7 @@ impl Machine {
             mode: Mode::Auto,
             tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
             mtu: 1500,
+            machine: overlay::Machine::default(),
             pods: Vec::new(),
         };
         Self {

@@ -57,7 +57,10 @@ pub(super) fn render(known: &Known) -> String {
         page.value("cnikit_subnets", &[("state", word)], count);
     }
 
-    page.gauge("cnikit_conflicts", "Subnets and addresses that two nodes have.");
+    page.gauge(
+        "cnikit_conflicts",
+        "What several nodes have and only one can: subnets, addresses, names, machine ids, MAC addresses.",
+    );
     page.value("cnikit_conflicts", &[], view.topology.conflicts().len());
 
     page.gauge("cnikit_store_cut_off", "Whether the store is out of reach.");

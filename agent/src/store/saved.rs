@@ -55,9 +55,9 @@ fn without_settled_pods(node: &Node) -> Node {
     let strays =
         |pod: &&Pod| pod.addresses().iter().any(|address| !held.iter().any(|net| net.contains(address)));
     let pods = node.pods.iter().filter(strays).cloned().collect();
-    let Node { id, role, mode, tunnel, mtu, .. } = *node;
+    let Node { id, role, mode, tunnel, mtu, machine, .. } = *node;
     let (name, addresses, subnets) = (node.name.clone(), node.addresses.clone(), node.subnets.clone());
-    Node { id, name, addresses, subnets, role, mode, tunnel, mtu, pods }
+    Node { id, name, addresses, subnets, role, mode, tunnel, mtu, machine, pods }
 }
 
 /// The subnets of a node that holds some: those, and of the ones that it had before each in which a pod still has an address.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent::store::{Links, Request, Store};
 use overlay::report::Forgotten;
-use overlay::{Local, Mode, NodeId, NodeName, Pod, Role, View};
+use overlay::{Local, Machine, Mode, NodeId, NodeName, Pod, Role, View};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -89,6 +89,7 @@ pub fn local(n: u8) -> Local {
         mode: Mode::Auto,
         tunnel: None,
         mtu: 1500,
+        machine: Machine::default(),
         pods: Vec::new(),
     }
 }

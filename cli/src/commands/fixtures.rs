@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Status, StoreStatus, Way};
-use overlay::{Liveness, Mode, Node, NodeId, NodeName, Pod, Role, Subnet, SubnetState, Tunnel};
+use overlay::{Liveness, Machine, Mode, Node, NodeId, NodeName, Pod, Role, Subnet, SubnetState, Tunnel};
 
 /// What agent `n1` says of the whole.
 pub(crate) fn map() -> Map {
@@ -82,6 +82,7 @@ pub(crate) fn node(number: u8, address: &str, pods: &[&str]) -> Node {
         mode: Mode::Auto,
         tunnel: Some(Tunnel { vni: 1, port: 4789 }),
         mtu: 1500,
+        machine: Machine::default(),
         pods: pods.iter().enumerate().map(pod).collect(),
     }
 }

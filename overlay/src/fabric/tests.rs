@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::NodeName;
+use crate::machine::Machine;
 use crate::node::{Mode, Role, Subnet, SubnetState, Tunnel};
 use crate::path::{self, Direct, Reach, Trial};
 use crate::pod::Pod;
@@ -44,6 +45,7 @@ fn node(n: u8) -> Node {
         mode: Mode::Auto,
         tunnel: Some(Tunnel { vni: 1, port: 4789 }),
         mtu: 1500,
+        machine: Machine::default(),
         pods: Vec::new(),
     }
 }

@@ -4,11 +4,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netops::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::POD;
 use crate::claim::{Stake, StakeKind};
 use crate::id::{NodeId, NodeName};
+use crate::machine::{Fingerprint, Machine};
 use crate::node::{Mode, Node, Role, Subnet, Tunnel};
 use crate::pod::Pod;
 use crate::view::Local;
@@ -28,6 +30,7 @@ pub(super) struct About {
     pub(super) mode: Mode,
     pub(super) tunnel: Option<Tunnel>,
     pub(super) mtu: u32,
+    pub(super) machine: Machine,
 }
 
 impl About {
@@ -39,16 +42,18 @@ impl About {
             mode: local.mode,
             tunnel: local.tunnel,
             mtu: local.mtu,
+            machine: local.machine,
         }
     }
 
     pub(super) fn into_node(self, id: NodeId, subnets: Vec<Subnet>, pods: Vec<Pod>) -> Node {
-        let Self { name, addresses, role, mode, tunnel, mtu } = self;
-        Node { id, name, addresses, subnets, role, mode, tunnel, mtu, pods }
+        let Self { name, addresses, role, mode, tunnel, mtu, machine } = self;
+        Node { id, name, addresses, subnets, role, mode, tunnel, mtu, machine, pods }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        encode(&RawAbout {
+        let Machine { id, boot, mac } = self.machine;
+        let about = RawAbout {
             name: self.name.as_str().to_owned(),
             addresses: self.addresses.clone(),
             role: match self.role {
@@ -63,11 +68,19 @@ impl About {
             },
             tunnel: self.tunnel.map(|Tunnel { vni, port }| (vni, port)),
             mtu: self.mtu,
-        })
+        };
+        let machine: RawMachine =
+            (id.map(Fingerprint::bytes), boot.map(Fingerprint::bytes), mac.map(MacAddr::bytes));
+        encode(&(about, machine))
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let raw: RawAbout = decode(bytes)?;
+        let (raw, later): (RawAbout, _) = decode_first(bytes)?;
+        // An earlier version ends here.
+        let (id, boot, mac): RawMachine = match later {
+            [] => (None, None, None),
+            _ => postcard::take_from_bytes(later).map_err(|error| error.to_string())?.0,
+        };
         if raw.addresses.len() > MAX_ADDRESSES {
             return Err(format!("{} addresses", raw.addresses.len()));
         }
@@ -84,6 +97,11 @@ impl About {
             },
             tunnel: raw.tunnel.map(|(vni, port)| Tunnel { vni, port }),
             mtu: raw.mtu,
+            machine: Machine {
+                id: id.map(Fingerprint::from_bytes),
+                boot: boot.map(Fingerprint::from_bytes),
+                mac: mac.map(MacAddr::new),
+            },
         })
     }
 }
@@ -97,6 +115,9 @@ struct RawAbout {
     tunnel: Option<(u32, u16)>,
     mtu: u32,
 }
+
+/// What follows.
+type RawMachine = (Option<[u8; 8]>, Option<[u8; 8]>, Option<[u8; 6]>);
 
 pub(super) fn encode_stakes(stakes: &[Stake]) -> Vec<u8> {
     let raw = |stake: &Stake| {
@@ -190,10 +211,13 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    decode_first(bytes).map(|(value, _later)| value)
+}
+
+/// And what a later version has behind it.
+fn decode_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), String> {
     match bytes {
-        [VERSION, rest @ ..] => {
-            postcard::take_from_bytes(rest).map(|(value, _later)| value).map_err(|error| error.to_string())
-        }
+        [VERSION, rest @ ..] => postcard::take_from_bytes(rest).map_err(|error| error.to_string()),
         [version, ..] => Err(format!("version {version} of its words")),
         [] => Err("nothing".to_owned()),
     }
@@ -213,6 +237,11 @@ mod tests {
             mode: Mode::Vxlan,
             tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
             mtu: 1500,
+            machine: Machine {
+                id: Some(Fingerprint::from_bytes([7; 8])),
+                boot: Some(Fingerprint::from_bytes([8; 8])),
+                mac: Some(MacAddr::new([0x52, 0x54, 0, 0, 0, 1])),
+            },
         }
     }
 
@@ -233,6 +262,16 @@ mod tests {
         let more = [about().encode(), vec![1, 2, 3]].concat();
         assert_eq!(About::decode(&more), Ok(about()));
         assert!(About::decode(&[9, 1]).unwrap_err().contains("version 9"));
+    }
+
+    #[test]
+    fn an_earlier_version_says_nothing_of_its_machine_and_does_not_mind_what_is_said() {
+        let told = about().encode();
+        let (_, machine) = decode_first::<RawAbout>(&told).unwrap();
+        assert_eq!(machine.len(), 25);
+        let earlier = &told[..told.len() - machine.len()];
+        assert_eq!(About::decode(earlier), Ok(About { machine: Machine::default(), ..about() }));
+        assert!(About::decode(&told[..told.len() - 1]).is_err());
     }
 
     #[test]

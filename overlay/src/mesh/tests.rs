@@ -1,5 +1,6 @@
 use super::*;
 use crate::id::NodeName;
+use crate::machine::Machine;
 use crate::node::{Mode, Tunnel};
 use crate::pool::Range;
 use crate::topology::Conflict;
@@ -30,6 +31,7 @@ fn local(n: usize, pods: &[&str]) -> Local {
         mode: Mode::Auto,
         tunnel: Some(Tunnel { vni: 1, port: 4789 }),
         mtu: 1500,
+        machine: Machine::default(),
         pods: pods.iter().map(pod).collect(),
     }
 }
@@ -382,6 +384,7 @@ fn a_node_that_says_what_cannot_be_is_known_by_the_rest_of_it() {
         mode: node.mode,
         tunnel: node.tunnel,
         mtu: 0,
+        machine: Machine::default(),
     };
     net.nodes[1].gossip.set(now, ABOUT, &about.encode()).unwrap();
     net.run(SECOND);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::id::NodeName;
+use crate::machine::Machine;
 use crate::node::{Mode, Role, Subnet, SubnetState, Tunnel};
 use crate::pool::Range;
 use crate::topology::Liveness;
@@ -58,6 +59,7 @@ fn node(n: usize, mode: Mode) -> Node {
         mode,
         tunnel: Some(Tunnel { vni: 1, port: 4789 }),
         mtu: 1500,
+        machine: Machine::default(),
         pods: Vec::new(),
     }
 }

@@ -86,21 +86,26 @@ pub(crate) fn cluster(lab: &Lab, n: u8, config: &Value) -> Vec<Machine> {
 /// The same, where so many others are on the segment already.
 pub(crate) fn cluster_beside(lab: &Lab, n: u8, config: &Value, others: usize) -> Vec<Machine> {
     let mut machines = lab.machines(n, config);
+    if n > 20 {
+        lab.introduce(&machines);
+    }
+    start(&mut machines, others);
+    machines
+}
+
+/// Starts agents, and waits until they know one another, and others, and have subnets.
+pub(crate) fn start(machines: &mut [Machine], others: usize) {
     // The first is the one that others look for.
     if let Some(first) = machines.first_mut() {
         first.config()["gossip"]["bootstrap"] = json!(true);
     }
-    if n > 20 {
-        lab.introduce(&machines);
-    }
-    for machine in &mut machines {
+    for machine in &mut *machines {
         machine.start();
     }
-    for machine in &machines {
-        machine.wait_known(usize::from(n) + others);
+    for machine in &*machines {
+        machine.wait_known(machines.len() + others);
         machine.wait_ready();
     }
-    machines
 }
 
 /// A cluster of so many machines with pods, in some mode; behind them the router, where there is one.

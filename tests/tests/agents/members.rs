@@ -6,7 +6,7 @@ use cnikit_tests::isolated;
 use cnikit_tests::lab::{Machine, Stream};
 use serde_json::json;
 
-use crate::common::{Families, assert_nothing_lost, cluster, config, lab, logs, talking, usual};
+use crate::common::{Families, assert_nothing_lost, cluster, config, lab, logs, start, talking, usual};
 
 #[test]
 fn a_node_that_was_forgotten_while_an_agent_was_down_leaves_no_route() {
@@ -67,6 +67,44 @@ fn others_are_told_the_address_that_leads_to_them_and_none_of_bridges_and_tunnel
         machine.start();
         machine.wait_ready();
         assert_eq!(told(&machine), json!(["10.99.0.1"]), "{}", machine.log());
+    });
+}
+
+#[test]
+fn a_machine_that_is_a_copy_of_another_is_noticed_by_all_and_not_once_it_has_an_id_of_its_own() {
+    isolated(|| {
+        let lab = lab();
+        let mut machines = lab.machines(3, &usual());
+        for machine in &machines {
+            // Each has booted by itself: they are no namespaces of one machine.
+            machine.node.shell(
+                "cat /proc/sys/kernel/random/uuid > /run/boot-id
+                 mount --bind /run/boot-id /proc/sys/kernel/random/boot_id",
+            );
+        }
+        let be = |machine: &Machine, id: u8| {
+            machine.node.shell(&format!(
+                "printf '%032x\\n' {id} > /run/machine-id; cmp /run/machine-id /etc/machine-id"
+            ))
+        };
+        be(&machines[2], 2);
+        start(&mut machines, 0);
+        let problems = |machine: &Machine| machine.ask("/v1/status").unwrap()["problems"].clone();
+        for machine in &machines {
+            machine.wait("it says so", |machine| {
+                let said = problems(machine).to_string();
+                said.contains("n2, n3 have one machine id") && said.contains("systemd-machine-id-setup")
+            });
+        }
+        machines[2].stop();
+        be(&machines[2], 3);
+        machines[2].start();
+        for machine in &machines {
+            machine.wait("it is well", |machine| {
+                let said = problems(machine).to_string();
+                !said.contains("machine id") && machine.ask("/v1/status").unwrap()["peers"]["alive"] == 2
+            });
+        }
     });
 }
 

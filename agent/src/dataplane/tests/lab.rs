@@ -339,6 +339,7 @@ impl Machine {
             mode,
             tunnel: Some(Tunnel { vni: 1, port: 4789 }),
             mtu: 1500,
+            machine: overlay::Machine::default(),
             pods: Vec::new(),
         };
         Self { place, pod: Place::new(), node, number, agent: None }
@@ -354,6 +355,7 @@ impl Machine {
             mode: node.mode,
             tunnel: node.tunnel,
             mtu: node.mtu,
+            machine: node.machine,
             pods: node.pods,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use overlay::report::Forgotten;
-use overlay::{Liveness, Mode, NodeName, Range, Role, SubnetState, View};
+use overlay::{Liveness, Machine, Mode, NodeName, Range, Role, SubnetState, View};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -100,6 +100,7 @@ impl Cluster {
             mode: Mode::Auto,
             tunnel: None,
             mtu: 1500,
+            machine: Machine::default(),
             pods: Vec::new(),
         };
         let (local, local_receiver) = watch::channel(Arc::new(local));

@@ -36,7 +36,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::saved::{Memory, Saved, SavedFile, check_network, held_and_lost};
 use super::{Links, Request, Running, Store};
 use known::Known;
-use object::ANNOTATION;
+use object::{ANNOTATION, Seen};
 use watch::Watch;
 
 /// How long the API may take to answer a request.
@@ -290,8 +290,13 @@ impl Work {
             true => self.known.topology().clone(),
             false => self.memory.saved().topology(),
         };
-        let liveness = self.known.get(&local.name).map_or(Liveness::Unknown, |seen| seen.liveness);
-        topology.insert(Arc::new(local.with_subnets(subnets.clone())), liveness);
+        let seen = self.known.get(&local.name);
+        let liveness = seen.map_or(Liveness::Unknown, |seen| seen.liveness);
+        let mut own = local.with_subnets(subnets.clone());
+        if let Some(node) = seen.and_then(Seen::node) {
+            own.machine = own.machine.or(node.machine);
+        }
+        topology.insert(Arc::new(own), liveness);
         View {
             waiting: self.waiting(&local, &subnets),
             problems: self.problems(&local),

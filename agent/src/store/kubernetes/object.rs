@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as Object;
-use overlay::{Liveness, Local, Node, NodeName, Subnet, SubnetState};
+use overlay::{Liveness, Local, Machine, Node, NodeName, Subnet, SubnetState};
+
+use crate::identity;
 
 /// The annotation in which an agent says what the API does not know: the node's id, its end of tunnels, MTU, mode and role.
 pub(super) const ANNOTATION: &str = "cnikit.io/node";
@@ -38,6 +40,7 @@ impl Seen {
             node.name = name.clone();
             node.subnets = pod_cidrs.iter().map(|prefix| held(*prefix)).collect();
             node.pods.truncate(MOST_STRAYS);
+            node.machine = node.machine.or(machine(object));
             if node.addresses.is_empty() {
                 node.addresses = internal_addresses(object);
             }
@@ -89,6 +92,12 @@ fn internal_addresses(object: &Object) -> Vec<IpAddr> {
         .collect()
 }
 
+/// As the kubelet has it: an agent in a container sees no machine id.
+fn machine(object: &Object) -> Machine {
+    let info = object.status.as_ref().and_then(|status| status.node_info.as_ref());
+    identity::machine_of(info.map(|info| info.machine_id.as_str()), info.map(|info| info.boot_id.as_str()))
+}
+
 /// A kubelet that says that it is not ready is there; one that says nothing is not.
 fn liveness(object: &Object) -> Liveness {
     let mut conditions = object.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -120,6 +129,7 @@ mod tests {
             mode: Mode::Vxlan,
             tunnel: None,
             mtu: 1400,
+            machine: Machine::default(),
             pods: vec![pod("inside", "10.244.1.5"), pod("stray", "10.244.9.5")],
         }
     }
@@ -133,6 +143,7 @@ mod tests {
             "metadata": { "name": "n1", "annotations": { ANNOTATION: text } },
             "spec": { "podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"] },
             "status": {
+                "nodeInfo": { "machineID": "0123456789abcdef0123456789abcdef", "bootID": "b" },
                 "addresses": [
                     { "type": "Hostname", "address": "n1" },
                     { "type": "ExternalIP", "address": "203.0.113.1" },
@@ -153,6 +164,8 @@ mod tests {
             node.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["192.168.1.11", "fd00::11"]
         );
+        let machine = identity::machine_of(Some("0123456789abcdef0123456789abcdef"), Some("b"));
+        assert_eq!(node.machine, machine);
         assert_eq!((seen.liveness, node.stray_addresses().count()), (Liveness::Alive, 1));
     }
 

@@ -69,6 +69,7 @@ impl ListedNode {
             mode: self.mode.unwrap_or(local.mode),
             tunnel: local.tunnel,
             mtu: self.mtu.unwrap_or(local.mtu),
+            machine: overlay::Machine::default(),
             pods: Vec::new(),
         }
     }

@@ -31,6 +31,7 @@ fn local(name: &str) -> Local {
         mode: Mode::Auto,
         tunnel: None,
         mtu: 1500,
+        machine: overlay::Machine::default(),
         pods: Vec::new(),
     }
 }

@@ -122,6 +122,7 @@ fn told(conflict: &Conflict, map: &Map) -> String {
             harmless(&b.to_string()),
             name(*other, map)
         ),
+        Conflict::Identity { what, nodes } => what.told(nodes, |id| name(*id, map)),
     }
 }
 
@@ -195,12 +196,19 @@ network podnet: 3 nodes, 4 pods
                 first: (fixtures::id(1), pod(0)),
                 second: (fixtures::id(2), pod(1)),
             },
+            Conflict::Identity {
+                what: overlay::Identity::MachineId,
+                nodes: vec![fixtures::id(1), fixtures::id(2)],
+            },
         ];
         let text = draw(&map, FEW, Charset::Boxes, Style::Plain);
         let subnet = format!("conflict: n1 holds 10.244.1.0/24, {} holds 10.244.0.0/16\n", "09".repeat(16));
         assert!(text.contains(&subnet), "{text}");
         assert!(
-            text.ends_with("conflict: 10.244.1.2 is default/web-1's on n1 and default/db-1's on n2\n"),
+            text.ends_with(
+                "conflict: 10.244.1.2 is default/web-1's on n1 and default/db-1's on n2\n\
+                 conflict: n1, n2 have one machine id\n"
+            ),
             "{text}"
         );
     }
