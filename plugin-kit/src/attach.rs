@@ -11,6 +11,7 @@ use crate::detach::{self, Traces};
 use crate::error::{self, kernel_error};
 use crate::ipam::{self, Manager};
 use crate::kernels::{Kernels, Linux, Purpose};
+use crate::moved::routes_moved;
 use crate::owner::Owner;
 use crate::reference;
 use crate::request::{Names, Request, requested_mac};
@@ -259,7 +260,13 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let plan = self.plugin.plan(&request, &mut *kernel)?.plan;
         let filters = plan.only(|step| adoption::is_filter(&step.resource));
         errors.extend(adoption::check(&filters, &request.owner, &mut *kernel)?);
-        let differences = plan.without(&filters).check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        let plan = plan.without(&filters);
+        let mut differences = plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        if !differences.is_empty() {
+            let moved =
+                routes_moved(&plan, &request.addresses, &mut *kernel).map_err(|e| kernel_error(&e))?;
+            differences = plan.without(&moved).check(&mut *kernel).map_err(|e| kernel_error(&e))?;
+        }
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
         error::join(errors)
@@ -373,9 +380,11 @@ pub fn own_addresses(previous: &AddResult, owner: &Owner) -> AddResult {
     }
 }
 
-/// The configuration's `dns` stands before the IPAM plugin's; what others have made is passed on as it is.
+/// The configuration's `dns` stands before the IPAM plugin's; what others have made is passed on as it is, and an
+/// interface without a network has none.
 pub(crate) fn override_dns<P: Attach>(configured: Dns, result: &mut AddResult) {
-    if !configured.is_empty() && P::ADDRESSING != Addressing::Inherited {
+    let is_on_a_network = !matches!(P::ADDRESSING, Addressing::Inherited | Addressing::Never);
+    if !configured.is_empty() && is_on_a_network {
         result.dns = configured;
     }
 }

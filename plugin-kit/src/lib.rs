@@ -24,6 +24,7 @@ mod explain;
 mod interface;
 pub mod ipam;
 mod kernels;
+mod moved;
 mod owner;
 pub mod reference;
 mod repair;

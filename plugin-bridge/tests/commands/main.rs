@@ -8,7 +8,7 @@ use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, Error, ErrorCode};
 use netops::{
     Address, Answer, EntryKind, Kernel, Link, LinkKind, LinkName, Masquerade, MemoryKernel, Place, Query,
-    Resource, Sysctl, SysctlKey, VethPeer, read_link, read_links,
+    Resource, Route, Rule, Sysctl, SysctlKey, VethPeer, read_link, read_links,
 };
 use plugin_bridge::Bridge;
 use plugin_kit::testing::{MemoryNode, TestCall};
@@ -200,6 +200,29 @@ fn check_names_each_difference() {
     let text = error.to_string();
     assert!(text.contains("10.22.0.2/29"), "{text}");
     assert!(text.contains("state is down"), "{text}");
+}
+
+#[test]
+fn check_finds_a_route_where_sbr_has_moved_it() {
+    let mut net = Network::new(json!({"isGateway": true}));
+    net.config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16"}]);
+    let result = net.add("a").unwrap();
+    let check = || net.plugin().check(&net.call("a").previous(&result).request());
+    let eth0 = LinkName::new("eth0").unwrap();
+    let Answer::Routes(routes) = net.read(Place::Container, Query::Routes(eth0)) else { panic!() };
+    let routes = routes.into_iter().filter(|route| route.gateway().is_some());
+    for route in routes {
+        net.remove(Place::Container, Resource::Route(route.clone()));
+        net.create(Place::Container, Resource::Route(Route { table: Some(100), ..route }));
+    }
+    // Nothing leads there yet, and then only what others send.
+    let missing = || check().unwrap_err().to_string();
+    assert!(missing().contains("0.0.0.0/0") && missing().contains("10.9.0.0/16"), "{}", missing());
+    let rule = |from: &str| Resource::Rule(Rule::from(from.parse().unwrap(), 100));
+    net.create(Place::Container, rule("10.22.0.3/32"));
+    assert!(missing().contains("0.0.0.0/0"));
+    net.create(Place::Container, rule("10.22.0.2/32"));
+    check().unwrap();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::request::Requested;
 use super::{Grant, Manager};
+use crate::attach::previous_result;
 
 /// The manager of `"type": "static"`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,7 +78,7 @@ impl Manager for Static {
     }
 
     fn check(&self, call: &Request) -> Result<(), Error> {
-        let previous = call.config.prev_result()?.unwrap_or_default();
+        let previous = previous_result(call, "CHECK needs it")?;
         for ip in Self::result(call)?.ips {
             if !previous.ips.iter().any(|other| other.address == ip.address) {
                 return Err(Error::new(
