@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, Status, StoreStatus, Way};
-use overlay::{Conflict, Identity, Liveness, Local, Member, NodeId, Range, Role, Topology, View};
+use overlay::{Conflict, Identity, Liveness, Local, Member, Node, NodeId, Range, Role, Topology, View};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::{KernelWork, Traffic};
 use crate::settings::Settings;
-use crate::store::Request;
+use crate::store::{ListedPods, PodList, Request};
 
 /// What the agent knows. Each part is told by the one task that knows it.
 #[derive(Debug)]
@@ -28,10 +28,12 @@ pub(crate) struct Known {
 }
 
 /// What a store says of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct StoreFacts {
     pub(crate) kind: &'static str,
     pub(crate) endpoints: Vec<String>,
+    /// Who knows the pods of other nodes, if the store's views do not have them.
+    pub(crate) pods: Option<Box<dyn PodList>>,
 }
 
 /// What has become of the topology in this node's kernel.
@@ -132,10 +134,18 @@ impl Known {
     }
 
     /// `GET /v1/topology`
-    pub(crate) fn map(&self) -> Map {
+    pub(crate) async fn map(&self) -> Map {
+        let listed = match &self.store.pods {
+            Some(pods) => pods.list().await,
+            None => Arc::default(),
+        };
         let (view, ways) = (self.view.borrow().clone(), self.ways.borrow().clone());
         let node = |member: &Member| MapNode {
-            node: (*member.node).clone(),
+            node: if member.node.id == self.id {
+                (*member.node).clone()
+            } else {
+                with_pods(&member.node, &listed)
+            },
             liveness: member.liveness,
             incarnation: member.incarnation,
             path: (member.node.id != self.id).then(|| ways.path(&member.node.id)),
@@ -147,6 +157,7 @@ impl Known {
             network: self.settings.network.to_string(),
             bridge: self.settings.bridge.to_string(),
             nodes,
+            lacking_pods: listed.lacking.clone(),
             conflicts: view.topology.conflicts(),
         }
     }
@@ -168,6 +179,14 @@ impl Ways {
             answered: None,
         })
     }
+}
+
+/// A node, and what is listed of its pods in place of what it says itself, of which there is less.
+fn with_pods(node: &Node, listed: &ListedPods) -> Node {
+    let Some(pods) = listed.pods.get(&node.name) else { return node.clone() };
+    let is_listed = |address| pods.iter().any(|pod| pod.addresses().contains(address));
+    let more = node.pods.iter().filter(|pod| !pod.addresses().iter().any(is_listed));
+    Node { pods: pods.iter().chain(more).cloned().collect(), ..node.clone() }
 }
 
 /// How many there are, by how they are.

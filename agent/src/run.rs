@@ -113,7 +113,7 @@ impl Agent {
         let known = Arc::new(Known {
             id,
             started: Instant::now(),
-            store: StoreFacts { kind: store.kind(), endpoints: store.endpoints() },
+            store: StoreFacts { kind: store.kind(), endpoints: store.endpoints(), pods: store.pods() },
             local: local.subscribe(),
             view: view.subscribe(),
             ways: ways.subscribe(),

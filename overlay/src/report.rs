@@ -182,6 +182,9 @@ pub struct Map {
     pub bridge: String,
     /// Every node.
     pub nodes: Vec<MapNode>,
+    /// Why pods of other nodes may be missing, if they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacking_pods: Option<String>,
     /// What two nodes say that only one can.
     pub conflicts: Vec<Conflict>,
 }

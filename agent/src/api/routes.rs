@@ -27,7 +27,7 @@ pub(super) fn people(known: Arc<Known>, question: Question) -> Answering {
         match (question.method.clone(), question.path.as_str()) {
             (Method::GET, "/v1/status") => Answer::json(&known.status()),
             (Method::GET, "/v1/peers") => Answer::json(&known.peers()),
-            (Method::GET, "/v1/topology") => Answer::json(&known.map()),
+            (Method::GET, "/v1/topology") => Answer::json(&known.map().await),
             (Method::POST, "/v1/forget") => forget(&known, &question.body).await,
             (_, "/v1/status" | "/v1/peers" | "/v1/topology" | "/v1/forget") => wrong_method(&question),
             _ => watched(&known, &question),

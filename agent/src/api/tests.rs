@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -5,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use overlay::report::{Map, Refusal, Status};
-use overlay::{Liveness, Local, NodeId, Subnet, SubnetState, Topology, View};
+use overlay::{Liveness, Local, NodeId, NodeName, Pod, Subnet, SubnetState, Topology, View};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
@@ -13,7 +14,7 @@ use super::*;
 use crate::known::{StoreFacts, Ways};
 use crate::options::{InForce, Options};
 use crate::settings::Settings;
-use crate::store::Request;
+use crate::store::{ListedPods, Listing, PodList, Request};
 
 /// An agent that knows what a test says, and answers in a runtime of its own.
 struct Agent {
@@ -28,6 +29,10 @@ struct Agent {
 
 impl Agent {
     fn new() -> Self {
+        Self::whose_store_lists(None)
+    }
+
+    fn whose_store_lists(pods: Option<Box<dyn PodList>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options { node_name: Some("n1".to_owned()), ..Options::default() };
         let options = InForce::of(&options, None, &Options::defaults()).unwrap().options;
@@ -41,7 +46,7 @@ impl Agent {
             settings,
             id,
             started: Instant::now(),
-            store: StoreFacts { kind: "gossip", endpoints: vec!["192.168.1.11:4793".to_owned()] },
+            store: StoreFacts { kind: "gossip", endpoints: vec!["192.168.1.11:4793".to_owned()], pods },
             local: local_receiver,
             view: view_receiver,
             ways: ways_receiver,
@@ -101,6 +106,55 @@ fn post(agent: &Agent, body: &str) -> (u16, String) {
     agent.people(&format!("POST /v1/forget HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
+/// What a store lists.
+#[derive(Debug)]
+struct Listed(Arc<ListedPods>);
+
+impl PodList for Listed {
+    fn list(&self) -> Listing<'_> {
+        Box::pin(std::future::ready(Arc::clone(&self.0)))
+    }
+}
+
+#[test]
+fn a_topology_has_the_pods_that_the_store_lists_and_this_nodes_as_it_knows_them_itself() {
+    let pod = |name: &str, address: &str| {
+        Pod::new("c", "eth0", [address.parse().unwrap()]).named(Some("default"), Some(name))
+    };
+    let name = |n: u8| NodeName::new(&format!("n{n}")).unwrap();
+    let listed = ListedPods {
+        pods: BTreeMap::from([
+            (name(1), vec![pod("late", "10.244.1.5")]),
+            (name(2), vec![pod("web", "10.244.2.5"), pod("stray", "10.244.9.5")]),
+            (name(9), vec![pod("nowhere", "10.244.9.9")]),
+        ]),
+        lacking: Some("pods is forbidden".to_owned()),
+    };
+    let agent = Agent::whose_store_lists(Some(Box::new(Listed(Arc::new(listed)))));
+    let own = (**agent._local.borrow()).clone();
+    let node = |n: u8, pods: Vec<Pod>| {
+        let id = NodeId::from_bytes([n; 16]);
+        Arc::new(Local { id, name: name(n), pods, ..own.clone() }.with_subnets(Vec::new()))
+    };
+    agent.view.send_modify(|view| {
+        let mut topology = Topology::new();
+        topology.insert(node(1, vec![pod("own", "10.244.1.4")]), Liveness::Alive);
+        topology.insert(node(2, vec![pod("stray", "10.244.9.5"), pod("new", "10.244.9.6")]), Liveness::Alive);
+        topology.insert(node(3, vec![pod("said", "10.244.9.7")]), Liveness::Alive);
+        Arc::make_mut(view).topology = Arc::new(topology);
+    });
+    let map: Map = get(&agent, "/v1/topology");
+    let pods = |node: &overlay::report::MapNode| -> Vec<String> {
+        node.node.pods.iter().filter_map(|pod| pod.name().map(str::to_owned)).collect()
+    };
+    let known: Vec<_> = map.nodes.iter().map(pods).collect();
+    assert_eq!(known, [vec!["own"], vec!["web", "stray", "new"], vec!["said"]]);
+    assert_eq!(map.lacking_pods.as_deref(), Some("pods is forbidden"));
+    // Nobody else is told that there is such a thing.
+    let map: Map = get(&Agent::new(), "/v1/topology");
+    assert_eq!(map.lacking_pods, None);
+}
+
 #[test]
 fn status_and_topology_are_told_in_their_own_types() {
     let agent = Agent::new();
@@ -108,7 +162,7 @@ fn status_and_topology_are_told_in_their_own_types() {
     assert!(!status.ready && status.problems[0].what.contains("no pod can be attached"), "{status:?}");
     agent.is_ready();
     agent.view.send_modify(|view| {
-        let own = Local { name: overlay::NodeName::new("n1").unwrap(), ..(**agent._local.borrow()).clone() };
+        let own = Local { name: NodeName::new("n1").unwrap(), ..(**agent._local.borrow()).clone() };
         let mut topology = Topology::new();
         topology.insert(Arc::new(own.with_subnets(view.subnets.clone())), Liveness::Alive);
         Arc::make_mut(view).topology = Arc::new(topology);

@@ -13,12 +13,14 @@ mod listed;
 #[cfg(any(feature = "etcd", feature = "kubernetes"))]
 mod saved;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use overlay::report::Forgotten;
-use overlay::{Local, View};
+use overlay::{Local, NodeName, Pod, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use gossip::Gossip;
@@ -32,6 +34,11 @@ pub trait Store: Send {
     /// Its servers, seeds or file, for people.
     fn endpoints(&self) -> Vec<String>;
 
+    /// Who knows the pods of other nodes, if its views do not have them.
+    fn pods(&self) -> Option<Box<dyn PodList>> {
+        None
+    }
+
     /// Runs until it is dropped, or cannot go on at all. That a server is out of reach is no reason to end: it says so in
     /// its views ([`View::cut_off`]), keeps what it knew, and tries again.
     fn run(self: Box<Self>, links: Links) -> Running;
@@ -39,6 +46,24 @@ pub trait Store: Send {
 
 /// A store at work. It ends only with the reason why it cannot go on, for people.
 pub type Running = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// Who knows the pods of all nodes, and is asked when a person wants to see them: nothing else depends on them.
+pub trait PodList: fmt::Debug + Send + Sync {
+    /// All that can be had now, within seconds.
+    fn list(&self) -> Listing<'_>;
+}
+
+/// Pods on their way.
+pub type Listing<'a> = Pin<Box<dyn Future<Output = Arc<ListedPods>> + Send + 'a>>;
+
+/// The pods of all nodes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ListedPods {
+    /// By node.
+    pub pods: BTreeMap<NodeName, Vec<Pod>>,
+    /// Why that is not all of them, if it is not.
+    pub lacking: Option<String>,
+}
 
 /// What ties a store to the agent.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
-//! As much of the Kubernetes API as has Nodes: lists, watches from a resource version with bookmarks, patches. It can forget
-//! what was (410 Gone), go away, drop connections, refuse, and be restored from a backup.
+//! As much of the Kubernetes API as has Nodes and pods: lists in pages, watches from a resource version with bookmarks, patches.
+//! It can forget what was (410 Gone), go away, drop connections, refuse, and be restored from a backup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -44,14 +44,19 @@ struct State {
 #[derive(Default)]
 struct Store {
     nodes: BTreeMap<String, Value>,
+    /// By namespace and name.
+    pods: BTreeMap<String, Value>,
     revision: u64,
+    /// Lists of which not all pages may have been asked for, by what and which revision.
+    lists: BTreeMap<(String, u64), Vec<Value>>,
     /// What happened, by revision.
     events: Vec<(u64, &'static str, Value)>,
     /// What happened up to here is not known any more.
     forgotten: u64,
     /// Every request, as `GET nodes` or `WATCH 12`.
     requests: Vec<String>,
-    forbidden: bool,
+    /// What nobody may do anything with: nodes, pods.
+    forbidden: BTreeSet<&'static str>,
 }
 
 impl Api {
@@ -107,6 +112,18 @@ impl Api {
         self.state.change(name, change);
     }
 
+    /// Puts a pod in, which runs.
+    pub fn put_pod(&self, namespace: &str, name: &str, spec: Value, addresses: &[&str]) {
+        let addresses: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address })).collect();
+        let mut status = json!({ "phase": "Running", "podIPs": addresses });
+        if addresses.is_empty() {
+            status = json!({ "phase": "Pending" });
+        }
+        let metadata = json!({ "namespace": namespace, "name": name, "uid": "u", "managedFields": [{}] });
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
+        self.state.store().pods.insert(format!("{namespace}/{name}"), pod);
+    }
+
     pub fn delete(&self, name: &str) {
         let mut store = self.state.store();
         let node = store.nodes.remove(name).unwrap();
@@ -126,6 +143,7 @@ impl Api {
         store.revision += 1;
         store.forgotten = store.revision;
         store.events.clear();
+        store.lists.clear();
         self.state.news.send_replace(store.revision);
     }
 
@@ -140,11 +158,17 @@ impl Api {
         let mut store = self.state.store();
         (store.nodes, store.revision, store.forgotten) = (nodes, revision, revision);
         store.events.clear();
+        store.lists.clear();
         self.state.news.send_replace(revision);
     }
 
-    pub fn forbid(&self, forbidden: bool) {
-        self.state.store().forbidden = forbidden;
+    /// From now on nobody may do anything with `nodes`, or `pods`.
+    pub fn forbid(&self, resource: &'static str) {
+        self.state.store().forbidden.insert(resource);
+    }
+
+    pub fn permit(&self, resource: &'static str) {
+        self.state.store().forbidden.remove(resource);
     }
 
     /// The requests so far that begin with this.
@@ -196,7 +220,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
         .split('&')
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
-            Some((name.to_owned(), value.to_owned()))
+            Some((name.to_owned(), value.replace("%21", "!").replace("%3D", "=").replace("%2C", ",")))
         })
         .collect();
     let since = query.get("resourceVersion").cloned().unwrap_or_default();
@@ -204,26 +228,30 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     let path = request.uri().path().strip_prefix("/api/v1/").unwrap_or_default().to_owned();
     let (word, about) =
         if is_watch { ("WATCH", since.clone()) } else { (request.method().as_str(), path.clone()) };
+    let resource = path.split('/').next().unwrap_or_default().to_owned();
     let forbidden = {
         let mut store = state.store();
         store.requests.push(format!("{word} {about}"));
-        store.forbidden
+        store.forbidden.contains(&*resource)
     };
     let authorized = request.headers().get("authorization").is_some_and(|value| value == "Bearer secret");
     if !authorized {
         return Ok(status(401, "Unauthorized", "who are you?"));
     }
     if forbidden {
-        return Ok(status(403, "Forbidden", "nodes is forbidden: User \"agent\" cannot do that"));
+        let message = format!("{resource} is forbidden: User \"agent\" cannot do that");
+        return Ok(status(403, "Forbidden", &message));
     }
     let metadata_only = request
         .headers()
         .get("accept")
         .is_some_and(|value| value.to_str().unwrap().contains("PartialObject"));
     Ok(match (request.method(), path.split_once('/')) {
-        (&Method::GET, None) if is_watch => watch_from(state, since.parse().unwrap()),
-        (&Method::GET, None) => list(&state, metadata_only),
-        (&Method::PATCH, Some((_, name))) => {
+        (&Method::GET, None) if is_watch && path == "nodes" => watch_from(state, since.parse().unwrap()),
+        (&Method::GET, None) if matches!(&*path, "nodes" | "pods") => {
+            list(&state, &path, &query, metadata_only)
+        }
+        (&Method::PATCH, Some(("nodes", name))) => {
             assert_eq!(request.headers()["content-type"], "application/merge-patch+json");
             let name = name.to_owned();
             let patch: Value =
@@ -238,23 +266,52 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     })
 }
 
-fn list(state: &State, metadata_only: bool) -> Answer {
-    let store = state.store();
-    let items: Vec<Value> = store
-        .nodes
-        .values()
-        .cloned()
-        .map(|mut node| {
-            if metadata_only {
-                node = json!({ "metadata": node["metadata"] });
-            }
-            node
-        })
-        .collect();
-    let (version, kind) =
-        if metadata_only { ("meta.k8s.io/v1", "PartialObjectMetadataList") } else { ("v1", "NodeList") };
-    let metadata = json!({ "resourceVersion": store.revision.to_string() });
-    json_answer(200, &json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "items": items }))
+/// A list, or a page of one: where it goes on is a revision and how many have been told, and it is the list of that revision.
+fn list(state: &State, resource: &str, query: &BTreeMap<String, String>, metadata_only: bool) -> Answer {
+    let mut store = state.store();
+    let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+    let (revision, told) = match query.get("continue") {
+        Some(token) => {
+            let (revision, told) = token.split_once('.').unwrap();
+            (revision.parse().unwrap(), told.parse().unwrap())
+        }
+        None => {
+            let revision = store.revision;
+            let all = if resource == "pods" { &store.pods } else { &store.nodes };
+            let items = all.values().filter(|item| is_selected(item, query)).cloned().collect();
+            store.lists.insert((resource.to_owned(), revision), items);
+            (revision, 0)
+        }
+    };
+    let Some(items) = store.lists.get(&(resource.to_owned(), revision)) else {
+        let message = "The provided continue parameter is too old to display a consistent list result.";
+        return status(410, "Expired", message);
+    };
+    let mut metadata = json!({ "resourceVersion": revision.to_string() });
+    let remaining = items.len().saturating_sub(told).saturating_sub(limit);
+    if remaining > 0 {
+        metadata["continue"] = json!(format!("{revision}.{}", told + limit));
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    let only =
+        |item: &Value| if metadata_only { json!({ "metadata": item["metadata"] }) } else { item.clone() };
+    let page: Vec<Value> = items.iter().skip(told).take(limit).map(only).collect();
+    let (version, kind) = match (metadata_only, resource) {
+        (true, _) => ("meta.k8s.io/v1", "PartialObjectMetadataList"),
+        (false, "pods") => ("v1", "PodList"),
+        (false, _) => ("v1", "NodeList"),
+    };
+    json_answer(200, &json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "items": page }))
+}
+
+/// As much of field selectors as is used: `status.phase!=VALUE`, and several of them.
+fn is_selected(item: &Value, query: &BTreeMap<String, String>) -> bool {
+    let selector = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
+    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        let (field, value) = term.split_once("!=").unwrap();
+        assert_eq!(field, "status.phase");
+        item["status"]["phase"] != value
+    })
 }
 
 /// Events after a revision, and a bookmark after each batch; the error 410 if they are forgotten.

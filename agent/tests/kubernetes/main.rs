@@ -10,6 +10,7 @@ mod agent_double;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use agent::store::Store;
 use agent::store::kubernetes::{Config, Kubernetes};
 use agent_double::{AgentDouble, local, pod};
 use api::Api;
@@ -342,14 +343,14 @@ async fn what_may_not_be_done_is_said_with_what_to_do() {
     register(&api, 1);
     let mut one = AgentDouble::start(store(&api, state.path()), local(1));
     one.until("it has a subnet", |view| !held(view).is_empty()).await;
-    api.forbid(true);
+    api.forbid("nodes");
     one.change(|local| local.mtu = 1300);
     let view = one.until("it says so", |view| !view.problems.is_empty()).await;
     assert!(
         view.problems[0].what.contains("Node node-1 cannot be changed")
             && view.problems[0].what.contains("ClusterRole")
     );
-    api.forbid(false);
+    api.permit("nodes");
     one.until("it is well", |view| view.problems.is_empty()).await;
 
     let strange = state.path().join("kubeconfig");
@@ -397,7 +398,7 @@ async fn a_subnet_outside_of_the_ranges_is_reported() {
 
 #[tokio::test]
 async fn a_kubeconfig_that_is_none_ends_the_store_with_the_reason() {
-    use agent::store::{Links, Store};
+    use agent::store::Links;
     let state = tempfile::tempdir().unwrap();
     let config = Config { kubeconfig: Some(state.path().join("missing")) };
     let store = Box::new(Kubernetes::new(config, "pods", pool(), state.path()).unwrap());
@@ -406,4 +407,55 @@ async fn a_kubeconfig_that_is_none_ends_the_store_with_the_reason() {
     let (_requests, requests) = tokio::sync::mpsc::channel(1);
     let why = store.run(Links { local, view, requests }).await;
     assert!(why.contains("missing"), "{why}");
+}
+
+#[tokio::test]
+async fn pods_of_all_nodes_are_listed_when_somebody_asks_and_not_before() {
+    let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    let on = |n: u8| json!({ "nodeName": format!("node-{n}"), "containers": [{ "name": "c" }] });
+    // More than are told at once.
+    for n in 0..1100_u16 {
+        api.put_pod("default", &format!("web-{n}"), on(2), &[&format!("10.244.{}.{}", 2 + n / 250, n % 250)]);
+    }
+    api.put_pod("kube-system", "dns", on(1), &["10.244.1.5", "fd00:10::5"]);
+    let host = json!({ "nodeName": "node-1", "hostNetwork": true });
+    api.put_pod("kube-system", "proxy", host, &["192.168.1.1"]);
+    api.put_pod("default", "not-yet-anywhere", json!({}), &[]);
+    api.put_pod("default", "not-yet-attached", on(1), &[]);
+    let store = store(&api, state.path());
+    let pods = store.pods().unwrap();
+    let mut one = AgentDouble::start(store, local(1));
+    one.until("it has a subnet", |view| !held(view).is_empty()).await;
+    assert_eq!(api.requests("GET pods"), 0);
+
+    let listed = pods.list().await;
+    assert_eq!(listed.lacking, None);
+    let names: Vec<_> = listed.pods.keys().map(overlay::NodeName::as_str).collect();
+    assert_eq!(names, ["node-1", "node-2"]);
+    let [dns] = &listed.pods[&local(1).name][..] else { panic!("{listed:?}") };
+    assert_eq!((dns.to_string(), dns.addresses().len()), ("kube-system/dns".to_owned(), 2));
+    assert_eq!(listed.pods[&local(2).name].len(), 1100);
+    assert_eq!(api.requests("GET pods"), 3, "pages");
+    // For a moment that is an answer to others, too.
+    assert_eq!(pods.list().await, listed);
+    assert_eq!(api.requests("GET pods"), 3);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    pods.list().await;
+    assert_eq!(api.requests("GET pods"), 6);
+
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    api.forbid("pods");
+    let listed = pods.list().await;
+    let why = listed.lacking.as_deref().unwrap();
+    assert!(
+        listed.pods.is_empty() && why.contains("pods is forbidden") && why.contains("ClusterRole"),
+        "{why}"
+    );
+    assert_eq!(one.until("nothing else is wrong", |_| true).await.problems, []);
+    api.permit("pods");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    api.stop().await;
+    let why = pods.list().await.lacking.clone().unwrap();
+    assert!(why.contains("list pods"), "{why}");
 }

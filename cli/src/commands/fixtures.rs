@@ -19,6 +19,7 @@ pub(crate) fn map() -> Map {
         network: "podnet".to_owned(),
         bridge: "cni-podnet".to_owned(),
         nodes: nodes.into(),
+        lacking_pods: None,
         conflicts: Vec::new(),
     }
 }

@@ -93,6 +93,19 @@ fn the_topology_is_a_tree_a_graph_a_picture_or_json() {
 }
 
 #[test]
+fn that_pods_are_missing_in_the_topology_is_said_beside_it() {
+    let map = json!({ "lackingPods": "list pods: pods is forbidden\u{1b}" });
+    let mut whole = topology();
+    whole.as_object_mut().unwrap().extend(map.as_object().unwrap().clone());
+    let told = Agent::new(status(), peer(), whole).cnikit("topology");
+    assert!(told.status.success() && String::from_utf8_lossy(&told.stdout).contains("├─ n1"), "{told:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&told.stderr),
+        "pods of other nodes are missing: list pods: pods is forbidden\\u{1b}\n"
+    );
+}
+
+#[test]
 fn a_node_is_forgotten_if_somebody_says_yes() {
     let agent = Agent::new(status(), peer(), topology());
     let asked = agent.cnikit("node forget n2");

@@ -4,6 +4,7 @@
 //! object   a Node of the API, and the node that it is
 //! known    all of them, kept up to date by a watch
 //! watch    the watch, which goes on after failures
+//! pods     pods of all Nodes, when somebody wants to see them
 //! ```
 //!
 //! Subnets are `spec.podCIDRs`, which kube-controller-manager gives (`--allocate-node-cidrs`), each once, and takes back when
@@ -11,12 +12,13 @@
 //! left out: where no agent has run, there is no pod to be reached.
 //!
 //! Pods are *not* told: each start of one would write to a Node, and all agents would be sent that Node. Who looks for an
-//! address finds the node by its subnet; which pod it is, the API knows (`kubectl get pods -o wide`). Only pods outside of
-//! their node's subnets are in its annotation, as they take routes of their own: after a Node was deleted and came back with
-//! another subnet, those that were there before.
+//! address finds the node by its subnet; which pod it is, the API knows, and is asked when a person wants to know. Only pods
+//! outside of their node's subnets are in its annotation, as they take routes of their own: after a Node was deleted and came
+//! back with another subnet, those that were there before.
 
 mod known;
 mod object;
+mod pods;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -34,9 +36,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::saved::{Memory, Saved, SavedFile, check_network, held_and_lost};
-use super::{Links, Request, Running, Store};
+use super::{Links, PodList, Request, Running, Store};
 use known::Known;
 use object::{ANNOTATION, Seen};
+use pods::Pods;
 use watch::Watch;
 
 /// How long the API may take to answer a request.
@@ -88,6 +91,10 @@ impl Store for Kubernetes {
                 vec![url(&variable("HOST"), &variable("PORT"))]
             }
         }
+    }
+
+    fn pods(&self) -> Option<Box<dyn PodList>> {
+        Some(Box::new(Pods::new(self.config.clone())))
     }
 
     fn run(self: Box<Self>, links: Links) -> Running {
@@ -385,7 +392,7 @@ fn with_advice(why: String) -> String {
     let forbidden = why.contains("forbidden") || why.contains("Forbidden");
     let advice = match forbidden {
         true => {
-            " (the service account needs a ClusterRole that may list, watch and patch nodes: deploy/cnikit.yaml)"
+            " (the service account needs a ClusterRole that may list, watch and patch nodes, and list pods: deploy/cnikit.yaml)"
         }
         false if why.contains("Unauthorized") => " (the token or certificate is not valid here)",
         false => "",

@@ -19,7 +19,7 @@ pub(super) use self::scene::Scene;
 use crate::agent_socket::AgentSocket;
 use crate::exit::Exit;
 use crate::failure::{Failure, exit_of_io};
-use crate::output::{Charset, Output, note};
+use crate::output::{Charset, Output, harmless, note};
 
 const DETAILS: &str = "\
 It is this node's agent that is asked: the ways are those that packets from this node take. Between two other nodes \
@@ -61,6 +61,9 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
     let map = args.agent.topology()?;
+    if let Some(why) = &map.lacking_pods {
+        note(format_args!("pods of other nodes are missing: {}", harmless(why)));
+    }
     if args.json {
         output.json(&map)?;
     } else if args.dot {

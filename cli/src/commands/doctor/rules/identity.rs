@@ -165,6 +165,7 @@ mod tests {
             network: "pods".to_owned(),
             bridge: "cnikit0".to_owned(),
             nodes,
+            lacking_pods: None,
             conflicts: Vec::new(),
         };
         let twice = map(vec![node("01", "n1"), node("02", "n1")]);
