@@ -47,9 +47,10 @@ pub(super) fn send(
 
 /// Leaves some work to somebody else, and to close some descriptors after it.
 pub(super) fn work(keep: &[BorrowedFd<'_>], work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-    if sys::is_only_thread() {
-        return sys::let_an_orphan(keep, work);
-    }
+    let work = match sys::let_an_orphan(keep, work) {
+        Ok(left) => return left,
+        Err(work) => work,
+    };
     let keep = owned(keep)?;
     spawn(move || {
         work();

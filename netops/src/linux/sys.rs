@@ -237,10 +237,10 @@ pub(super) fn leave_to_an_orphan(
 
 /// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it holds but some
 /// descriptors. Only a process of one thread can: of others, what they were holding when the new process was made would never
-/// be let go there. Any other gets `EDEADLK`.
-pub(super) fn let_an_orphan(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Result<(), Errno> {
+/// be let go there. Any other has the work given back.
+pub(super) fn let_an_orphan<W: FnOnce()>(keep: &[BorrowedFd<'_>], work: W) -> Result<Result<(), Errno>, W> {
     if !is_only_thread() {
-        return Err(Errno::EDEADLK);
+        return Err(work);
     }
     let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
@@ -250,7 +250,7 @@ pub(super) fn let_an_orphan(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Res
         let _ = catch_unwind(AssertUnwindSafe(work));
     };
     // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
-    unsafe { orphan(work) }
+    Ok(unsafe { orphan(work) })
 }
 
 /// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
