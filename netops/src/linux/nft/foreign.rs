@@ -1,12 +1,14 @@
 //! Other programs' chains and rules, as far as they have to be told apart.
 
+use super::element;
 use super::expression::{
     NFTA_CMP_DATA, NFTA_CMP_OP, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME,
     NFTA_IMMEDIATE_DATA, NFTA_MATCH_INFO, NFTA_MATCH_NAME, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_LEN,
     NFTA_PAYLOAD_OFFSET, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
 };
-use super::message::{self, HEADER, NFTA_RULE_HANDLE, Transaction};
+use super::message::{self, HEADER, NFTA_RULE_HANDLE};
 use super::rule::NFTA_RULE_EXPRESSIONS;
+use super::transaction::Transaction;
 use super::{dump, first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignChain;
@@ -78,7 +80,7 @@ pub(in crate::linux) fn parse(body: &[u8]) -> Option<(u64, Rule)> {
     let message = body.get(HEADER..)?;
     let handle = u64::from_be_bytes(attribute(message, NFTA_RULE_HANDLE)?.try_into().ok()?);
     let userdata = attribute(message, NFTA_RULE_USERDATA).unwrap_or_default();
-    let mut rule = Rule { comment: message::parse_comment(userdata).map(str::to_owned), ..Rule::default() };
+    let mut rule = Rule { comment: element::parse_comment(userdata).map(str::to_owned), ..Rule::default() };
     let (mut loaded, mut address, mut accepted) = (None, None, false);
     for (_, expression) in attributes(attribute(message, NFTA_RULE_EXPRESSIONS).unwrap_or_default()) {
         let data = attribute(expression, NFTA_EXPR_DATA).unwrap_or_default();

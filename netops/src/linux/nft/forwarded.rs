@@ -2,41 +2,27 @@
 
 use std::net::IpAddr;
 
+use super::element::{Element, Key, Set};
 use super::expression::{Field, Version};
-use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::rule::Rule;
 use super::ruleset::{INET, Placed, Whereabouts};
+use super::transaction::{Hook, Transaction};
 use crate::entry::Forwarded;
 use crate::name::Mark;
 use crate::ruleset::{self, FORWARD, FORWARDED, PASS};
 
 pub(super) const SETS: &[&Set] = &[&PODS4, &PODS6];
 
-const PODS4: Set = Set {
-    table: INET,
-    name: ruleset::PODS4,
-    key: &[Field::Source(Version::V4)],
-    values: Values::None,
-    beside: None,
-};
-const PODS6: Set = Set {
-    table: INET,
-    name: ruleset::PODS6,
-    key: &[Field::Source(Version::V6)],
-    values: Values::None,
-    beside: None,
-};
+const PODS4: Set = Set::new(INET, ruleset::PODS4, &[Field::Source(Version::V4)]);
+const PODS6: Set = Set::new(INET, ruleset::PODS6, &[Field::Source(Version::V6)]);
 
 /// Just before `iptables`' chain `FORWARD` (`NF_IP_PRI_FILTER`), and just behind it.
 pub(super) const BEFORE: Hook = Hook { kind: "filter", number: libc::NF_INET_FORWARD, priority: -1 };
 const BEHIND: Hook = Hook { kind: "filter", number: libc::NF_INET_FORWARD, priority: 1 };
 
 pub(super) fn element(forwarded: &Forwarded) -> Placed {
-    let key = Key::default().address(forwarded.address);
-    (
-        set(forwarded.address),
-        Element { key, verdict: None, value: None, comment: Some(forwarded.mark.to_string()) },
-    )
+    let element = Element::of_key(Key::default().address(forwarded.address));
+    (set(forwarded.address), Element { comment: Some(forwarded.mark.to_string()), ..element })
 }
 
 pub(super) fn whereabouts(address: IpAddr) -> Whereabouts {

@@ -1,7 +1,7 @@
 //! What the tests of reading need to know of nf_tables.
 
-use super::message::{self, Transaction};
-use super::ruleset;
+use super::transaction::Transaction;
+use super::{element, ruleset};
 use crate::entry::Entry;
 use crate::resource::Resource;
 
@@ -53,7 +53,7 @@ fn elements_are_read_as_they_are_written() {
         Entry::Forwarded(forwarded),
     ];
     let bytes = genuine(&entries.clone().map(Resource::Entry));
-    let mut elements: Vec<_> = messages(&bytes).flat_map(|message| message::parse(message.body)).collect();
+    let mut elements: Vec<_> = messages(&bytes).flat_map(|message| element::parse(message.body)).collect();
     // Where a port leads is said beside it.
     let at = elements.iter().position(|element| element.value.is_some()).unwrap();
     let beside = elements.remove(at);

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::expression::Verdict;
-use super::message::{self, Hook, Table, Transaction};
+use super::message::{self, Table};
 use super::rule::Rule;
+use super::transaction::{Hook, Transaction};
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::foreign::ForeignChain;

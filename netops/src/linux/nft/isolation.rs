@@ -2,12 +2,13 @@
 //!
 //! What a bridge is said to be is no entry with an owner: it is set by whoever comes first, like a sysctl.
 
+use super::element::{Element, Key, Set};
 use super::expression::{Field, Verdict};
 use super::forwarded::BEFORE;
 use super::lookup::get;
-use super::message::{Element, Key, Set, Transaction, Values};
 use super::rule::Rule;
 use super::ruleset::{INET, Placed};
+use super::transaction::Transaction;
 use super::{first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
@@ -18,17 +19,9 @@ use crate::ruleset::{self, ISOLATION};
 
 const PAIR: &[Field] = &[Field::InputInterface, Field::OutputInterface];
 
-const CLOSED: Set = Set {
-    table: INET,
-    name: ruleset::CLOSED,
-    key: &[Field::InputInterface],
-    values: Values::None,
-    beside: None,
-};
-const WITHIN: Set =
-    Set { table: INET, name: ruleset::WITHIN_BRIDGE, key: PAIR, values: Values::None, beside: None };
-const ISOLATED: Set =
-    Set { table: INET, name: ruleset::ISOLATED, key: PAIR, values: Values::None, beside: None };
+const CLOSED: Set = Set::new(INET, ruleset::CLOSED, &[Field::InputInterface]);
+const WITHIN: Set = Set::new(INET, ruleset::WITHIN_BRIDGE, PAIR);
+const ISOLATED: Set = Set::new(INET, ruleset::ISOLATED, PAIR);
 
 /// Whether all of an isolation is there.
 pub(in crate::linux) fn look(
@@ -118,8 +111,8 @@ fn elements(isolation: &Isolation) -> [Placed; 2] {
         Neighbours::Reachable => &WITHIN,
         Neighbours::Unreachable => &ISOLATED,
     };
-    let element = |key| Element { key, verdict: None, value: None, comment: None };
-    [(&CLOSED, element(bridge.clone())), (pairs, element(bridge.interface(&isolation.bridge)))]
+    let both = bridge.clone().interface(&isolation.bridge);
+    [(&CLOSED, Element::of_key(bridge)), (pairs, Element::of_key(both))]
 }
 
 fn lay_out(transaction: &mut Transaction) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::dump;
-use super::message::{self, Element, Key, Set};
+use super::element::{self, Element, Key, Set};
 use super::ruleset::{self, Whereabouts};
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::error::{Errno, Error, Operation};
@@ -81,7 +81,7 @@ pub(super) fn get(
 ) -> Result<Vec<Option<Element>>, Error> {
     let mut request = Datagram::default();
     for (set, key) in keys.iter().flatten() {
-        message::get(&mut request, set, key.clone());
+        element::get(&mut request, set, key.clone());
     }
     if request.is_empty() {
         return Ok(vec![None; keys.len()]);
@@ -90,7 +90,7 @@ pub(super) fn get(
     let mut replies = replies.map_err(|failure| failed(operation, place, object, failure))?.into_iter();
     let element = |reply: Option<Reply>| match reply.map(Reply::accepted) {
         None => Ok(None),
-        Some(Ok(answers)) => Ok(answers.first().and_then(|body| message::parse(body).next())),
+        Some(Ok(answers)) => Ok(answers.first().and_then(|body| element::parse(body).next())),
         Some(Err(refusal)) if refusal.errno == Errno::ENOENT => Ok(None),
         Some(Err(refusal)) => Err(refused(operation, place, object, refusal)),
     };
@@ -100,16 +100,16 @@ pub(super) fn get(
 /// Lists a set. No set and no table are no elements.
 fn list(kernel: &mut LinuxKernel, place: Place, set: &Set, object: &str) -> Result<Vec<Element>, Error> {
     let mut request = Datagram::default();
-    message::get_all(&mut request, set);
+    element::get_all(&mut request, set);
     let answers = dump(kernel, place, &mut request, object)?;
-    Ok(answers.iter().flat_map(|body| message::parse(body)).collect())
+    Ok(answers.iter().flat_map(|body| element::parse(body)).collect())
 }
 
 /// Reads bytes as if they were elements.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::linux) fn read_as_elements(body: &[u8]) {
     let mut before: Option<Element> = None;
-    for element in message::parse(body) {
+    for element in element::parse(body) {
         // By itself, and with what stands beside it.
         let beside = before.replace(element.clone()).map(|before| before.and(element.clone()));
         for element in beside.iter().chain([&element]) {

@@ -4,40 +4,32 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::element::{Element, Key, Set, Values};
 use super::expression::{Field, Verdict, Version};
-use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::rule::Rule;
 use super::ruleset::{INET, Placed, Whereabouts};
+use super::transaction::{Hook, Transaction};
 use crate::entry::{Entry, Masquerade};
 use crate::name::Mark;
 use crate::ruleset::{self, POSTROUTING, chain_of, subnet_of};
 
 pub(super) const SETS: &[&Set] = &[&MASQUERADE4, &MASQUERADE6];
 
-const MASQUERADE4: Set = Set {
-    table: INET,
-    name: ruleset::MASQUERADE4,
-    key: &[Field::Source(Version::V4)],
-    values: Values::Verdicts,
-    beside: None,
-};
-const MASQUERADE6: Set = Set {
-    table: INET,
-    name: ruleset::MASQUERADE6,
-    key: &[Field::Source(Version::V6)],
-    values: Values::Verdicts,
-    beside: None,
-};
+const MASQUERADE4: Set = verdicts(ruleset::MASQUERADE4, &[Field::Source(Version::V4)]);
+const MASQUERADE6: Set = verdicts(ruleset::MASQUERADE6, &[Field::Source(Version::V6)]);
+
+const fn verdicts(name: &'static str, key: &'static [Field]) -> Set {
+    Set { values: Values::Verdicts, ..Set::new(INET, name, key) }
+}
 
 /// `srcnat`: after everything that looks at a packet's own addresses (`NF_IP_PRI_NAT_SRC`).
 pub(super) const SOURCE_NAT: Hook = Hook { kind: "nat", number: libc::NF_INET_POST_ROUTING, priority: 100 };
 
 pub(super) fn element(masquerade: &Masquerade) -> Placed {
     let element = Element {
-        key: Key::default().address(masquerade.source),
         verdict: Some(Verdict::Jump(chain_of(masquerade.within))),
-        value: None,
         comment: Some(masquerade.mark.to_string()),
+        ..Element::of_key(Key::default().address(masquerade.source))
     };
     (map(Version::of(masquerade.source)), element)
 }

@@ -12,10 +12,13 @@
 //! iptables.rs    the way through the tables of `iptables`
 //! rule.rs        rules, as a person would write them
 //! expression.rs  … and as the kernel executes them
-//! message.rs     transactions and elements as bytes
+//! element.rs     sets and their elements, as values and as bytes
+//! transaction.rs what is changed all at once
+//! message.rs     what every message begins with
 //! ```
 
 pub(super) mod droppers;
+mod element;
 mod expression;
 pub(super) mod foreign;
 mod forwarded;
@@ -31,13 +34,14 @@ mod port_mapping;
 mod rule;
 mod ruleset;
 mod spoof_check;
+mod transaction;
 
 use std::ops::Range;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use lookup::read_as_elements;
 pub(super) use lookup::{all, look_up};
-use message::Transaction;
+use transaction::Transaction;
 
 use super::netlink::{Datagram, Refusal, Reply};
 use super::{LinuxKernel, conntrack, failed, refused};

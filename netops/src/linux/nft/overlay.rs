@@ -55,10 +55,12 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
+use super::element::{self, Element, Key, Set};
 use super::expression::{Field, Verdict, Version};
 use super::masquerade::SOURCE_NAT;
-use super::message::{self, Element, Hook, Key, Set, Table, Transaction, Values};
+use super::message::{self, Table};
 use super::rule::Rule;
+use super::transaction::{Hook, Transaction};
 use super::{dump, first_refusal, send};
 use crate::error::{Errno, Error, Operation};
 use crate::kernel::{Created, Removed};
@@ -73,7 +75,7 @@ const TUNNELS: Set = set(ruleset::TUNNELS, &[Field::Transport, Field::Destinatio
 const BRIDGES: Set = set(ruleset::BRIDGES, &[Field::InputInterface]);
 
 const fn set(name: &'static str, key: &'static [Field]) -> Set {
-    Set { table: TABLE, name, key, values: Values::None, beside: None }
+    Set::new(TABLE, name, key)
 }
 
 /// The sets of a version of IP.
@@ -188,9 +190,9 @@ pub(in crate::linux) fn look(kernel: &mut LinuxKernel, place: Place) -> Result<O
 /// The key of a set's first element.
 fn first(kernel: &mut LinuxKernel, place: Place, set: &Set) -> Result<Option<Key>, Error> {
     let mut request = Datagram::default();
-    message::get_all(&mut request, set);
+    element::get_all(&mut request, set);
     let bodies = dump(kernel, place, &mut request, NAME)?;
-    Ok(bodies.iter().flat_map(|body| message::parse(body)).next().map(|element| element.key))
+    Ok(bodies.iter().flat_map(|body| element::parse(body)).next().map(|element| element.key))
 }
 
 fn lay_out(transaction: &mut Transaction, wanted: &OverlayRules) {
@@ -201,7 +203,7 @@ fn lay_out(transaction: &mut Transaction, wanted: &OverlayRules) {
     let port = wanted.tunnel_port.map(|port| (&TUNNELS, key(port)));
     let bridge = wanted.bridge.as_ref().map(|bridge| (&BRIDGES, Key::default().interface(bridge)));
     for (set, key) in port.into_iter().chain(bridge) {
-        transaction.add(set, &Element { key, verdict: None, value: None, comment: None });
+        transaction.add(set, &Element::of_key(key));
     }
     for version in [Version::V4, Version::V6] {
         let Sets { sources, exceptions } = sets(version);
@@ -234,9 +236,9 @@ fn after(address: IpAddr) -> Option<IpAddr> {
 /// The prefixes that a set of ranges consists of.
 fn ranges(kernel: &mut LinuxKernel, place: Place, set: &Set) -> Result<Vec<IpNet>, Error> {
     let mut request = Datagram::default();
-    message::get_all(&mut request, set);
+    element::get_all(&mut request, set);
     let bodies = dump(kernel, place, &mut request, NAME)?;
-    let bounds = bodies.iter().flat_map(|body| message::parse_bounds(body));
+    let bounds = bodies.iter().flat_map(|body| element::parse_bounds(body));
     let bounds = bounds.filter_map(|(key, is_end)| Some((key.as_address()?, is_end)));
     // The kernel lists them backwards or forwards; where one range ends, another may begin.
     let mut bounds: Vec<_> = bounds.collect();

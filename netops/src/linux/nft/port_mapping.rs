@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::element::{Element, Key, Set, Values};
 use super::expression::{Field, Verdict, Version};
-use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::rule::Rule;
 use super::ruleset::{INET, Placed, Whereabouts};
+use super::transaction::{Hook, Transaction};
 use crate::entry::Entry;
 use crate::linux::rtnetlink::address::parse_ip;
 use crate::name::Mark;
@@ -53,18 +54,13 @@ pub(super) static SETS: [&Set; 8] = [
 ];
 
 const fn hostports(n: usize) -> Set {
-    Set {
-        table: INET,
-        name: PORT_MAPS[n].0,
-        key: KEYS[n],
-        values: Values::Verdicts,
-        beside: Some(&BACKENDS[n]),
-    }
+    let set = Set::new(INET, PORT_MAPS[n].0, KEYS[n]);
+    Set { values: Values::Verdicts, beside: Some(&BACKENDS[n]), ..set }
 }
 
 const fn backends(n: usize) -> Set {
     let to = if n.is_multiple_of(2) { TO4 } else { TO6 };
-    Set { table: INET, name: PORT_MAPS[n].1, key: KEYS[n], values: Values::Fields(to), beside: None }
+    Set { values: Values::Fields(to), ..Set::new(INET, PORT_MAPS[n].1, KEYS[n]) }
 }
 
 /// `dstnat`, before anything looks at where a packet goes (`NF_IP_PRI_NAT_DST`).
@@ -77,12 +73,11 @@ pub(super) fn elements(mapping: &PortMapping) -> [Placed; 2] {
     let (n, key) = (port_maps(&mapping.port), key(&mapping.port));
     let to = Key::default().address(mapping.to.ip()).port(mapping.to.port());
     let way = Element {
-        key: key.clone(),
         verdict: Some(Verdict::Jump(port_chain(mapping))),
-        value: None,
         comment: Some(mapping.mark.to_string()),
+        ..Element::of_key(key.clone())
     };
-    [(&HOSTPORTS[n], way), (&BACKENDS[n], Element { key, verdict: None, value: Some(to), comment: None })]
+    [(&HOSTPORTS[n], way), (&BACKENDS[n], Element { value: Some(to), ..Element::of_key(key) })]
 }
 
 pub(super) fn whereabouts(port: &HostPort) -> Whereabouts {

@@ -106,7 +106,9 @@
 
 use std::collections::BTreeSet;
 
-use super::message::{Element, Key, Set, Table, Transaction};
+use super::element::{Element, Key, Set};
+use super::message::Table;
+use super::transaction::Transaction;
 use super::{forwarded, masquerade, port_mapping, spoof_check};
 use crate::entry::{Entry, EntryKey, EntryKind};
 use crate::name::Mark;

@@ -1,36 +1,25 @@
 //! Spoof checks: the ports that are checked, and the source MAC addresses that each may use.
 
+use super::element::{Element, Key, Set};
 use super::expression::{Field, Verdict};
-use super::message::{Element, Hook, Key, Set, Transaction, Values};
 use super::rule::Rule;
 use super::ruleset::{BRIDGE, Placed, Whereabouts};
+use super::transaction::{Hook, Transaction};
 use crate::entry::{EntryKey, SpoofCheck};
 use crate::name::{LinkName, MacAddr, Mark};
 use crate::ruleset::{self, PREROUTING};
 
 pub(super) const SETS: &[&Set] = &[&ALLOWED];
 
-const CHECKED: Set = Set {
-    table: BRIDGE,
-    name: ruleset::CHECKED,
-    key: &[Field::InputInterface],
-    values: Values::None,
-    beside: None,
-};
-const ALLOWED: Set = Set {
-    table: BRIDGE,
-    name: ruleset::ALLOWED,
-    key: &[Field::InputInterface, Field::EthernetSource],
-    values: Values::None,
-    beside: None,
-};
+const CHECKED: Set = Set::new(BRIDGE, ruleset::CHECKED, &[Field::InputInterface]);
+const ALLOWED: Set = Set::new(BRIDGE, ruleset::ALLOWED, &[Field::InputInterface, Field::EthernetSource]);
 
 /// First of all, where the reference has it as well (`NF_BR_PRI_NAT_DST_BRIDGED`).
 const BRIDGE_ENTRY: Hook = Hook { kind: "filter", number: libc::NF_INET_PRE_ROUTING, priority: -300 };
 
 pub(super) fn elements(check: &SpoofCheck) -> [Placed; 2] {
     let port = Key::default().interface(&check.port);
-    let element = |key, comment: String| Element { key, verdict: None, value: None, comment: Some(comment) };
+    let element = |key, comment: String| Element { comment: Some(comment), ..Element::of_key(key) };
     [
         (&CHECKED, element(port.clone(), check.mac.to_string())),
         (&ALLOWED, element(port.mac(check.mac), check.mark.to_string())),
