@@ -82,10 +82,6 @@ fn everything() -> [Resource; 4] {
     ]
 }
 
-fn create_all(lab: &mut Lab, resources: &[Resource]) -> Vec<Result<Created, Error>> {
-    lab.kernel.create(Place::Host, &resources.iter().collect::<Vec<_>>())
-}
-
 fn is_there(lab: &Lab, resource: &Resource) -> bool {
     let query = match resource {
         Resource::Isolation(isolation) => Query::Isolation(isolation.clone()),
@@ -110,20 +106,8 @@ const WAY: [&str; 3] = [
 #[test]
 fn the_ruleset_is_what_a_person_would_write() {
     in_lab!(|mut lab| {
-        assert_eq!(create_all(&mut lab, &everything()), vec![Ok(Created::New); 4]);
-        assert_eq!(lab.run(Place::Host, "nft list ruleset"), BY_HAND);
-        let byte_code = |lab: &Lab| {
-            let listing = lab.run(Place::Host, "nft --debug=netlink list ruleset");
-            let is_code = |line: &&str| line.trim_start().starts_with("[ ");
-            listing.lines().filter(is_code).map(str::to_owned).collect::<Vec<_>>()
-        };
-        let ours = byte_code(&lab);
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("ruleset.nft");
-        std::fs::write(&file, BY_HAND).unwrap();
-        lab.run(Place::Host, "nft flush ruleset");
-        lab.run(Place::Host, &format!("nft -f {}", file.display()));
-        assert_eq!(ours, byte_code(&lab), "what nft makes of the same text");
+        assert_eq!(lab.create_all(&everything()), vec![Ok(Created::New); 4]);
+        lab.assert_ruleset(BY_HAND);
     });
 }
 

@@ -119,6 +119,11 @@ impl Lab {
         results.remove(0)
     }
 
+    /// Creates resources on the host.
+    pub(crate) fn create_all(&mut self, resources: &[Resource]) -> Vec<Result<Created, Error>> {
+        self.kernel.create(Place::Host, &resources.iter().collect::<Vec<_>>())
+    }
+
     /// Removes one resource.
     pub(crate) fn remove(&mut self, place: Place, resource: &Resource) -> Result<Removed, Error> {
         let mut results = self.kernel.remove(place, &[resource]);
@@ -137,6 +142,27 @@ impl Lab {
         let output = self.output(place, command);
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Asserts that the host's ruleset is a text, as `nft` prints it, and the same to the last instruction as what `nft` makes
+    /// of that text.
+    pub(crate) fn assert_ruleset(&self, text: &str) {
+        assert_eq!(self.run(Place::Host, "nft list ruleset"), text);
+        let ours = self.byte_code();
+        assert!(!ours.is_empty());
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ruleset.nft");
+        std::fs::write(&file, text).unwrap();
+        self.run(Place::Host, "nft flush ruleset");
+        self.run(Place::Host, &format!("nft -f {}", file.display()));
+        assert_eq!(ours, self.byte_code(), "what nft makes of the same text");
+    }
+
+    /// Byte code as `nft` shows it, without rule handles.
+    fn byte_code(&self) -> Vec<String> {
+        let listing = self.run(Place::Host, "nft --debug=netlink list ruleset");
+        let is_code = |line: &&str| line.trim_start().starts_with("[ ");
+        listing.lines().filter(is_code).map(str::to_owned).collect()
     }
 
     /// Runs a command in a place.
