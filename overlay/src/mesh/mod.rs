@@ -14,6 +14,7 @@ mod codec;
 mod forget;
 mod nodes;
 mod shelf;
+mod telling;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,19 +22,18 @@ use std::time::Duration;
 
 use gossip::{Event, Garbled, Gossip, Said, Transmit};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-use crate::claim::{self, Around, Claims, Stake, StakeKind, Standing, Taken};
+use crate::claim::{self, Around, Claims, Standing, Taken};
 use crate::id::NodeId;
-use crate::node::{Role, Subnet, SubnetState};
+use crate::node::Role;
 use crate::pod::Pod;
 use crate::pool::Pool;
 use crate::report::{Problem, Severity};
 use crate::topology::Topology;
 use crate::view::{Local, View};
-use codec::About;
 use nodes::{Nodes, Refreshed};
 pub use shelf::Shelf;
+pub use telling::Saved;
 
 pub use crate::claim::Time;
 
@@ -63,16 +63,6 @@ pub struct Settings {
     /// This may be a cluster's first node: it takes a subnet although no seed has answered. Without seeds that goes without
     /// saying.
     pub bootstrap: bool,
-}
-
-/// What must be on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Saved {
-    /// In which of its lives the node is.
-    pub incarnation: u64,
-    /// Its subnets.
-    pub subnets: Vec<Subnet>,
 }
 
 /// A node of the mesh.
@@ -318,19 +308,6 @@ impl Mesh {
         self.settle();
     }
 
-    /// What must be on disk before anything is sent.
-    pub fn unsaved(&self) -> Option<Saved> {
-        let saved = || Saved { incarnation: self.gossip.incarnation(), subnets: self.durable().collect() };
-        (!self.is_saved()).then(saved)
-    }
-
-    /// What [`unsaved`](Self::unsaved) said is on disk.
-    pub fn saved(&mut self, now: Time, saved: Saved) {
-        self.wake(now);
-        self.on_disk = Some(saved);
-        self.tell_stakes();
-    }
-
     /// Says goodbye: others count it as down at once. What it said stays.
     pub fn leave(&mut self, now: Time) {
         self.wake(now);
@@ -489,78 +466,6 @@ impl Mesh {
                 self.seeds.len()
             )
         })
-    }
-
-    /// Its subnets: what is held counts when it is durable.
-    pub fn subnets(&self) -> Vec<Subnet> {
-        let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
-        let subnet = |stake: Stake| {
-            let state = state_of(stake.kind)?;
-            let subnet = Subnet { prefix: stake.prefix, state };
-            Some(match state {
-                SubnetState::Held if !durable.contains(&subnet) => {
-                    Subnet { state: SubnetState::Tentative, ..subnet }
-                }
-                _ => subnet,
-            })
-        };
-        self.claims.stakes().filter_map(subnet).collect()
-    }
-
-    /// What must be on disk is there.
-    fn is_saved(&self) -> bool {
-        let is_it = |saved: &Saved| {
-            saved.incarnation == self.gossip.incarnation() && self.durable().eq(saved.subnets.iter().copied())
-        };
-        self.on_disk.as_ref().is_some_and(is_it)
-    }
-
-    /// The subnets that must be on disk.
-    fn durable(&self) -> impl Iterator<Item = Subnet> + '_ {
-        let subnet = |stake: Stake| Some(Subnet { prefix: stake.prefix, state: state_of(stake.kind)? });
-        self.claims.stakes().filter_map(subnet).filter(|subnet| subnet.state != SubnetState::Tentative)
-    }
-
-    fn tell_about(&mut self) {
-        // Of bounded size: it always fits.
-        let _ = self.gossip.set(self.now, ABOUT, &About::of(&self.local).encode());
-    }
-
-    /// What it holds is told as that when it is durable; what it does not hold any more, at once.
-    fn tell_stakes(&mut self) {
-        let durable = self.on_disk.as_ref().map_or(&[][..], |saved| &saved.subnets);
-        let is_durable = |prefix: &IpNet| durable.iter().any(|subnet| subnet.prefix == *prefix);
-        let told = |stake: Stake| match stake.kind {
-            StakeKind::Held if !is_durable(&stake.prefix) => Stake { kind: StakeKind::Tentative, ..stake },
-            _ => stake,
-        };
-        let freed = self.freed.iter().map(|(prefix, _)| Stake { prefix: *prefix, kind: StakeKind::Freed });
-        let stakes: Vec<Stake> = self.claims.stakes().map(told).chain(freed).collect();
-        // Of bounded size: it always fits.
-        let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&stakes));
-        self.revision += 1;
-    }
-
-    fn tell_pods(&mut self, before: &[Pod]) {
-        for pod in before.iter().filter(|pod| !self.local.pods.contains(pod)) {
-            self.gossip.delete(self.now, &codec::pod_key(pod));
-        }
-        self.untold = None;
-        for pod in &self.local.pods {
-            if let Err(error) = self.gossip.set(self.now, &codec::pod_key(pod), &codec::encode_pod(pod)) {
-                self.untold = Some(error.to_string());
-            }
-        }
-    }
-}
-
-/// What a stake is in the topology. Nothing, if it is only for those who claim.
-fn state_of(kind: StakeKind) -> Option<SubnetState> {
-    match kind {
-        StakeKind::Tentative => Some(SubnetState::Tentative),
-        StakeKind::Returning | StakeKind::Held => Some(SubnetState::Held),
-        StakeKind::Lost => Some(SubnetState::Lost),
-        StakeKind::Freed => None,
     }
 }
 

@@ -8,7 +8,8 @@ use gossip::Gossip;
 
 use super::codec::{self, About};
 use super::shelf::{Shared, Shelf};
-use super::{ABOUT, POD, STAKES, state_of};
+use super::telling::state_of;
+use super::{ABOUT, POD, STAKES};
 use crate::claim::{Stake, Taken};
 use crate::id::NodeId;
 use crate::node::{Node, Subnet, take_out_nonsense};

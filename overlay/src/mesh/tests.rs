@@ -1,7 +1,7 @@
 use super::*;
 use crate::id::NodeName;
 use crate::machine::Machine;
-use crate::node::{Mode, Tunnel};
+use crate::node::{Mode, Subnet, SubnetState, Tunnel};
 use crate::pool::Range;
 use crate::topology::Conflict;
 
