@@ -104,8 +104,8 @@
 //! understood. A lease without its content is nobody's; one whose name in the index is lost is taken for another plugin's, and lives one
 //! boot longer; an index that is not whole is of an earlier boot, and goes with it.
 //!
-//! An ADD would take a quarter longer on an idle machine with a virtual disk, and twice as long where many start at once: a new
-//! file in a directory is five writes to an ext4 without a journal, one after the other.
+//! An ADD would take longer for it, and the longer the more of them start at once: a new file in a directory is several writes to a
+//! disk, one after the other, and all ADDs share the disk.
 //!
 //! # Cost
 //!
