@@ -189,6 +189,8 @@ impl Manager for HostLocal {
 
     fn gc(&self, call: &GcRequest) -> Result<(), Error> {
         let Some(store) = self.existing_store(&call.config)? else { return Ok(()) };
+        // Read once more, after `stale`: it is not locked while the kernel is cleaned up, so that ADDs need not wait for that, and
+        // an address may have been given back and taken again meanwhile. What is nobody's goes, too.
         ipam::retain(&store, |lease| is_valid(call, lease)).map_err(store_error)?;
         Ok(())
     }
