@@ -40,9 +40,25 @@ pub const ALL: &[Deliberate] = &[
         erase: |scene| each_interface(scene, |interface| remove(interface, &["mtu"])),
     },
     Deliberate {
+        what: "host-device without addresses says which DNS settings its configuration has",
+        why: "every other plugin does, the reference's too",
+        erase: |scene| {
+            let has_bridge = scene["host"]["links"].to_string().contains("\"info_kind\":\"bridge\"");
+            let has_addresses = scene["said"].to_string().contains("\"ip");
+            if let (false, false, Value::Object(said)) = (has_bridge, has_addresses, &mut scene["said"]) {
+                remove(said, &["dns"]);
+            }
+        },
+    },
+    Deliberate {
         what: "the directory of leases holds another, whose name begins with .cnikit",
         why: "an index of leases by container, so that a DEL need not read every lease",
         erase: |scene| without_index(&mut scene["files"]),
+    },
+    Deliberate {
+        what: "a DEL or CHECK of host-local makes no directory where nothing was, and no lock in it",
+        why: "there is nothing to release, and nobody to be kept out",
+        erase: |scene| without_locks(&mut scene["files"]),
     },
     Deliberate {
         what: "addresses are put without duplicate address detection",
@@ -217,7 +233,8 @@ fn without_strangers(place: &mut Value) {
         let all_rules = place["rules"].to_string();
         let leads_to = |table: &Value| rules.iter().any(|rule| rule["table"] == *table);
         let is_anybodys = |table: &Value| all_rules.contains(&format!("\"table\":{table}"));
-        let has_sources = all_rules.contains("\"src\":\"10.") || all_rules.contains("\"src\":\"fd");
+        let has_sources =
+            all_rules.matches("\"src\":").count() > all_rules.matches("\"src\":\"all\"").count();
         let routes = place.get_mut("routes").and_then(|routes| routes.get_mut(family)?.as_array_mut());
         if let Some(routes) = routes {
             routes.retain(|route| {
@@ -299,6 +316,15 @@ fn without_index(directory: &mut Value) {
     }
 }
 
+/// Takes locks out of a directory, and then the directories in which nothing else is.
+fn without_locks(directory: &mut Value) {
+    if let Value::Object(entries) = directory {
+        entries.retain(|name, _| name != "lock");
+        entries.values_mut().for_each(without_locks);
+        entries.retain(|_, entry| entry.as_object().is_none_or(|entries| !entries.is_empty()));
+    }
+}
+
 /// Does something with each interface of the result.
 fn each_interface(scene: &mut Value, edit: impl Fn(&mut Object)) {
     each(&mut scene["said"]["interfaces"], &edit);
@@ -336,9 +362,44 @@ pub const REFUSALS: &[(&str, &str)] = &[
         "ARGS: unknown args",
         "an argument in CNI_ARGS that is not for this plugin is for another, whether or not IgnoreUnknown says so",
     ),
+    (
+        "error parsing value of pair \\\"IP=",
+        "host-local takes several addresses from CNI_ARGS, as the reference's static does: a network of both families has two",
+    ),
+    (
+        "one of Dst.IP, Src, or Gw must not be nil",
+        "sbr moves a default route that has no gateway as any other",
+    ),
 ];
 
+/// What our CHECK says and the reference's does not: a text in the error, and why.
+pub const COMPLAINTS: &[(&str, &str)] = &[(
+    "spoof check of port",
+    "tuning has given the interface another MAC address than the one that bridge lets through: nothing that the pod sends \
+     arrives, with either implementation",
+)];
+
+/// Why our CHECK misses what the reference's does not look for.
+pub fn missed_by_us(error: &str) -> Option<&'static str> {
+    COMPLAINTS.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why)
+}
+
+/// Why our DEL succeeds where the reference's does not.
+const DEL: &str = "a DEL is done when nothing is left: whether or not the configuration is right, the interface still there, or a \
+                   rule that was to be deleted; a runtime that is refused tries again for ever";
+
 /// Why we do what the reference refused with an error like this.
-pub fn refused_by_the_reference(error: &str) -> Option<&'static str> {
+pub fn refused_by_the_reference(command: &str, error: &str) -> Option<&'static str> {
+    if command == "DEL" {
+        return Some(DEL);
+    }
     REFUSALS.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why)
+}
+
+/// The reference's codes for whatever has none of its own.
+const UNSPECIFIED: [u64; 2] = [100, 999];
+
+/// Whether two errors have one code, or ours says what the reference's leaves open.
+pub fn same_code(theirs: &Value, ours: &Value) -> bool {
+    theirs["code"] == ours["code"] || theirs["code"].as_u64().is_some_and(|code| UNSPECIFIED.contains(&code))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -60,6 +60,11 @@ impl State {
         }
     }
 
+    /// Reads what is on the disk only.
+    pub fn of_disk(node: &Node) -> Self {
+        Self(json!({"files": node.inside(|| files(Path::new("/var/lib/cni")))}))
+    }
+
     /// The state as JSON.
     pub fn json(&self) -> &Value {
         &self.0
@@ -73,6 +78,7 @@ impl State {
 
 /// What a network namespace holds: that of the calling thread.
 fn namespace() -> Value {
+    bring_up_to_date();
     let [addresses] = ip("-d", ["addr show"]);
     let [routes4, rules4] = ip("-d -4", ["route show table all", "rule show"]);
     let [routes6, rules6] = ip("-d -6", ["route show table all", "rule show"]);
@@ -85,6 +91,16 @@ fn namespace() -> Value {
         "sysctls": sysctls(&names),
         "shaping": shaping(),
     })
+}
+
+/// A dump tells of interfaces' carrier what the kernel has got round to, which may take seconds where many interfaces
+/// come and go; whoever asks for one interface is told how it is now. A bridge's follows from its ports'.
+fn bring_up_to_date() {
+    let links = nix::net::if_::if_nameindex().unwrap();
+    let names = || links.iter().map(|link| link.name().to_string_lossy());
+    let questions: String = names().chain(names()).map(|name| format!("link show dev {name}\n")).collect();
+    // One that is gone by now has no carrier to be told of.
+    let _ = try_output("ip", "-force -batch -", &questions);
 }
 
 /// Queueing disciplines, and filters for what comes in.
@@ -185,6 +201,12 @@ fn ip<const N: usize>(options: &str, questions: [&str; N]) -> [Value; N] {
 }
 
 fn output(program: &str, arguments: &str, input: &str) -> String {
+    let output = try_output(program, arguments, input);
+    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn try_output(program: &str, arguments: &str, input: &str) -> Output {
     let mut command = Command::new(program);
     command
         .args(arguments.split_whitespace())
@@ -193,7 +215,5 @@ fn output(program: &str, arguments: &str, input: &str) -> String {
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    child.wait_with_output().unwrap()
 }

@@ -112,6 +112,7 @@ fn macs_and_addresses_that_are_asked_for() {
             bridge(json!({"ipam": {"type": "host-local"},
                 "runtimeConfig": {"ipRanges": [[{"subnet": "10.7.0.0/24", "rangeStart": "10.7.0.9"}]]}})),
             bridge(json!({})).args("IP=10.9.9.9"),
+            with("bridge", DUAL, json!({})).args("IP=10.1.0.5,fd00:1::5"),
             bridge(json!({})).args("UNKNOWN=1"),
             bridge(json!({})).args("MAC=zz"),
             with("ptp", V4, json!({})).args("MAC=02:11:22:33:44:55"),
@@ -215,6 +216,7 @@ fn loopback() {
     isolated(|| {
         all_same([
             Case::new("loopback", json!({})),
+            Case::new("loopback", json!({"dns": {"nameservers": ["1.1.1.1"]}})),
             Case::new("loopback", json!({"cniVersion": "0.4.0"})).except("/said/ips", wrong_form),
             Case::new("loopback", json!({"cniVersion": "0.3.1"})).except("/said/ips", wrong_form),
             Case::new("loopback", json!({"cniVersion": "0.2.0"})).except("/said", wrong_form),
@@ -230,9 +232,10 @@ fn loopback() {
     });
 }
 
-/// Gives a node an uplink that carries packets, and the default route.
-const UPLINK: &str = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
-    ip addr add 192.0.2.1/24 dev up0; ip route add default via 192.0.2.9; sleep 0.3";
+/// Gives a node an uplink that carries packets, and the default route. Who is asked for has its carrier at once.
+pub(crate) const UPLINK: &str =
+    "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
+    ip addr add 192.0.2.1/24 dev up0; ip route add default via 192.0.2.9; ip link show up0; ip link show up1";
 
 #[test]
 fn macvlan_with_one_key_each() {
@@ -286,7 +289,8 @@ fn ipvlan_and_vlan_are_refused_by_a_kernel_that_lacks_them_or_are_the_same() {
 }
 
 /// Gives a node a card, which is down: as it comes back.
-const CARD: &str = "ip link add ens5 address 02:00:00:00:00:05 type veth peer name far5; ip link set far5 up";
+pub(crate) const CARD: &str =
+    "ip link add ens5 address 02:00:00:00:00:05 type veth peer name far5; ip link set far5 up";
 
 #[test]
 fn host_device_with_one_key_each() {

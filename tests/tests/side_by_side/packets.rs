@@ -52,9 +52,13 @@ fn seen_by(node: &Node, from: &Pod, to: &Pod, address: &str, patience: Duration)
 fn experience(side: &Side, case: &Case) -> BTreeMap<String, Option<IpAddr>> {
     let outside = outside(&side.node);
     let friend = side.node.pod("friend");
-    let config = case.config(None);
+    let config = case.config();
     let add = |pod: &Pod| {
-        let call = side.node.call(&side.own, "ADD", case.plugin, &config).on(pod).container(pod.name());
+        let call = side
+            .node
+            .call(&side.own, "ADD", config["type"].as_str().unwrap(), &config)
+            .on(pod)
+            .container(pod.name());
         addresses(&call.run().result())
     };
     let (_, friends) = (add(&side.pod), add(&friend));
@@ -119,7 +123,7 @@ fn a_pod_that_takes_another_mac_address_is_not_heard_where_that_is_checked() {
             );
             let heard = [&pair.theirs, &pair.ours].map(|side| {
                 let friend = side.node.pod("friend");
-                let config = case.config(None);
+                let config = case.config();
                 for pod in [&side.pod, &friend] {
                     side.node
                         .call(&side.own, "ADD", "bridge", &config)

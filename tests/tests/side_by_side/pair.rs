@@ -1,18 +1,18 @@
 //! Two nodes, one with each implementation.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cnikit_tests::{Implementation, Node, Outcome, Pod, Scene, State, deliberate, differences, ours};
 use serde_json::{Value, json};
 
-/// One configuration and how it is called.
-#[derive(Debug, Clone, Default)]
+/// A list of configurations, mostly of one, and how they are called.
+#[derive(Clone)]
 pub(crate) struct Case {
-    pub(crate) plugin: &'static str,
-    pub(crate) config: Value,
+    /// Each plugin's, with its `type`. The first says which version and which network, for all.
+    pub(crate) list: Vec<Value>,
     pub(crate) args: String,
-    /// The configuration of the plugin before it in a list.
-    pub(crate) behind: Option<Value>,
     /// What is done on the node before: shell.
     pub(crate) before: &'static str,
     /// What is different in this case: the beginning of a path, and why.
@@ -20,8 +20,13 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(plugin: &'static str, config: Value) -> Self {
-        Self { plugin, config, ..Self::default() }
+    pub(crate) fn new(plugin: &str, mut config: Value) -> Self {
+        config["type"] = plugin.into();
+        Self::list(vec![config])
+    }
+
+    pub(crate) fn list(list: Vec<Value>) -> Self {
+        Self { list, args: String::new(), before: "true", except: None }
     }
 
     pub(crate) fn after(self, before: &'static str) -> Self {
@@ -38,38 +43,58 @@ impl Case {
     }
 
     /// Puts a bridge before the plugin in a list.
-    pub(crate) fn behind_a_bridge(self) -> Self {
+    pub(crate) fn behind_a_bridge(mut self) -> Self {
         let mut bridge = json!({"type": "bridge", "ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}});
-        for key in ["cniVersion", "name"] {
-            bridge[key] = self.config(None)[key].clone();
+        if let Some(version) = self.list[0].get("cniVersion") {
+            bridge["cniVersion"] = version.clone();
         }
-        Self { behind: Some(bridge), ..self }
+        self.list.insert(0, bridge);
+        self
     }
 
-    /// The configuration as a runtime would send it.
-    pub(crate) fn config(&self, previous: Option<&Value>) -> Value {
-        let mut config = json!({"cniVersion": "1.0.0", "name": "blue", "type": self.plugin});
-        for (key, value) in self.config.as_object().unwrap() {
-            config[key] = value.clone();
-        }
-        if let Some(previous) = previous {
-            config["prevResult"] = previous.clone();
-        }
-        config
+    /// The configurations as a runtime would send them.
+    pub(crate) fn configs(&self, previous: Option<&Value>) -> Vec<Value> {
+        let of_all = |key, usual: &str| self.list[0].get(key).cloned().unwrap_or_else(|| usual.into());
+        let sent = |config: &Value| {
+            let mut config = config.clone();
+            config["cniVersion"] = of_all("cniVersion", "1.0.0");
+            config["name"] = of_all("name", "blue");
+            if let Some(previous) = previous {
+                config["prevResult"] = previous.clone();
+            }
+            config
+        };
+        self.list.iter().map(sent).collect()
+    }
+
+    /// The only configuration as a runtime would send it.
+    pub(crate) fn config(&self) -> Value {
+        self.configs(None).remove(0)
     }
 
     fn version_knows_check(&self) -> bool {
-        !["0.1.0", "0.2.0", "0.3.0", "0.3.1"].contains(&self.config(None)["cniVersion"].as_str().unwrap())
+        !["0.1.0", "0.2.0", "0.3.0", "0.3.1"].contains(&self.config()["cniVersion"].as_str().unwrap())
     }
 
     /// Whether the attachment has something in nf_tables, which each implementation keeps elsewhere.
     fn filters(&self) -> bool {
-        self.config["ipMasq"] == true || self.config["macspoofchk"] == true
+        self.list.iter().any(|config| {
+            config["ipMasq"] == true
+                || config["macspoofchk"] == true
+                || config["type"] == "portmap"
+                || config["type"] == "firewall"
+        })
     }
 
     /// All that was asked for, as text.
     fn text(&self) -> String {
-        format!("{} {}", self.config, self.args)
+        format!("{} {}", json!(self.list), self.args)
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} CNI_ARGS={:?} after {:?}", json!(self.list), self.args, self.before)
     }
 }
 
@@ -102,21 +127,25 @@ impl Side {
         case: &Case,
         previous: Option<&Value>,
     ) -> Outcome {
-        let call = |plugin: &str, config: &Value| {
+        let call = |config: &Value| {
+            let plugin = config["type"].as_str().unwrap();
             self.node.call(plugins, command, plugin, config).on(&self.pod).args(&case.args).run()
         };
-        let Some(first) = &case.behind else { return call(case.plugin, &case.config(previous)) };
-        let plugin = first["type"].as_str().unwrap();
-        match command {
-            "ADD" => call(case.plugin, &case.config(Some(&call(plugin, first).result()))),
-            "DEL" => {
-                let outcome = call(case.plugin, &case.config(previous));
-                let mut first = first.clone();
-                first["prevResult"] = previous.cloned().unwrap_or_default();
-                if outcome.status.success() { call(plugin, &first) } else { outcome }
-            }
-            _ => call(case.plugin, &case.config(previous)),
+        let mut configs = case.configs(previous);
+        if command == "DEL" {
+            configs.reverse();
         }
+        let mut outcome = call(&configs[0]);
+        for config in &mut configs[1..] {
+            if !outcome.status.success() {
+                break;
+            }
+            if command == "ADD" {
+                config["prevResult"] = outcome.result();
+            }
+            outcome = call(config);
+        }
+        outcome
     }
 
     fn scene(&self, case: &Case, said: &Value) -> Scene {
@@ -127,24 +156,37 @@ impl Side {
         if !case.version_knows_check() {
             return Ok(());
         }
-        self.expect(self.call(plugins, "CHECK", case, Some(said)))
+        let outcome = self.call(plugins, "CHECK", case, Some(said));
+        if deliberate::missed_by_us(&outcome.stdout).is_some() {
+            return Ok(());
+        }
+        self.expect(outcome)
     }
 
-    /// That the other implementation removes all of the attachment.
-    fn is_removed_by_the_other(&self, case: &Case, said: &Value, before: &State) -> Result<(), String> {
-        let del = || self.expect(self.call(&self.other, "DEL", case, Some(said)));
-        match del() {
-            // The reference's first DEL wants its iptables chains, last of all.
-            Err(error) if case.filters() && error.contains("Chain 'CNI-") => del()?,
+    /// That an implementation removes all of the attachment.
+    fn is_removed(
+        &self,
+        plugins: &Implementation,
+        case: &Case,
+        said: Option<&Value>,
+        before: &State,
+    ) -> Result<(), String> {
+        match self.expect(self.call(plugins, "DEL", case, said)) {
+            // The reference's DEL wants its iptables chains, last of all.
+            Err(error) if case.filters() && error.contains("Chain 'CNI-") => {}
             outcome => outcome?,
         }
         // What we keep in nf_tables the reference does not know; it goes with our next GC.
-        let unknown = case.filters() && matches!(self.own, Implementation::Ours(_));
-        let left = |state: &State| left(state, before, said, unknown);
+        let unknown = case.filters()
+            && matches!((&self.own, plugins), (Implementation::Ours(_), Implementation::Reference(_)));
+        let nothing = Value::Null;
+        let left = |state: &State| left(state, before, said.unwrap_or(&nothing), unknown);
         let state = State::when(&self.node, |state| left(state).is_empty());
         match left(&state) {
             left if left.is_empty() => Ok(()),
-            left => Err(format!("left on {:?}'s node by the other's DEL: {}", self.own, left.join(", "))),
+            left => {
+                Err(format!("left on {:?}'s node by a DEL of {plugins:?}: {}", self.own, left.join(", ")))
+            }
         }
     }
 
@@ -169,6 +211,18 @@ impl Pair {
         Some(Self { theirs: Side::new(&reference, &ours), ours: Side::new(&ours, &reference) })
     }
 
+    /// A call by each, of its own attachment.
+    fn agreed(
+        &self,
+        case: &Case,
+        command: &str,
+        previous: (Option<&Value>, Option<&Value>),
+    ) -> Result<Option<(Value, Value)>, String> {
+        let theirs = self.theirs.call(&self.theirs.own, command, case, previous.0);
+        let ours = self.ours.call(&self.ours.own, command, case, previous.1);
+        agreed(command, &theirs, &ours)
+    }
+
     /// In what the two sides differ; they are given a little time to become the same.
     pub(crate) fn differences(&self, case: &Case, their_word: &Value, our_word: &Value) -> Vec<String> {
         let started = Instant::now();
@@ -177,7 +231,7 @@ impl Pair {
             let ours = self.ours.scene(case, our_word);
             let mut found = differences(&theirs, &ours);
             found.retain(|difference| case.except.is_none_or(|(path, _why)| !difference.starts_with(path)));
-            if found.is_empty() || started.elapsed() > Duration::from_secs(2) {
+            if found.is_empty() || started.elapsed() > Duration::from_secs(5) {
                 return found;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -185,36 +239,52 @@ impl Pair {
     }
 }
 
-/// That an ADD by either implementation says the same and leaves the same kernel, or that both refuse; and that each
-/// implementation serves what the other made.
+/// What the two say if both succeed, and `None` if they refuse for one reason, or only the reference does, as is known.
+pub(crate) fn agreed(
+    command: &str,
+    theirs: &Outcome,
+    ours: &Outcome,
+) -> Result<Option<(Value, Value)>, String> {
+    let said = |outcome: &Outcome| if outcome.stdout.is_empty() { Value::Null } else { outcome.result() };
+    match (theirs.status.success(), ours.status.success()) {
+        (true, true) => Ok(Some((said(theirs), said(ours)))),
+        (false, false) if deliberate::same_code(&theirs.error(), &ours.error()) => Ok(None),
+        (false, true) if deliberate::refused_by_the_reference(command, &theirs.stdout).is_some() => Ok(None),
+        _ => Err(format!("the two do not agree:\ntheirs: {theirs}\nours: {ours}")),
+    }
+}
+
+/// That an ADD by either implementation says the same and leaves the same kernel, or that both refuse; that another ADD
+/// comes to the same; that each implementation serves what the other made; and that a DEL may be repeated.
 pub(crate) fn same(case: &Case) -> Result<(), String> {
-    let Some(Pair { theirs, ours }) = Pair::new() else { return Ok(()) };
-    for side in [&theirs, &ours] {
+    let Some(pair) = Pair::new() else { return Ok(()) };
+    for side in [&pair.theirs, &pair.ours] {
         side.node.shell(case.before);
     }
-    let before = (State::of(&theirs.node), State::of(&ours.node));
-    let added = (theirs.call(&theirs.own, "ADD", case, None), ours.call(&ours.own, "ADD", case, None));
-    match (added.0.status.success(), added.1.status.success()) {
-        (true, true) => {}
-        (false, false) => {
-            added.1.error();
-            return Ok(());
-        }
-        (false, true) if deliberate::refused_by_the_reference(&added.0.stdout).is_some() => return Ok(()),
-        _ => return Err(format!("one of the two fails:\ntheirs: {}\nours: {}", added.0, added.1)),
-    }
-    let said = (added.0.result(), added.1.result());
-    let pair = Pair { theirs, ours };
+    let before = (State::of(&pair.theirs.node), State::of(&pair.ours.node));
+    let Some(said) = pair.agreed(case, "ADD", (None, None))? else {
+        // Only what does not speak a version refuses to remove what it has not made.
+        let refused = |error: &String| error.contains("incompatible CNI versions");
+        let removed = pair.ours.is_removed(&pair.ours.own, case, None, &before.1);
+        return if removed.as_ref().is_err_and(refused) { Ok(()) } else { removed };
+    };
     let mut found = pair.differences(case, &said.0, &said.1);
     let Pair { theirs, ours } = &pair;
     found.extend(theirs.check(&ours.own, case, &said.0).err());
     found.extend(ours.check(&ours.own, case, &said.1).err());
-    // What the reference says against its own attachments it says against ours.
-    if theirs.check(&theirs.own, case, &said.0).is_ok() {
+    // What the reference says against its own attachments it says against ours, and it does not find entries of ours.
+    if !case.filters() && theirs.check(&theirs.own, case, &said.0).is_ok() {
         found.extend(ours.check(&theirs.own, case, &said.1).err());
     }
-    found.extend(theirs.is_removed_by_the_other(case, &said.0, &before.0).err());
-    found.extend(ours.is_removed_by_the_other(case, &said.1, &before.1).err());
+    match pair.agreed(case, "ADD", (None, None)) {
+        Ok(_) => {
+            found.extend(pair.differences(case, &said.0, &said.1).iter().map(|it| format!("ADD again: {it}")))
+        }
+        Err(error) => found.push(format!("ADD again: {error}")),
+    }
+    found.extend(theirs.is_removed(&theirs.other, case, Some(&said.0), &before.0).err());
+    found.extend(ours.is_removed(&ours.other, case, Some(&said.1), &before.1).err());
+    found.extend(pair.agreed(case, "DEL", (Some(&said.0), Some(&said.1))).err());
     if found.is_empty() { Ok(()) } else { Err(format!("{case:?}:\n{}", found.join("\n"))) }
 }
 
@@ -240,7 +310,10 @@ pub(crate) fn left(state: &State, before: &State, said: &Value, filters: bool) -
         }
     }
     for (network, files) in now["files"]["networks"].as_object().into_iter().flatten() {
-        for name in files.as_object().unwrap().keys().filter(|name| addresses.contains(name)) {
+        let whose = |name: &str| {
+            said.is_null() && name.parse::<IpAddr>().is_ok() || addresses.contains(&name.to_owned())
+        };
+        for name in files.as_object().unwrap().keys().filter(|name| whose(name)) {
             left.push(format!("the lease {network}/{name}"));
         }
     }

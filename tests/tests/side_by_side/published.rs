@@ -15,7 +15,7 @@ use crate::packets::outside;
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// A node with a pod that publishes ports, a friend of it, and a machine outside.
-struct Scene {
+pub(crate) struct Scene {
     node: Node,
     plugins: Implementation,
     pod: Pod,
@@ -53,16 +53,16 @@ impl Scene {
         }
     }
 
-    /// Serves TCP and UDP in the pod, at a port: says which that is, and who asks.
-    fn serve(&self, port: u16) {
-        let listener = self.at("pod", || TcpListener::bind(("::", port)).unwrap());
+    /// Serves TCP and UDP somewhere, at a port: says which that is, and who asks.
+    pub(crate) fn serve(&self, place: &str, port: u16) {
+        let listener = self.at(place, || TcpListener::bind(("::", port)).unwrap());
         thread::spawn(move || {
             for mut client in listener.incoming().flatten() {
                 let seen = client.peer_addr().unwrap().ip().to_canonical();
                 let _ = write!(client, "{port} sees {seen}");
             }
         });
-        let socket = self.at("pod", || UdpSocket::bind(("::", port)).unwrap());
+        let socket = self.at(place, || UdpSocket::bind(("::", port)).unwrap());
         thread::spawn(move || {
             while let Ok((_, peer)) = socket.recv_from(&mut [0; 16]) {
                 let _ = socket.send_to(format!("{port} sees {}", peer.ip().to_canonical()).as_bytes(), peer);
@@ -70,7 +70,7 @@ impl Scene {
         });
     }
 
-    fn ask_by_tcp(&self, from: &str, to: SocketAddr) -> Option<String> {
+    pub(crate) fn ask_by_tcp(&self, from: &str, to: SocketAddr) -> Option<String> {
         self.at(from, || {
             let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -80,7 +80,7 @@ impl Scene {
         })
     }
 
-    fn ask_by_udp(&self, from: &str, to: SocketAddr) -> Option<String> {
+    pub(crate) fn ask_by_udp(&self, from: &str, to: SocketAddr) -> Option<String> {
         self.at(from, || {
             let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
             let socket = UdpSocket::bind((any, 0)).unwrap();
@@ -103,22 +103,18 @@ impl Scene {
 }
 
 /// How else a node may be.
-#[derive(Default)]
-struct Circumstances {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Circumstances {
     /// Keys of `bridge`.
-    bridge: Value,
-    /// Whether `firewall` comes next.
-    firewall: bool,
+    pub(crate) bridge: Value,
+    /// Keys of `firewall`, if that comes next.
+    pub(crate) firewall: Option<Value>,
     /// What its administrator has done.
-    before: &'static str,
+    pub(crate) before: &'static str,
 }
 
-/// What those who ask at some addresses are told, with one implementation.
-fn experience(
-    plugins: &Implementation,
-    portmap: &Value,
-    circumstances: &Circumstances,
-) -> BTreeMap<String, Option<String>> {
+/// A node on which one implementation has attached a pod that publishes ports, and its friend.
+pub(crate) fn scene(plugins: &Implementation, portmap: &Value, circumstances: &Circumstances) -> Scene {
     let scene = Scene::new(plugins);
     scene.node.shell(circumstances.before);
     let mut bridge = json!({
@@ -138,13 +134,25 @@ fn experience(
     // Whatever else is in it is passed on.
     assert_eq!(scene.add(&scene.pod, &config, Some(&result))["ips"], result["ips"]);
     let friends = scene.add(&scene.friend, &bridge, None);
-    if circumstances.firewall {
-        scene.add(&scene.pod, &json!({"type": "firewall"}), Some(&result));
-        scene.add(&scene.friend, &json!({"type": "firewall"}), Some(&friends));
+    if let Some(firewall) = &circumstances.firewall {
+        let mut firewall = firewall.clone();
+        firewall["type"] = json!("firewall");
+        scene.add(&scene.pod, &firewall, Some(&result));
+        scene.add(&scene.friend, &firewall, Some(&friends));
     }
     for port in [80, 81] {
-        scene.serve(port);
+        scene.serve("pod", port);
     }
+    scene
+}
+
+/// What those who ask at some addresses are told, with one implementation.
+fn experience(
+    plugins: &Implementation,
+    portmap: &Value,
+    circumstances: &Circumstances,
+) -> BTreeMap<String, Option<String>> {
+    let scene = scene(plugins, portmap, circumstances);
     let mut told = BTreeMap::new();
     for from in ["outside", "the node", "friend", "pod"] {
         for to in
@@ -163,6 +171,9 @@ fn experience(
     told.insert("route_localnet".into(), Some(setting));
     told
 }
+
+/// A host whose own filter lets nothing pass.
+pub(crate) const DROP: &str = "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP";
 
 fn mappings(hosts: &[(&str, u16)]) -> Value {
     let both = |(host, port): &(&str, u16)| {
@@ -199,12 +210,11 @@ fn a_published_port_is_to_everybody_what_the_references_is() {
 fn a_published_port_is_the_references_whatever_the_bridge_and_the_host_are_like() {
     const FILTERED: &str =
         "for to in iptables ip6tables; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-$to; done";
-    const DROP: &str = "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP";
     isolated(|| {
         let everywhere = json!({"runtimeConfig": mappings(&[("", 80)])});
         for (hairpin, before) in [(false, FILTERED), (true, DROP)] {
             let bridge = json!({"hairpinMode": hairpin});
-            assert_same(&everywhere, &Circumstances { bridge, firewall: true, before });
+            assert_same(&everywhere, &Circumstances { bridge, firewall: Some(json!({})), before });
         }
     });
 }

@@ -1,36 +1,25 @@
-//! Random configurations.
+//! Addresses and routes of random networks.
 
-use cnikit_tests::{isolated, runner};
 use proptest::option::of;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::{select, subsequence};
-use proptest::test_runner::TestCaseError;
 use serde_json::{Map, Value, json};
 
-use crate::pair::{Case, same};
-
-/// A key with one of some values, or without.
-fn key(name: &'static str, values: Vec<Value>) -> impl Strategy<Value = Option<(&'static str, Value)>> {
-    of(select(values).prop_map(move |value| (name, value)))
-}
-
-fn object(entries: impl IntoIterator<Item = Option<(&'static str, Value)>>) -> Map<String, Value> {
-    entries.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect()
-}
+use super::key;
 
 /// Which families a network has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Families {
+pub(super) enum Families {
     V4,
     V6,
     Both,
 }
 
-fn families() -> impl Strategy<Value = Families> {
+pub(super) fn families() -> impl Strategy<Value = Families> {
     select(vec![Families::V4, Families::V4, Families::V6, Families::Both])
 }
 
-fn range(v6: bool) -> impl Strategy<Value = Value> {
+pub(super) fn range(v6: bool) -> impl Strategy<Value = Value> {
     let subnets = if v6 {
         vec![("fd00:5::", 64), ("fd00:6::", 120), ("2001:db8:7::", 48)]
     } else {
@@ -53,7 +42,7 @@ fn range(v6: bool) -> impl Strategy<Value = Value> {
     )
 }
 
-fn routes(families: Families) -> impl Strategy<Value = Value> {
+pub(super) fn routes(families: Families) -> impl Strategy<Value = Value> {
     let v4 = [
         json!({"dst": "0.0.0.0/0"}),
         json!({"dst": "10.99.0.0/16"}),
@@ -70,7 +59,7 @@ fn routes(families: Families) -> impl Strategy<Value = Value> {
     subsequence(all, 0..=count).prop_map(Value::Array)
 }
 
-fn host_local(families: Families) -> impl Strategy<Value = Value> {
+pub(super) fn host_local(families: Families) -> impl Strategy<Value = Value> {
     let sets = match families {
         Families::V4 => vec![range(false).boxed()],
         Families::V6 => vec![range(true).boxed()],
@@ -90,7 +79,20 @@ fn host_local(families: Families) -> impl Strategy<Value = Value> {
     })
 }
 
-fn static_addresses(families: Families) -> impl Strategy<Value = Value> {
+/// What `ips` of a result says of one address or two, of either family.
+pub(super) fn addresses() -> impl Strategy<Value = Value> {
+    (families(), static_addresses(Families::Both)).prop_map(|(families, ipam)| {
+        let mut ips = ipam["addresses"].clone();
+        ips.as_array_mut().unwrap().iter_mut().for_each(|ip| ip["interface"] = json!(0));
+        match families {
+            Families::V4 => json!([ips[0]]),
+            Families::V6 => json!([ips[1]]),
+            Families::Both => ips,
+        }
+    })
+}
+
+pub(super) fn static_addresses(families: Families) -> impl Strategy<Value = Value> {
     let v4 = select(vec![
         json!({"address": "10.5.0.7/24", "gateway": "10.5.0.1"}),
         json!({"address": "10.5.0.7/24"}),
@@ -110,44 +112,20 @@ fn static_addresses(families: Families) -> impl Strategy<Value = Value> {
     })
 }
 
-fn ipam() -> impl Strategy<Value = (Families, Value)> {
+pub(super) fn ipam() -> impl Strategy<Value = (Families, Value)> {
     families().prop_flat_map(|families| {
         let section = proptest::prop_oneof![3 => host_local(families), 1 => static_addresses(families)];
         (Just(families), section)
     })
 }
 
-/// How a container's MAC address is asked for, each way by another.
-#[derive(Debug, Clone)]
-struct Asked {
-    args: String,
-    args_cni: Option<Value>,
-    runtime_config: Option<Value>,
-}
-
-fn asked() -> impl Strategy<Value = Asked> {
-    let args = select(vec![
-        "",
-        "",
-        "IgnoreUnknown=1;K8S_POD_NAME=a",
-        "IgnoreUnknown=true;MAC=02:11:22:33:44:01;K=V",
-    ]);
-    let args_cni = of(Just(json!({"mac": "02:11:22:33:44:02"})));
-    let runtime_config = of(Just(json!({"mac": "02:11:22:33:44:03"})));
-    (args, args_cni, runtime_config).prop_map(|(args, args_cni, runtime_config)| Asked {
-        args: args.to_owned(),
-        args_cni,
-        runtime_config,
-    })
-}
-
-fn version(families: Families) -> impl Strategy<Value = &'static str> {
+pub(super) fn version(families: Families) -> impl Strategy<Value = &'static str> {
     let all = vec!["1.0.0", "1.0.0", "0.4.0", "0.3.1", "0.3.0", "0.2.0", "0.1.0"];
     // Two addresses need 0.3.0, to the reference.
     select(if families == Families::Both { all[..5].to_vec() } else { all })
 }
 
-fn dns() -> impl Strategy<Value = Option<(&'static str, Value)>> {
+pub(super) fn dns() -> impl Strategy<Value = Option<(&'static str, Value)>> {
     key(
         "dns",
         vec![
@@ -155,57 +133,4 @@ fn dns() -> impl Strategy<Value = Option<(&'static str, Value)>> {
             json!({"domain": "a.b", "search": ["a.b", "b"], "options": ["ndots:2"]}),
         ],
     )
-}
-
-fn bridge() -> impl Strategy<Value = Case> {
-    let yes = || vec![json!(true), json!(false)];
-    let keys = (
-        key("bridge", vec![json!("cni0"), json!("br-test.1")]),
-        key("isGateway", yes()),
-        key("isDefaultGateway", yes()),
-        key("forceAddress", yes()),
-        key("ipMasq", yes()),
-        key("mtu", vec![json!(0), json!(1280), json!(1400), json!(9000)]),
-        select(vec![None, Some(("hairpinMode", json!(true))), Some(("promiscMode", json!(true)))]),
-        key("enabledad", yes()),
-        key("macspoofchk", vec![json!(true)]),
-        dns(),
-    );
-    let section = ipam().prop_flat_map(|(families, ipam)| (version(families), Just(ipam)));
-    (keys, section, asked()).prop_map(|(keys, (version, ipam), asked)| {
-        let mut config = object(<[_; 10]>::from(keys));
-        config.insert("cniVersion".to_owned(), json!(version));
-        config.insert("ipam".to_owned(), ipam);
-        config.extend(asked.args_cni.map(|args| ("args".to_owned(), json!({"cni": args}))));
-        config.extend(asked.runtime_config.map(|keys| ("runtimeConfig".to_owned(), keys)));
-        Case::new("bridge", Value::Object(config)).args(&asked.args)
-    })
-}
-
-fn ptp() -> impl Strategy<Value = Case> {
-    let keys = (key("ipMasq", vec![json!(true)]), key("mtu", vec![json!(1300), json!(9000)]), dns());
-    let section = ipam().prop_flat_map(|(families, ipam)| (version(families), Just(ipam)));
-    (keys, section).prop_map(|(keys, (version, ipam))| {
-        let mut config = object(<[_; 3]>::from(keys));
-        config.insert("cniVersion".to_owned(), json!(version));
-        config.insert("ipam".to_owned(), ipam);
-        Case::new("ptp", Value::Object(config))
-    })
-}
-
-fn all_same(usual: u32, cases: &impl Strategy<Value = Case>) {
-    let outcome = runner(usual).run(cases, |case| same(&case).map_err(TestCaseError::fail));
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
-}
-
-#[test]
-fn bridge_with_random_keys() {
-    isolated(|| all_same(45, &bridge()));
-}
-
-#[test]
-fn ptp_with_random_keys() {
-    isolated(|| all_same(20, &ptp()));
 }
