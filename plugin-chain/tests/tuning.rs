@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -296,6 +297,22 @@ fn whatever_is_in_the_place_of_what_was_remembered_del_succeeds_and_it_is_gone()
 }
 
 #[test]
+fn what_a_dead_add_has_begun_to_write_is_in_nobodys_way_and_goes_with_the_del() {
+    let scene = Scene::new(json!({"mtu": 1400}));
+    let draft = scene.data.path().join("tuning/.cnikit net c1 eth0");
+    let die_over_it = || {
+        fs::create_dir_all(draft.parent().unwrap()).unwrap();
+        fs::write(&draft, "{\"mt").unwrap();
+    };
+    die_over_it();
+    scene.add().unwrap();
+    assert!(scene.backup().exists() && !draft.exists());
+    die_over_it();
+    scene.del().unwrap();
+    assert_eq!(fs::read_dir(draft.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_link_in_the_place_of_the_file_is_replaced_and_not_followed() {
     let scene = Scene::new(json!({"mtu": 1400}));
     let victim = scene.data.path().join("victim");
@@ -347,6 +364,11 @@ fn gc_deletes_what_is_remembered_of_its_own_networks_attachments_that_are_not_va
     fs::write(directory.join("c4_eth0.json"), r#"{"mtu": 1500, "owner": "cnikit net2 c4 eth0"}"#).unwrap();
     fs::write(directory.join("README"), "hello").unwrap();
     symlink("/etc/passwd", directory.join("c5_eth0.json")).unwrap();
+    let _socket = UnixListener::bind(directory.join("c6_eth0.json")).unwrap();
+    // What dead ADDs have begun to write.
+    for owner in ["net c1 eth0", "net c2 eth0", "net2 c4 eth0"] {
+        fs::write(directory.join(format!(".cnikit {owner}")), "").unwrap();
+    }
     let plugin = Kit::with_kernels(TUNING, &scene.chain.node);
     plugin.gc(&scene.chain.call("c1").gc_request(&[("c2", "eth0")])).unwrap();
     let mut left: Vec<_> = fs::read_dir(directory)
@@ -354,7 +376,9 @@ fn gc_deletes_what_is_remembered_of_its_own_networks_attachments_that_are_not_va
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, ["README", "c2_eth0.json", "c3_eth0.json", "c4_eth0.json", "c5_eth0.json"]);
+    let drafts = [".cnikit net c2 eth0", ".cnikit net2 c4 eth0"];
+    let files = ["README", "c2_eth0.json", "c3_eth0.json", "c4_eth0.json", "c5_eth0.json", "c6_eth0.json"];
+    assert_eq!(left, [&drafts[..], &files[..]].concat());
     plugin.status(&scene.chain.call("c1").status_request()).unwrap();
 }
 

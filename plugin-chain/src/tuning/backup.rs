@@ -69,6 +69,9 @@ impl Backup {
 pub(super) struct BackupFile {
     directory: PathBuf,
     name: String,
+    /// What it is called as long as it is being written. That says whose it is, for the content may not: who dies over it
+    /// leaves it to DEL and GC.
+    draft: String,
 }
 
 impl BackupFile {
@@ -77,6 +80,7 @@ impl BackupFile {
         Self {
             directory: directory.to_owned(),
             name: format!("{}_{}.json", owner.container, owner.interface),
+            draft: format!(".{}", owner.mark()),
         }
     }
 
@@ -88,7 +92,8 @@ impl BackupFile {
         read(&self.path()).map_err(|error| self.failed("read", &error))
     }
 
-    /// Writes it, readable by its owner only: it is there as a whole, also after a crash, or not at all.
+    /// Writes it, readable by its owner only: it is there as a whole, also when this process dies, or not at all. No disk is
+    /// waited for: a power cut takes the interface as well.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -102,29 +107,29 @@ impl BackupFile {
         let formatter = PrettyFormatter::with_indent(b" ");
         backup.serialize(&mut Serializer::with_formatter(&mut text, formatter))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let draft = self.directory.join(format!(".{}.{}", self.name, std::process::id()));
-        // One of a process with our number, which died over it.
+        let draft = self.directory.join(&self.draft);
+        // One of an earlier call, which died over it.
         remove(&draft)?;
         let written = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&draft)
-            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&draft, self.path()))
-            .and_then(|()| sync(&self.directory));
+            .and_then(|mut file| file.write_all(&text))
+            .and_then(|()| fs::rename(&draft, self.path()));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
         written
     }
 
-    /// Deletes it. One that is not there is fine.
+    /// Deletes it, also what was only begun of it. One that is not there is fine.
     ///
     /// # Errors
     /// When it stays.
     pub(super) fn remove(&self) -> Result<(), Error> {
-        remove(&self.path()).map_err(|error| self.failed("delete", &error))
+        let removed = remove(&self.directory.join(&self.draft)).and_then(|()| remove(&self.path()));
+        removed.map_err(|error| self.failed("delete", &error))
     }
 
     fn path(&self) -> PathBuf {
@@ -160,15 +165,29 @@ pub(super) fn collect(call: &GcRequest, directory: &Path) -> Result<(), Error> {
         .map(|owner| owner.mark().to_string())
         .collect();
     let prefix = network_prefix(network);
+    let is_stale = |owner: &String| owner.starts_with(&prefix) && !valid.contains(owner);
+    let mut outcome = Ok(());
     for entry in entries {
         let path = entry.map_err(|error| failed("list", directory, error))?.path();
-        // One that cannot be read is nobody's.
-        let owner = read(&path).ok().flatten().and_then(|backup| backup.owner);
-        if owner.is_some_and(|owner| owner.starts_with(&prefix) && !valid.contains(&owner)) {
-            remove(&path).map_err(|error| failed("delete", &path, error))?;
-        }
+        let collected = match owner_of(&path) {
+            Ok(owner) if owner.as_ref().is_some_and(is_stale) => {
+                remove(&path).map_err(|error| failed("delete", &path, error))
+            }
+            owner => owner.map(drop).map_err(|error| failed("read", &path, error)),
+        };
+        // The others go nevertheless.
+        outcome = outcome.and(collected);
     }
-    Ok(())
+    outcome
+}
+
+/// Whose a file says that it is: a draft by its name, another by its content.
+fn owner_of(path: &Path) -> io::Result<Option<String>> {
+    let draft = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.'));
+    match draft {
+        Some(draft) => Ok(Some(draft.to_owned())),
+        None => Ok(read(path)?.and_then(|backup| backup.owner)),
+    }
 }
 
 /// Reads a file that is one, and not too long; a link is not followed, and a FIFO not waited for.
@@ -194,14 +213,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nothing can be there.
+/// Whether nothing can be there, or only what cannot be opened: a symbolic link, a socket.
 fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
-    ) || error.raw_os_error() == Some(libc::ELOOP)
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
 }
