@@ -8,10 +8,10 @@
 
 use std::sync::Mutex;
 
-use cnikit_tests::faults::{Campaign, Fault, SCENARIOS, Scenario, Tally, Verb};
+use cnikit_tests::faults::{Campaign, Fault, Kind, SCENARIOS, Scenario, Verb};
 use cnikit_tests::{Implementation, isolated, ours};
 
-/// One error at each point, and one way to die.
+/// One error at each point, one refusal of each request, and one way to die.
 fn campaign(step: usize) -> Campaign {
     let kills = vec![Fault::Kill { tree: true, after: true }];
     Campaign { errors_per_point: 1, kills, step, jobs: 2, ..Campaign::default() }
@@ -64,6 +64,17 @@ fn a_namespace_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone() {
     });
 }
 
+/// It writes a file before it changes anything, and has to find it again by that.
+#[test]
+fn what_tuning_remembers_is_neither_left_half_written_nor_passed_over() {
+    isolated(|| {
+        for (verb, kind) in [(Verb::Add, Kind::Death), (Verb::Gc, Kind::Error)] {
+            let campaign = Campaign { kinds: vec![kind], points: 15..=usize::MAX, ..campaign(1) };
+            nothing_is_left(&campaign, Scenario::find("tuning").unwrap(), &ours!(), verb);
+        }
+    });
+}
+
 #[test]
 fn what_happens_to_any_plugin_of_a_chain_leaves_nothing() {
     isolated(|| {
@@ -78,10 +89,9 @@ fn what_is_left_is_found() {
     isolated(|| {
         let Some(reference) = Implementation::reference() else { return };
         // The reference writes a lease after it has made the file: who dies in between leaves an empty one for ever.
-        let campaign =
-            Campaign { errors_per_point: 0, kills: vec![Fault::KILLS[3]], jobs: 2, ..Campaign::default() };
+        let campaign = Campaign { kinds: vec![Kind::Death], ..campaign(1) };
         let scenario = Scenario::find("host-local").unwrap();
-        let tallies: [Tally; 2] = campaign.run(scenario, &reference, Verb::Add, &|_, _, _| {});
-        assert!(tallies[1].rounds > 20 && tallies[1].after > 0, "{tallies:?}");
+        let [.., deaths] = campaign.run(scenario, &reference, Verb::Add, &|_, _, _| {});
+        assert!(deaths.rounds > 20 && deaths.after > 0, "{deaths:?}");
     });
 }

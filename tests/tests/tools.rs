@@ -74,7 +74,7 @@ fn soak_finds_whatever_is_left_on_a_node_that_had_no_pods() {
 
 #[cfg(target_arch = "x86_64")]
 mod faults {
-    use cnikit_tests::faults::{Campaign, Fault, Scenario, Verb};
+    use cnikit_tests::faults::{Campaign, Fault, Kind, Scenario, Verb};
 
     use super::*;
 
@@ -89,10 +89,10 @@ mod faults {
                    plugin"#,
             );
             let kills = vec![Fault::KILLS[3]];
-            let campaign =
-                Campaign { errors_per_point: 0, kills, points: 1..=2, jobs: 1, ..Campaign::default() };
+            let kinds = vec![Kind::Death];
+            let campaign = Campaign { kinds, kills, points: 1..=2, jobs: 1, ..Campaign::default() };
             let scenario = Scenario::find("host-local").unwrap();
-            let [_, deaths] = campaign.run(scenario, &impostor.plugins, Verb::Add, &|_, _, _| {});
+            let [.., deaths] = campaign.run(scenario, &impostor.plugins, Verb::Add, &|_, _, _| {});
             assert!(deaths.rounds > 0 && deaths.others == deaths.rounds, "{deaths:?}");
         });
     }
@@ -102,11 +102,27 @@ mod faults {
         isolated(|| {
             let impostor =
                 Impostor::new(r#"said=$(plugin) || exit 1; [ -z "$said" ] || printf '%s\n' "$said""#);
-            let campaign =
-                Campaign { errors_per_point: 1, kills: Vec::new(), step: 9, jobs: 1, ..Campaign::default() };
+            let kinds = vec![Kind::Error];
+            let campaign = Campaign { errors_per_point: 1, kinds, step: 9, jobs: 1, ..Campaign::default() };
             let scenario = Scenario::find("host-local").unwrap();
-            let [errors, _] = campaign.run(scenario, &impostor.plugins, Verb::Add, &|_, _, _| {});
+            let [errors, ..] = campaign.run(scenario, &impostor.plugins, Verb::Add, &|_, _, _| {});
             assert!(errors.failed > 3 && errors.reported < errors.failed, "{errors:?}");
+        });
+    }
+
+    #[test]
+    fn faults_finds_that_a_refusal_was_passed_over() {
+        isolated(|| {
+            let impostor = Impostor::new(
+                r#"[ "$CNI_COMMAND" = DEL ] || { plugin; exit; }
+                   nsenter --net="$CNI_NETNS" ip link set lo down 2>/dev/null
+                   exit 0"#,
+            );
+            let kinds = vec![Kind::Refusal];
+            let campaign = Campaign { errors_per_point: 1, kinds, jobs: 1, ..Campaign::default() };
+            let scenario = Scenario::find("loopback").unwrap();
+            let [_, refusals, _] = campaign.run(scenario, &impostor.plugins, Verb::Del, &|_, _, _| {});
+            assert!(refusals.rounds > 0 && refusals.before > 0 && refusals.after == 0, "{refusals:?}");
         });
     }
 }

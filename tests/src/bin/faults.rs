@@ -7,8 +7,8 @@
 //!   --only ours|reference     one implementation; else both
 //!   --verbs add,add-gone,del,del-gone,gc
 //!   --errnos ENOBUFS,EIO,…    only these errors; else all that fit a system call
-//!   --errors-per-point N      so many of them at each point
-//!   --no-kills, --no-errors   half of it
+//!   --errors-per-point N      so many of them at each point, and for each request there
+//!   --kinds errors,refusals,deaths
 //!   --points FROM-TO          only the points of these numbers
 //!   --step N                  only every N-th fault
 //!   --jobs N                  so many nodes at once
@@ -38,9 +38,9 @@ mod tool {
     use std::time::Instant;
 
     use cnikit_tests::Implementation;
-    use cnikit_tests::faults::{Campaign, Fault, Round, SCENARIOS, Scenario, Tally, Verb};
+    use cnikit_tests::faults::{Campaign, Fault, Kind, Round, SCENARIOS, Scenario, Tally, Verb};
     use nix::errno::Errno;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     struct Options {
         campaign: Campaign,
@@ -75,7 +75,7 @@ mod tool {
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn run(options: &Options, scenario: &Scenario, plugins: &Implementation, verb: Verb) -> [Tally; 2] {
+    fn run(options: &Options, scenario: &Scenario, plugins: &Implementation, verb: Verb) -> [Tally; 3] {
         let began = Instant::now();
         let tell = |number: usize, fault: Fault, round: &Round| {
             if options.verbose {
@@ -89,12 +89,17 @@ mod tool {
         tallies
     }
 
-    fn print(options: &Options, scenario: &Scenario, verb: Verb, tallies: &[Option<[Tally; 2]>; 2]) {
+    fn print(options: &Options, scenario: &Scenario, verb: Verb, tallies: &[Option<[Tally; 3]>; 2]) {
         if options.json {
-            let both = |tallies: &Option<[Tally; 2]>| {
+            let both = |tallies: &Option<[Tally; 3]>| {
                 tallies
                     .as_ref()
-                    .map(|[errors, kills]| json!({"errors": errors.json(), "kills": kills.json()}))
+                    .map(|tallies| Kind::ALL.map(|kind| (kind.name(), tallies[kind as usize].json())))
+                    .map(|tallies| {
+                        Value::Object(
+                            tallies.map(|(name, tally)| (name.to_owned(), tally)).into_iter().collect(),
+                        )
+                    })
             };
             let line = json!({
                 "scenario": scenario.name, "verb": verb.name(),
@@ -102,9 +107,12 @@ mod tool {
             });
             return println!("{line}");
         }
-        for (number, what) in ["errors", "deaths"].into_iter().enumerate() {
+        for kind in Kind::ALL {
+            let what = kind.name();
             let columns = tallies.each_ref().map(|tallies| match tallies {
-                Some(tallies) if tallies[number].rounds > 0 => columns(&tallies[number], number == 1),
+                Some(tallies) if tallies[kind as usize].rounds > 0 => {
+                    columns(&tallies[kind as usize], kind == Kind::Death)
+                }
                 _ => format!("{:41}", ""),
             });
             println!("{:12} {:31} {what:8} {}   {}", scenario.name, verb.name(), columns[0], columns[1]);
@@ -163,8 +171,7 @@ mod tool {
                 "--verbs" => options.verbs = value().split(',').map(verb).collect(),
                 "--errnos" => options.campaign.errnos = Some(value().split(',').map(errno).collect()),
                 "--errors-per-point" => options.campaign.errors_per_point = number(&value()),
-                "--no-kills" => options.campaign.kills.clear(),
-                "--no-errors" => options.campaign.errors_per_point = 0,
+                "--kinds" => options.campaign.kinds = value().split(',').map(kind).collect(),
                 "--points" => {
                     let value = value();
                     let (from, to) = value.split_once('-').unwrap_or((&value, &value));
@@ -195,6 +202,11 @@ mod tool {
             "gc" => Verb::Gc,
             other => refuse(&format!("{other}: no such verb")),
         }
+    }
+
+    fn kind(name: &str) -> Kind {
+        let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        known.unwrap_or_else(|| refuse(&format!("{name}: neither errors nor refusals nor deaths")))
     }
 
     fn errno(name: &str) -> Errno {

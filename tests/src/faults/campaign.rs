@@ -7,9 +7,9 @@ use std::thread;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::points::Point;
+use super::refusal::REFUSALS;
 use super::scenario::Scenario;
-use super::tracer::{Fault, Tracer};
+use super::tracer::{Arrival, Fault, Kind, Tracer};
 use super::ward::{Round, Verb, Ward};
 use crate::call::Implementation;
 
@@ -18,8 +18,10 @@ use crate::call::Implementation;
 pub struct Campaign {
     /// Only these errors, where they fit.
     pub errnos: Option<Vec<Errno>>,
-    /// How many of the errors that fit a point are tried there.
+    /// How many of the errors that fit a point, or a request there, are tried.
     pub errors_per_point: usize,
+    /// What kinds of things happen.
+    pub kinds: Vec<Kind>,
     /// How processes die.
     pub kills: Vec<Fault>,
     /// The points' numbers, from 1.
@@ -56,22 +58,28 @@ pub struct Tally {
 impl Default for Campaign {
     /// Everything, everywhere.
     fn default() -> Self {
-        let jobs = thread::available_parallelism().map_or(1, Into::into);
-        let kills = Fault::KILLS.to_vec();
-        Self { errnos: None, errors_per_point: usize::MAX, kills, points: 1..=usize::MAX, step: 1, jobs }
+        Self {
+            errnos: None,
+            errors_per_point: usize::MAX,
+            kinds: Kind::ALL.to_vec(),
+            kills: Fault::KILLS.to_vec(),
+            points: 1..=usize::MAX,
+            step: 1,
+            jobs: thread::available_parallelism().map_or(1, Into::into),
+        }
     }
 }
 
 impl Campaign {
-    /// Everything that can happen to one verb of a scenario: tallies of errors and of deaths. Tells of each round that
-    /// was not clean.
+    /// Everything that can happen to one verb of a scenario: a tally for each of [`Kind::ALL`]. Tells of each round that was
+    /// not clean.
     pub fn run(
         &self,
         scenario: &Scenario,
         plugins: &Implementation,
         verb: Verb,
         tell: &(dyn Fn(usize, Fault, &Round) + Sync),
-    ) -> [Tally; 2] {
+    ) -> [Tally; 3] {
         let mut ward = Ward::new(scenario, plugins);
         let (counted, census) = ward.census(verb);
         if !counted.is_clean() {
@@ -79,14 +87,14 @@ impl Campaign {
             tell(0, Fault::KILLS[0], &counted);
         }
         let faults = Mutex::new(self.faults(&census).into_iter());
-        let tallies = Mutex::new([Tally::default(), Tally::default()]);
+        let tallies = Mutex::new(<[Tally; 3]>::default());
         let work = |mut ward: Ward| {
             loop {
                 let Some((number, fault)) = faults.lock().unwrap().next() else { return };
-                let killing = matches!(fault, Fault::Kill { .. });
+                let killing = fault.kind() == Kind::Death;
                 let round = ward.round(verb, &mut Tracer::at(number, fault), killing);
                 if round.hit.is_some() {
-                    tallies.lock().unwrap()[usize::from(killing)].add(number, &round);
+                    tallies.lock().unwrap()[fault.kind() as usize].add(number, &round);
                     if !round.is_clean() {
                         tell(number + 1, fault, &round);
                     }
@@ -106,17 +114,24 @@ impl Campaign {
     }
 
     /// Each fault with the number of its point, from 0.
-    fn faults(&self, census: &[&'static Point]) -> Vec<(usize, Fault)> {
+    fn faults(&self, census: &[Arrival]) -> Vec<(usize, Fault)> {
+        let chosen = |errnos: &'static [Errno]| {
+            let fits = |errno: &&Errno| self.errnos.as_ref().is_none_or(|only| only.contains(errno));
+            errnos.iter().filter(fits).take(self.errors_per_point).copied().collect::<Vec<_>>()
+        };
         let mut faults = Vec::new();
-        for (number, point) in
+        for (number, arrival) in
             census.iter().enumerate().filter(|(number, _)| self.points.contains(&(number + 1)))
         {
-            let fits = |errno: &&Errno| self.errnos.as_ref().is_none_or(|only| only.contains(errno));
-            let errors = point.errnos.iter().filter(fits).take(self.errors_per_point);
-            faults.extend(errors.map(|errno| (number, Fault::Fail(*errno))));
-            faults.extend(self.kills.iter().map(|kill| (number, *kill)));
+            let errors = chosen(arrival.point.errnos).into_iter().map(Fault::Fail);
+            let refusals = (0..arrival.requests).flat_map(|request| {
+                chosen(REFUSALS).into_iter().map(move |errno| Fault::Refuse { request, errno })
+            });
+            let all = errors.chain(refusals).chain(self.kills.iter().copied());
+            faults.extend(all.map(|fault| (number, fault)));
         }
-        faults.into_iter().step_by(self.step).collect()
+        let wanted = faults.into_iter().filter(|(_, fault)| self.kinds.contains(&fault.kind()));
+        wanted.step_by(self.step).collect()
     }
 }
 

@@ -24,12 +24,14 @@ const MESSAGE: &[Errno] = &[Errno::ENOBUFS, Errno::ENOMEM, Errno::EPERM];
 const ANSWER: &[Errno] = &[Errno::ENOBUFS, Errno::ENOMEM, Errno::EINTR];
 const SOCKET: &[Errno] = &[Errno::EMFILE, Errno::ENOBUFS, Errno::EPERM];
 const OPEN: &[Errno] = &[Errno::EMFILE, Errno::EIO, Errno::EPERM, Errno::EINTR, Errno::ENOSPC];
+const LOOK: &[Errno] = &[Errno::EIO, Errno::ENOMEM, Errno::EPERM];
 const READ: &[Errno] = &[Errno::EIO, Errno::EINTR];
 const WRITE: &[Errno] = &[Errno::ENOSPC, Errno::EIO, Errno::EINTR];
 const NAME: &[Errno] = &[Errno::ENOSPC, Errno::EIO, Errno::EPERM];
 const SYNC: &[Errno] = &[Errno::EIO, Errno::ENOSPC];
 const LOCK: &[Errno] = &[Errno::ENOLCK, Errno::EINTR];
 const SPACE: &[Errno] = &[Errno::EPERM, Errno::ENOMEM];
+const PIPE: &[Errno] = &[Errno::EMFILE, Errno::ENFILE];
 const PROCESS: &[Errno] = &[Errno::EAGAIN, Errno::ENOMEM];
 
 /// Number, name, which argument is a path, which is a descriptor, errors.
@@ -43,10 +45,23 @@ const TABLE: &[Row] = &[
     (libc::SYS_socket, "socket", None, None, SOCKET),
     (libc::SYS_bind, "bind", None, None, SPACE),
     (libc::SYS_connect, "connect", None, None, SPACE),
+    (libc::SYS_getsockname, "getsockname", None, None, SOCKET),
     (libc::SYS_setsockopt, "setsockopt", None, None, SPACE),
     (libc::SYS_ioctl, "ioctl", None, None, SYNC),
     (libc::SYS_open, "open", Some(0), None, OPEN),
     (libc::SYS_openat, "openat", Some(1), None, OPEN),
+    (libc::SYS_access, "access", Some(0), None, LOOK),
+    (libc::SYS_faccessat, "faccessat", Some(1), None, LOOK),
+    (libc::SYS_faccessat2, "faccessat2", Some(1), None, LOOK),
+    (libc::SYS_stat, "stat", Some(0), None, LOOK),
+    (libc::SYS_lstat, "lstat", Some(0), None, LOOK),
+    (libc::SYS_fstat, "fstat", None, Some(0), LOOK),
+    (libc::SYS_newfstatat, "newfstatat", Some(1), None, LOOK),
+    (libc::SYS_statx, "statx", Some(1), None, LOOK),
+    (libc::SYS_statfs, "statfs", Some(0), None, LOOK),
+    (libc::SYS_fstatfs, "fstatfs", None, Some(0), LOOK),
+    (libc::SYS_readlink, "readlink", Some(0), None, LOOK),
+    (libc::SYS_readlinkat, "readlinkat", Some(1), None, LOOK),
     (libc::SYS_read, "read", None, Some(0), READ),
     (libc::SYS_pread64, "pread64", None, Some(0), READ),
     (libc::SYS_getdents64, "getdents64", None, Some(0), READ),
@@ -72,6 +87,7 @@ const TABLE: &[Row] = &[
     (libc::SYS_unshare, "unshare", None, None, SPACE),
     (libc::SYS_mount, "mount", Some(1), None, SPACE),
     (libc::SYS_umount2, "umount2", Some(0), None, SPACE),
+    (libc::SYS_pipe2, "pipe2", None, None, PIPE),
     (libc::SYS_fork, "fork", None, None, PROCESS),
     (libc::SYS_vfork, "vfork", None, None, PROCESS),
     (libc::SYS_clone, "clone", None, None, PROCESS),

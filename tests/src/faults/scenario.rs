@@ -19,31 +19,43 @@ pub struct Scenario {
     pub interface: &'static str,
     /// Whether the reference has it.
     pub in_reference: bool,
-    /// Whether the container's end takes with it what the node had before: a DEL cannot bring it back.
-    pub moves_devices: bool,
-    /// Whether something stays in a container when nothing of the attachment is on the node any more: no GC looks there, and the
-    /// container is to end.
-    pub stays_inside: bool,
+    /// What the container has of it.
+    pub inside: Inside,
+}
+
+/// What a container has of an attachment when nothing of it is on the node any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inside {
+    /// Nothing.
+    Nothing,
+    /// Something of its own: no GC looks there, and the container is to end.
+    Own,
+    /// A device of the node's: if the container ends, so does that, and no DEL can bring it back.
+    Nodes,
 }
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::of("bridge", || json!([bridge()])),
+    Scenario {
+        before: AGENT,
+        in_reference: false,
+        ..Scenario::of("overlay", || json!([{"type": "overlay"}]))
+    },
     Scenario::of("ptp", || json!([{"type": "ptp", "ipMasq": true, "ipam": dual()}])),
     Scenario {
         before: UPLINK,
-        stays_inside: true,
+        inside: Inside::Own,
         ..Scenario::of("macvlan", || json!([{"type": "macvlan", "master": "up0", "ipam": dual()}]))
     },
     Scenario {
         interface: "lo",
-        stays_inside: true,
+        inside: Inside::Own,
         ..Scenario::of("loopback", || json!([{"type": "loopback"}]))
     },
     Scenario {
         before: "ip link add dev0 type veth peer name far0; ip link add dev1 type veth peer name far1",
-        moves_devices: true,
-        stays_inside: true,
+        inside: Inside::Nodes,
         // Nobody is at the other ends: an IPv6 address would wait for somebody.
         ..Scenario::of("host-device", || {
             let ranges = json!([[{"subnet": "10.1.0.0/16"}]]);
@@ -52,7 +64,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         in_reference: false,
-        stays_inside: true,
+        inside: Inside::Own,
         ..Scenario::of("tap", || json!([{"type": "tap", "ipam": dual()}]))
     },
     Scenario::of("host-local", || json!([{"type": "host-local", "ipam": dual()}])),
@@ -69,13 +81,22 @@ pub const SCENARIOS: &[Scenario] = &[
             "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"},
         }])
     }),
-    Scenario { stays_inside: true, ..Scenario::of("sbr", || json!([plain_bridge(), {"type": "sbr"}])) },
+    Scenario { inside: Inside::Own, ..Scenario::of("sbr", || json!([plain_bridge(), {"type": "sbr"}])) },
     Scenario {
         everywhere: true,
         ..Scenario::of("chain", || json!([bridge(), {"type": "portmap"}, {"type": "firewall"}, bandwidth()]))
     },
 ];
 
+/// What a node's agent would say.
+const AGENT: &str = r#"
+    mkdir /run/cnikit
+    cat > /run/cnikit/blue.json <<end
+    {"node": "1", "bridge": "cnikit0", "mtu": 1450,
+     "subnets": [{"subnet": "10.1.0.0/24", "gateway": "10.1.0.1", "first": "10.1.0.2"}, {"subnet": "fd00:1::/64", "gateway": "fd00:1::1", "first": "fd00:1::2"}],
+     "cluster": ["10.1.0.0/16", "fd00::/16"]}
+end
+"#;
 const UPLINK: &str = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up";
 
 impl Scenario {
@@ -88,8 +109,7 @@ impl Scenario {
             before,
             interface: "eth0",
             in_reference: true,
-            moves_devices: false,
-            stays_inside: false,
+            inside: Inside::Nothing,
         }
     }
 
@@ -101,8 +121,7 @@ impl Scenario {
     /// Whether there is anything for it to do.
     pub fn has(&self, verb: Verb) -> bool {
         match verb {
-            Verb::AddThenGone | Verb::DelWhenGone => !self.moves_devices,
-            Verb::Gc => !(self.moves_devices && self.stays_inside),
+            Verb::AddThenGone | Verb::DelWhenGone | Verb::Gc => self.inside != Inside::Nodes,
             Verb::Add | Verb::Del => true,
         }
     }

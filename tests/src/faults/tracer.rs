@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::points::Point;
+use super::refusal::Request;
 
 /// What takes longer hangs, and is killed.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -28,6 +29,13 @@ const TIME_LIMIT: Duration = Duration::from_secs(20);
 pub enum Fault {
     /// It is not made, and fails.
     Fail(Errno),
+    /// It is made, and the kernel refuses one of the requests that it brings.
+    Refuse {
+        /// Which, from 0.
+        request: usize,
+        /// What the kernel says.
+        errno: Errno,
+    },
     /// Who makes it dies.
     Kill {
         /// Everything that was started dies with it.
@@ -41,23 +49,70 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub struct Tracer {
     plan: Option<(usize, Fault)>,
+    /// The request that the kernel refuses, and with what.
+    refused: Option<(Request, Errno)>,
     /// The points so far.
-    pub seen: Vec<&'static Point>,
+    pub seen: Vec<Arrival>,
     /// Where it happened, for people.
     pub hit: Option<String>,
     /// Whether an execution did not end by itself.
     pub hung: bool,
 }
 
+/// A thread's coming to a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The point.
+    pub point: &'static Point,
+    /// How many requests it sends, each of which the kernel may refuse.
+    pub requests: usize,
+}
+
 /// What a thread is in the middle of.
 enum Pending {
     /// Its system call fails.
     Fails(Errno),
+    /// One of the requests that it sends is refused.
+    Refused(Request),
     /// It dies when the call is over.
     Dies { tree: bool },
 }
 
+/// What kind of thing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A system call fails.
+    Error,
+    /// The kernel refuses a request.
+    Refusal,
+    /// A process dies.
+    Death,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Error, Self::Refusal, Self::Death];
+
+    /// What people call many of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "errors",
+            Self::Refusal => "refusals",
+            Self::Death => "deaths",
+        }
+    }
+}
+
 impl Fault {
+    /// What kind of thing it is.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Fail(_) => Kind::Error,
+            Self::Refuse { .. } => Kind::Refusal,
+            Self::Kill { .. } => Kind::Death,
+        }
+    }
+
     /// The four ways to die.
     pub const KILLS: [Self; 4] = [
         Self::Kill { tree: false, after: false },
@@ -170,16 +225,25 @@ impl Tracer {
         if !is_entry {
             match pending.remove(&pid) {
                 Some(Pending::Fails(errno)) => answer(pid, errno)?,
+                Some(Pending::Refused(request)) => request.restore(pid),
                 Some(Pending::Dies { tree }) => die(pid, tree, alive),
-                None => {}
+                None => self.correct_answer(pid)?,
             }
             return Ok(());
         }
         let Some((point, arguments)) = point(pid)? else { return Ok(()) };
         let number = self.seen.len();
-        self.seen.push(point);
+        let requests = Request::about_to_be_sent(pid, point.call, &arguments);
+        self.seen.push(Arrival { point, requests: requests.len() });
         let Some((_, fault)) = self.plan.filter(|(planned, _)| *planned == number) else { return Ok(()) };
-        self.hit = Some(described(pid, point, arguments));
+        let object = match fault {
+            Fault::Refuse { request, .. } => match requests.get(request) {
+                Some(request) => request.name(),
+                None => return Ok(()),
+            },
+            _ => object(pid, point, arguments),
+        };
+        self.hit = Some(format!("{}({object})", point.call));
         match fault {
             Fault::Fail(errno) => {
                 // Threads may take turns in another order than when the points were counted.
@@ -189,11 +253,27 @@ impl Tracer {
                 }
                 pending.insert(pid, Pending::Fails(errno));
             }
+            Fault::Refuse { request, errno } => {
+                requests[request].spoil(pid);
+                self.refused = Some((requests[request], errno));
+                pending.insert(pid, Pending::Refused(requests[request]));
+            }
             Fault::Kill { tree, after: true } => drop(pending.insert(pid, Pending::Dies { tree })),
             Fault::Kill { tree, after: false } => {
                 skip(pid)?;
                 die(pid, tree, alive);
             }
+        }
+        Ok(())
+    }
+
+    /// The system call that ends may have received the refusal.
+    fn correct_answer(&self, pid: Pid) -> nix::Result<()> {
+        let Some((request, errno)) = self.refused else { return Ok(()) };
+        let Some((point, arguments)) = point(pid)? else { return Ok(()) };
+        let received = usize::try_from(ptrace::getregs(pid)?.rax.cast_signed()).unwrap_or(0);
+        if point.call.starts_with("recv") {
+            request.correct_answer(pid, point.call, &arguments, received, errno);
         }
         Ok(())
     }
@@ -208,7 +288,7 @@ fn stopped(program: &Command) -> Child {
     shell.process_group(0).spawn().expect("a shell")
 }
 
-/// The point at whose beginning a thread is, with its arguments.
+/// The point at whose beginning or end a thread is, with its arguments.
 fn point(pid: Pid) -> nix::Result<Option<(&'static Point, [u64; 6])>> {
     let registers = ptrace::getregs(pid)?;
     let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
@@ -230,13 +310,13 @@ fn file(pid: Pid, descriptor: u64) -> String {
     link.to_string_lossy().into_owned()
 }
 
-fn described(pid: Pid, point: &Point, arguments: [u64; 6]) -> String {
-    let object = match (point.path, point.descriptor) {
+/// What a system call is about, for people.
+fn object(pid: Pid, point: &Point, arguments: [u64; 6]) -> String {
+    match (point.path, point.descriptor) {
         (Some(at), _) => path(pid, arguments[at]),
         (None, Some(at)) => format!("{} {}", arguments[at], file(pid, arguments[at])),
         (None, None) => String::new(),
-    };
-    format!("{}({object})", point.call)
+    }
 }
 
 /// A path in a process's memory.

@@ -7,9 +7,8 @@ use std::time::Duration;
 use nix::libc;
 use serde_json::{Value, json};
 
-use super::points::Point;
-use super::scenario::Scenario;
-use super::tracer::{Fault, Tracer};
+use super::scenario::{Inside, Scenario};
+use super::tracer::{Arrival, Fault, Tracer};
 use crate::call::{Call, Implementation, Outcome};
 use crate::difference::differences;
 use crate::node::{Node, Pod};
@@ -24,6 +23,11 @@ const VICTIM: &str = "victim";
 /// How long the kernel may take to finish what it has been asked for.
 const SOON: Duration = Duration::from_millis(250);
 const AT_LAST: Duration = Duration::from_secs(2);
+
+/// An IPv6 address that nobody else may have is there at once: else each would be waited for, for two seconds, and some would
+/// be new in the one picture and not in the other.
+const WITHOUT_DETECTION: &str =
+    "for all in all default; do echo 0 > /proc/sys/net/ipv6/conf/$all/accept_dad; done";
 
 /// What fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,9 +106,10 @@ impl Ward {
         let node = Node::new(plugins);
         // Link-local addresses come with time.
         node.shell("echo 1 > /proc/sys/net/ipv6/conf/default/addr_gen_mode; ip link set lo up");
+        node.shell(WITHOUT_DETECTION);
         node.shell(scenario.before);
-        let bystander = node.pod(BYSTANDER);
-        let victim = node.pod(VICTIM);
+        let bystander = pod(&node, BYSTANDER);
+        let victim = pod(&node, VICTIM);
         let start = Scene::owned(&State::of(&node));
         let mut ward = Self { scenario: *scenario, plugins: plugins.clone(), node, victim, start };
         ward.add(&bystander).unwrap_or_else(|outcome| panic!("{}: {outcome}", scenario.name));
@@ -118,7 +123,7 @@ impl Ward {
     }
 
     /// A round in which nothing happens, and the points that there were.
-    pub fn census(&mut self, verb: Verb) -> (Round, Vec<&'static Point>) {
+    pub fn census(&mut self, verb: Verb) -> (Round, Vec<Arrival>) {
         let mut tracer = Tracer::counting();
         (self.round(verb, &mut tracer, false), tracer.seen)
     }
@@ -159,7 +164,7 @@ impl Ward {
 
     /// Whether the container's namespace is gone in the end.
     fn ends_container(&self, verb: Verb) -> bool {
-        verb.without_namespace() || (verb == Verb::Gc && self.scenario.stays_inside)
+        verb.without_namespace() || (verb == Verb::Gc && self.scenario.inside == Inside::Own)
     }
 
     /// An ADD that may fail; also, what the node was like before it. A plugin that stands behind others takes back its
@@ -187,8 +192,8 @@ impl Ward {
             Err(outcome) => return (Some(outcome), before),
         };
         // What says that it succeeded must have.
-        for config in self.scenario.configs(VICTIM) {
-            if tracer.hit.is_some() && config["type"] != "host-local" {
+        for (number, config) in self.scenario.configs(VICTIM).into_iter().enumerate() {
+            if tracer.hit.is_some() && self.suffers(number) && config["type"] != "host-local" {
                 let outcome = self.call(config, "CHECK", Some(&self.victim), VICTIM, Some(&result)).run();
                 if !outcome.status.success() {
                     round.troubles.push(format!("CHECK after a success: {outcome}"));
@@ -240,7 +245,7 @@ impl Ward {
     /// An ADD must be possible again.
     fn repeat(&mut self, verb: Verb, round: &mut Round) {
         if self.ends_container(verb) {
-            self.victim = self.node.pod(VICTIM);
+            self.victim = pod(&self.node, VICTIM);
         }
         match self.add(&self.victim) {
             Ok(result) => {
@@ -338,12 +343,23 @@ impl Ward {
 
     /// Executes a plugin of the list; under the tracer, if it is one that faults happen to.
     fn execute(&self, number: usize, call: &Call<'_>, tracer: Option<&mut Tracer>) -> Outcome {
-        let last = self.scenario.configs(VICTIM).len() - 1;
         match tracer {
-            Some(tracer) if self.scenario.everywhere || number == last => call.traced(tracer),
+            Some(tracer) if self.suffers(number) => call.traced(tracer),
             _ => call.run(),
         }
     }
+
+    /// Whether faults happen to a plugin of the list.
+    fn suffers(&self, number: usize) -> bool {
+        self.scenario.everywhere || number + 1 == self.scenario.configs(VICTIM).len()
+    }
+}
+
+/// A container.
+fn pod(node: &Node, name: &str) -> Pod {
+    let pod = node.pod(name);
+    node.pod_shell(&pod, WITHOUT_DETECTION);
+    pod
 }
 
 fn scene(mut scene: Scene, without_victim: bool) -> Scene {
@@ -410,6 +426,7 @@ impl Fault {
     pub fn name(self) -> String {
         match self {
             Self::Fail(errno) => format!("{errno:?}"),
+            Self::Refuse { request, errno } => format!("request {} refused: {errno:?}", request + 1),
             Self::Kill { tree, after } => {
                 format!(
                     "the {} dies {} the call",
