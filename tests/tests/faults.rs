@@ -20,7 +20,14 @@ fn campaign(step: usize) -> Campaign {
 /// That nothing is left, and every failure is told. Returns how often something happened.
 fn nothing_is_left(campaign: &Campaign, scenario: &Scenario, plugins: &Implementation, verb: Verb) -> usize {
     let found = Mutex::new(Vec::new());
+    let stands_behind_others = scenario.configs("victim").len() > 1;
     let tallies = campaign.run(scenario, plugins, verb, &|number, fault, round| {
+        // An ADD whose answer cannot be written is taken back as a DEL does it: some of that goes with the interface.
+        let unanswered = round.hit.as_ref().is_some_and(|hit| hit.starts_with("write(1 "));
+        let is_clean = round.after.is_empty() && round.troubles.is_empty() && !round.hung;
+        if stands_behind_others && unanswered && is_clean {
+            return;
+        }
         let line = format!("{} {} {number} {}: {round}", scenario.name, verb.name(), fault.name());
         found.lock().unwrap().push(line);
     });
