@@ -17,7 +17,8 @@ pub(crate) const LINKS: u32 = nix::libc::RTMGRP_LINK as u32;
 pub(crate) const ADDRESSES: u32 = (nix::libc::RTMGRP_IPV4_IFADDR | nix::libc::RTMGRP_IPV6_IFADDR) as u32;
 
 /// A netlink socket that hears of changes. What it hears is of no interest: whoever listens looks for himself, so that
-/// nothing depends on no message's being lost.
+/// nothing depends on no message's being lost. ([`netops::Watch`] hears of everything, routes of all peers among it, and reads it;
+/// nobody is to be woken by that who looks at interfaces only.)
 pub(crate) struct Events {
     socket: AsyncFd<OwnedFd>,
 }
@@ -29,12 +30,7 @@ impl Events {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
             .map_err(failed)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(failed)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe, for types whose descriptor is not their own: this one's is"
-        )]
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE).map_err(io_failed)?;
-        Ok(Self { socket })
+        Ok(Self { socket: readable(socket).map_err(io_failed)? })
     }
 
     /// Waits for word of a change.
@@ -54,6 +50,15 @@ impl Events {
         while hear(self.socket.get_ref())? {}
         Ok(())
     }
+}
+
+/// A descriptor that can be waited for until it is readable.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for types whose descriptor is not their own: this one's is"
+)]
+pub(crate) fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
 }
 
 /// Takes one message out, if there is one. That some were lost is word of a change, too.

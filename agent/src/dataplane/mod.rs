@@ -32,12 +32,12 @@ use std::time::{Duration, Instant};
 use netops::{Change, LinuxKernel, Place, Watch};
 use overlay::path::{Paths, Probe, Seal};
 use overlay::{Local, View, fabric, path};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::counters::KernelWork;
+use crate::events;
 use crate::known::Ways;
 use crate::log;
 use crate::told::say_problems;
@@ -144,11 +144,7 @@ impl DataPlane {
         let weaver = Weaver::open(settings.fabric.clone()).map_err(|error| error.to_string())?;
         watch.disregard(weaver.port());
         let descriptor = watch.as_fd().try_clone_to_owned().map_err(io("watch the kernel"))?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe, for types whose descriptor is not their own: this one's is"
-        )]
-        let heard = AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(io("watch the kernel"))?;
+        let heard = events::readable(descriptor).map_err(io("watch the kernel"))?;
         let port = settings.port;
         let sockets =
             Sockets::open(port).map_err(|error| format!("listen for probes at UDP port {port}: {error}"))?;
