@@ -1,10 +1,12 @@
 //! As much of the Kubernetes API as has Nodes and pods: lists in pages, watches from a resource version with bookmarks, patches.
-//! It can forget what was (410 Gone), go away, drop connections, refuse, and be restored from a backup.
+//! It can forget what was (410 Gone, as an event, as an answer, or between two pages), end watches, go away, drop connections,
+//! refuse, and be restored from a backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -57,6 +59,12 @@ struct Store {
     requests: Vec<String>,
     /// What nobody may do anything with: nodes, pods.
     forbidden: BTreeSet<&'static str>,
+    /// How long a watch may last, whatever was asked for.
+    longest_watch: Option<Duration>,
+    /// That what was is forgotten is the answer to a watch, and no event of it.
+    answers_gone: bool,
+    /// The next list is forgotten when a page of it has been told.
+    forgets_next_list: bool,
 }
 
 impl Api {
@@ -145,6 +153,22 @@ impl Api {
         store.events.clear();
         store.lists.clear();
         self.state.news.send_replace(store.revision);
+    }
+
+    /// The same, and a watch from what was is refused, instead of begun with an error.
+    pub fn forget_history_and_refuse(&self) {
+        self.state.store().answers_gone = true;
+        self.forget_history();
+    }
+
+    /// Of the next list there is no second page any more when it is asked for.
+    pub fn forget_next_list(&self) {
+        self.state.store().forgets_next_list = true;
+    }
+
+    /// Watches from now on end by themselves, as they do on a server that is about to be replaced.
+    pub fn end_watches_after(&self, longest: Duration) {
+        self.state.store().longest_watch = Some(longest);
     }
 
     /// What a backup would have.
@@ -247,7 +271,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
         .get("accept")
         .is_some_and(|value| value.to_str().unwrap().contains("PartialObject"));
     Ok(match (request.method(), path.split_once('/')) {
-        (&Method::GET, None) if is_watch && path == "nodes" => watch_from(state, since.parse().unwrap()),
+        (&Method::GET, None) if is_watch && path == "nodes" => {
+            let asked = query.get("timeoutSeconds").map(|text| Duration::from_secs(text.parse().unwrap()));
+            watch_from(state, since.parse().unwrap(), asked)
+        }
         (&Method::GET, None) if matches!(&*path, "nodes" | "pods") => {
             list(&state, &path, &query, metadata_only)
         }
@@ -287,9 +314,13 @@ fn list(state: &State, resource: &str, query: &BTreeMap<String, String>, metadat
         let message = "The provided continue parameter is too old to display a consistent list result.";
         return status(410, "Expired", message);
     };
+    let items = items.clone();
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     let remaining = items.len().saturating_sub(told).saturating_sub(limit);
     if remaining > 0 {
+        if std::mem::take(&mut store.forgets_next_list) {
+            store.lists.clear();
+        }
         metadata["continue"] = json!(format!("{revision}.{}", told + limit));
         metadata["remainingItemCount"] = json!(remaining);
     }
@@ -314,10 +345,25 @@ fn is_selected(item: &Value, query: &BTreeMap<String, String>) -> bool {
     })
 }
 
-/// Events after a revision, and a bookmark after each batch; the error 410 if they are forgotten.
-fn watch_from(state: Arc<State>, mut since: u64) -> Answer {
+/// Events after a revision, for some time, and a bookmark after each batch; the error 410 if they are forgotten.
+fn watch_from(state: Arc<State>, mut since: u64, asked: Option<Duration>) -> Answer {
+    // Half an hour to an hour is a server's own choice (--min-request-timeout).
+    let mut life = asked.unwrap_or(Duration::from_secs(1800));
+    {
+        let store = state.store();
+        life = life.min(store.longest_watch.unwrap_or(life));
+        if store.answers_gone && since < store.forgotten {
+            return status(
+                410,
+                "Expired",
+                &format!("too old resource version: {since} ({})", store.forgotten),
+            );
+        }
+    }
     let (lines, line) = mpsc::channel::<Bytes>(16);
     tokio::spawn(async move {
+        let end = tokio::time::sleep(life);
+        tokio::pin!(end);
         let mut news = state.news.subscribe();
         loop {
             let mut batch = Vec::new();
@@ -348,6 +394,7 @@ fn watch_from(state: Arc<State>, mut since: u64) -> Answer {
             tokio::select! {
                 changed = news.changed() => if changed.is_err() { return },
                 () = lines.closed() => return,
+                () = &mut end => return,
             }
             if is_over {
                 return;

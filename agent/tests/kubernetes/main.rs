@@ -459,3 +459,54 @@ async fn pods_of_all_nodes_are_listed_when_somebody_asks_and_not_before() {
     let why = pods.list().await.lacking.clone().unwrap();
     assert!(why.contains("list pods"), "{why}");
 }
+
+#[tokio::test]
+async fn a_watch_that_the_server_ends_goes_on_where_it_was_without_a_list() {
+    let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    api.end_watches_after(Duration::from_secs(1));
+    register(&api, 1);
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it has a subnet", |view| !held(view).is_empty()).await;
+    for n in 2..=6 {
+        join(&api, n);
+        let who = local(n).id;
+        one.until("it knows the new one", |view| view.topology.get(&who).is_some()).await;
+        let watches = api.requests("WATCH");
+        while api.requests("WATCH") == watches {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(api.requests("GET nodes"), 1);
+    assert!(one.history().iter().all(|view| view.cut_off.is_none()));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_refused_for_a_history_that_is_gone_is_listed_again() {
+    let (mut api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    join(&api, 2);
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it knows two", |view| names(view).len() == 2).await;
+    api.stop().await;
+    one.until("it is cut off", |view| view.cut_off.is_some()).await;
+    api.forget_history_and_refuse();
+    join(&api, 3);
+    api.resume().await;
+    one.until("it knows three", |view| names(view).len() == 3 && view.cut_off.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_list_of_which_the_second_page_is_gone_is_begun_again() {
+    let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    for n in 0..700 {
+        api.put(&format!("bare-{n}"), |_| ());
+    }
+    // The last of the second page.
+    join(&api, 9);
+    api.forget_next_list();
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it knows two", |view| names(view) == ["node-1", "node-9"]).await;
+    assert_eq!(api.requests("GET nodes"), 4, "two pages, twice");
+    assert!(one.history().iter().all(|view| view.cut_off.is_none()), "it answers, after all");
+}

@@ -16,10 +16,12 @@ const LIFE: u32 = 120;
 /// where it was while nothing happens.
 const PROOF: Duration = Duration::from_secs(1);
 
+type Events = Pin<Box<dyn Stream<Item = watcher::Result<Event<Object>>> + Send>>;
+
 /// All Nodes, and what happens to them.
 pub(super) struct Watch {
     api: Api<Object>,
-    events: Pin<Box<dyn Stream<Item = watcher::Result<Event<Object>>> + Send>>,
+    events: Events,
     backoff: DefaultBackoff,
     state: State,
     /// The newest version of a Node that it has told.
@@ -46,12 +48,13 @@ enum Server {
 impl Watch {
     /// Begins with a list.
     pub(super) fn new(api: Api<Object>) -> Self {
-        // Pages and not the server's cache, which knows none: a thousand Nodes at once are more than the agent itself. Where
-        // the server has forgotten what was to come next (410), the watcher lists again.
-        let config = watcher::Config::default().timeout(LIFE);
-        let events = Box::pin(watcher(api.clone(), config));
-        let state = State::AtWork(Instant::now());
+        let (events, state) = (Self::list_and_watch(api.clone()), State::AtWork(Instant::now()));
         Self { api, events, backoff: DefaultBackoff::default(), state, newest: 0 }
+    }
+
+    /// Pages and not the server's cache, which knows none: a thousand Nodes at once are more than the agent itself.
+    fn list_and_watch(api: Api<Object>) -> Events {
+        Box::pin(watcher(api, watcher::Config::default().timeout(LIFE)))
     }
 
     /// What happens next. Nothing is lost if this is dropped while it waits.
@@ -70,6 +73,10 @@ impl Watch {
                 // It answers, only not from there on: the list that is next need not wait as for one that does not.
                 if has_forgotten(error) {
                     self.backoff.reset();
+                    // The watcher lists again by itself after such an event; after such an answer it would ask the same again.
+                    if matches!(error, watcher::Error::WatchStartFailed(_)) {
+                        self.events = Self::list_and_watch(self.api.clone());
+                    }
                 }
                 let wait = self.backoff.next().unwrap_or(PROOF);
                 self.state = State::Resting { until: Instant::now() + wait, server: Server::of(error) };
@@ -113,19 +120,23 @@ impl Watch {
 
 /// Whether the server has forgotten what was to come next, so that there will be a list.
 pub(super) fn has_forgotten(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+    code(error) == Some(410)
+}
+
+/// What the server has answered, in HTTP's numbers, if it has.
+fn code(error: &watcher::Error) -> Option<u16> {
+    use watcher::Error;
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status))
+        | Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
 }
 
 impl Server {
     fn of(error: &watcher::Error) -> Self {
-        use watcher::Error;
-        let code = match error {
-            Error::InitialListFailed(kube::Error::Api(status))
-            | Error::WatchStartFailed(kube::Error::Api(status))
-            | Error::WatchFailed(kube::Error::Api(status))
-            | Error::WatchError(status) => status.code,
-            _ => 0,
-        };
-        if code == 429 || code >= 500 { Self::Busy } else { Self::Gone }
+        if code(error).is_some_and(|code| code == 429 || code >= 500) { Self::Busy } else { Self::Gone }
     }
 }
