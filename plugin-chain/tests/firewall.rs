@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests
 
-use std::path::Path;
-
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, ErrorCode, SpecVersion};
 use netops::{
-    Answer, ChainName, Created, Errno, Error, ForwardJump, IpVersion, Isolation, Kernel, LinkName,
-    MemoryKernel, Neighbours, Place, Query, Removed, Resource,
+    Answer, ChainName, Errno, ForwardJump, IpVersion, Isolation, Kernel, LinkName, MemoryKernel, Neighbours,
+    Place, Query,
 };
 use plugin_chain::Firewall;
-use plugin_kit::testing::{Fault, MemoryNode, TestCall, Trial};
-use plugin_kit::{Kernels, Kit, Purpose};
+use plugin_kit::Kit;
+use plugin_kit::testing::{Busy, Fault, MemoryNode, TestCall, Trial};
 use serde_json::{Value, json};
 
 fn previous(addresses: &[&str]) -> Value {
@@ -213,35 +211,6 @@ fn status_says_whether_nf_tables_can_be_used() {
     node.fail_at(0, Fault::Refused(Errno::EINVAL));
     let error = plugin.status(&call.status_request()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::PLUGIN_NOT_AVAILABLE);
-}
-
-/// A node that answers no question about all there is.
-struct Busy<'a>(&'a MemoryNode);
-
-impl Kernels for Busy<'_> {
-    fn open(&self, container: Option<&Path>, purpose: Purpose) -> Result<Box<dyn Kernel + '_>, Error> {
-        Ok(Box::new(Process(self.0.open(container, purpose)?)))
-    }
-}
-
-struct Process<'a>(Box<dyn Kernel + 'a>);
-
-impl Kernel for Process<'_> {
-    fn read(&mut self, place: Place, queries: &[Query]) -> Result<Vec<Answer>, Error> {
-        assert!(
-            !queries.iter().any(|query| matches!(query, Query::Links | Query::Entries(_))),
-            "{queries:?}"
-        );
-        self.0.read(place, queries)
-    }
-
-    fn create(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Created, Error>> {
-        self.0.create(place, resources)
-    }
-
-    fn remove(&mut self, place: Place, resources: &[&Resource]) -> Vec<Result<Removed, Error>> {
-        self.0.remove(place, resources)
-    }
 }
 
 #[test]

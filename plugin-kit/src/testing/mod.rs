@@ -24,9 +24,11 @@
 //! # Ok::<(), cni_spec::Error>(())
 //! ```
 
+mod busy;
 mod faults;
 mod node;
 
+pub use busy::Busy;
 pub use faults::{
     Trial, assert_add_is_all_or_nothing, assert_del_is_completed_by_the_next,
     assert_gc_is_completed_by_the_next,
