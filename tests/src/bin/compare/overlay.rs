@@ -22,7 +22,7 @@ const EXCHANGES: usize = 3000;
 /// without any.
 pub(crate) fn measure(ours: &Implementation, rounds: usize) {
     println!("{rounds} rounds; medians; by hand / cnikit is the median of the ratios of rounds (95 %)\n");
-    println!("{:40} {:>12} {:>12} {:>22}", "", "by hand", "cnikit", "ratio");
+    println!("{:52} {:>12} {:>12} {:>22}", "", "by hand", "cnikit", "ratio");
     for family in [Family::V4, Family::V6] {
         for mode in ["vxlan", "route"] {
             let agents = ours_between(ours, family, mode);
@@ -50,7 +50,7 @@ fn print(what: &str, [hand, ours]: &[Vec<f64>; 2]) {
     let ratios = sorted(hand.iter().zip(ours).map(|(hand, ours)| hand / ours).collect());
     let (low, high) = interval(&ratios);
     println!(
-        "{what:40} {:>12.2} {:>12.2} {:>22}",
+        "{what:52} {:>12.2} {:>12.2} {:>22}",
         median(&sorted(hand.clone())),
         median(&sorted(ours.clone())),
         format!("{:.3} ({low:.3} to {high:.3})", median(&ratios))
