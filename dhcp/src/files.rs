@@ -19,14 +19,19 @@ pub(crate) enum Durability {
 
 /// Makes a directory for root alone, and those above it, if they are not there; they are on the disk when this returns.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    let made = match make() {
+        // Once: below a link to nowhere there is never a place.
+        Err(error) if error.kind() == ErrorKind::NotFound && !parent(path).as_os_str().is_empty() => {
+            make_directory(parent(path))?;
+            make()
+        }
+        made => made,
+    };
+    match made {
         Ok(()) => sync(parent(path)),
         // What is no directory is found when it is used as one.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound && !parent(path).as_os_str().is_empty() => {
-            make_directory(parent(path))?;
-            make_directory(path)
-        }
         Err(error) => Err(error),
     }
 }
@@ -120,6 +125,18 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it_unless_they_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        make_directory(&path).unwrap();
+        make_directory(&path).unwrap();
+        assert_eq!((mode(&path), mode(&dir.path().join("a"))), (0o700, 0o700));
+        let link = dir.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        assert_eq!(make_directory(&link.join("below")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

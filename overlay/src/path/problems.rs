@@ -58,9 +58,11 @@ pub(super) fn of<'a>(peers: impl Iterator<Item = &'a Peer>) -> Vec<Problem> {
     let (mut unreachable, mut silent, mut narrow) = (Vec::new(), Vec::new(), Vec::new());
     for peer in peers {
         let name = &peer.node.name;
-        if peer.way == Way::None {
+        if peer.liveness == Liveness::Down {
+            // That it is, is told elsewhere.
+        } else if peer.way == Way::None {
             unreachable.push((name.to_string(), obstacle(peer)));
-        } else if peer.silent > 1 && peer.liveness != Liveness::Down {
+        } else if peer.silent > 1 {
             silent.push((name.to_string(), by(peer)));
         } else if let Some(hole) = peer.size.hole() {
             let passes = peer.size.current();

@@ -362,7 +362,7 @@ fn where_both_bridges_have_one_address_after_a_conflict_nothing_is_probed_nor_sa
 }
 
 #[test]
-fn silence_is_told_unless_the_node_is_down() {
+fn silence_and_no_way_are_told_unless_the_node_is_down() {
     let mut lab = Lab::new(2, Mode::Vxlan);
     lab.passes = Box::new(|packet| packet.by == Carrier::Own);
     lab.run(30);
@@ -380,6 +380,15 @@ fn silence_is_told_unless_the_node_is_down() {
     lab.paths[0].update(lab.now, &lab.nodes[0], &topology, &lab.underlays[0]);
     assert!(lab.paths[0].problems().is_empty());
     assert_eq!(lab.path(0, 1).way, Way::Vxlan { remote: own_address(1) }, "its routes stay");
+    // Nor is it told that no way leads to a node that is down: one, say, whose address is another's now.
+    let mut nowhere = lab.nodes[1].clone();
+    nowhere.addresses.clear();
+    for (liveness, told) in [(Liveness::Alive, 1), (Liveness::Down, 0)] {
+        let mut topology = Topology::new();
+        topology.insert(Arc::new(nowhere.clone()), liveness);
+        lab.paths[0].update(lab.now, &lab.nodes[0], &topology, &lab.underlays[0]);
+        assert_eq!((lab.path(0, 1).way, lab.paths[0].problems().len()), (Way::None, told));
+    }
 }
 
 #[test]
