@@ -6,7 +6,7 @@ use std::time::Duration;
 use gossip::{Config, Gossip, Time};
 use overlay::mesh::{Saved, Settings};
 use overlay::path::{Message, Unsealed};
-use overlay::{ClaimSettings, Local, Mesh, Mode, NodeId, NodeName, Pod, Pool, Range, Role, Tunnel};
+use overlay::{ClaimSettings, Local, Machine, Mesh, Mode, NodeId, NodeName, Pod, Pool, Range, Role, Tunnel};
 
 const NOW: Time = Duration::from_secs(1000);
 const OTHER: [u8; 16] = [2; 16];
@@ -85,6 +85,7 @@ fn node() -> Mesh {
         mode: Mode::Auto,
         tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
         mtu: 1500,
+        machine: Machine::default(),
         pods: vec![Pod::new("c1", "eth0", [pod])],
     };
     Mesh::new(settings, local, vec![address(1)], Saved::default(), 1, NOW)
