@@ -107,8 +107,9 @@ impl Identity {
     /// Who has it, in words, given what nodes are called: `n1, n2 have one machine id`.
     pub fn told(self, nodes: &[NodeId], name: impl Fn(&NodeId) -> String) -> String {
         let listed = |name: &dyn Fn(&NodeId) -> String| {
-            let mut listed: Vec<String> = nodes.iter().take(MAX_NAMED).map(name).collect();
-            let more = nodes.len() - listed.len();
+            let mut listed: Vec<String> = nodes.iter().map(name).collect();
+            listed.sort();
+            let more = listed.split_off(MAX_NAMED.min(listed.len())).len();
             listed.extend((more > 0).then(|| format!("{more} more")));
             listed.join(", ")
         };
@@ -364,7 +365,7 @@ mod tests {
     fn who_shares_something_is_named_unless_they_are_many() {
         let ids: Vec<_> = (1..=9).map(|n| NodeId::from_bytes([n; 16])).collect();
         let name = |id: &NodeId| format!("n{}", id.as_bytes()[0]);
-        assert_eq!(Identity::Mac.told(&ids[..2], name), "n1, n2 have one MAC address");
+        assert_eq!(Identity::Mac.told(&[ids[1], ids[0]], name), "n1, n2 have one MAC address");
         assert_eq!(
             Identity::MachineId.told(&ids, name),
             "n1, n2, n3, n4, n5, n6, 3 more have one machine id"

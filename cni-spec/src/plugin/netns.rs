@@ -67,12 +67,13 @@ fn find(netns: &Path) -> Result<Found, Error> {
     })
 }
 
-/// Whether nothing can be at a path.
+/// Whether nothing can be at a path, or nothing that this process could ever have entered: in a user namespace the kernel says
+/// `EACCES` of all other people's processes in `/proc`, of which one may have got a container's PID when that had ended.
 fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
-    ) || error.raw_os_error() == Some(nix::libc::ELOOP)
+    ) || matches!(error.raw_os_error(), Some(nix::libc::ELOOP | nix::libc::EACCES))
 }
 
 fn own_identity() -> io::Result<(u64, u64)> {

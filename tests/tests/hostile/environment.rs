@@ -103,6 +103,10 @@ fn what_is_no_network_namespace_is_refused() {
             victim.refuses(path, NETNS, &victim.call("ADD").env("CNI_NETNS", path));
         }
         victim.refuses("not UTF-8", NETNS, &victim.call("ADD").env("CNI_NETNS", not_utf8()));
+        // Where nobody could have been attached, there is nothing to detach.
+        for path in ["/run/netns/file", "/run/netns/none", "/run/netns/uts", "/proc/1/ns/net/x"] {
+            victim.call("DEL").env("CNI_NETNS", path).run().done();
+        }
     });
 }
 
