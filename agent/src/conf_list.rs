@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plugin_kit::files::{self, Durability};
 use serde_json::{Value, json};
 
-use crate::files::{self, Durability};
 use crate::known::Known;
 use crate::log;
 use crate::settings::Settings;

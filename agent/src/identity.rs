@@ -8,10 +8,11 @@ use std::io;
 use std::path::Path;
 
 use overlay::{Fingerprint, Machine, NodeId};
+use plugin_kit::files::{self, Durability};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::{self, Durability, Secrecy};
+use crate::files::{Secrecy, read_own};
 use crate::log;
 
 /// The file's name in the directory of what outlives a reboot.
@@ -43,7 +44,7 @@ pub(crate) fn load_or_make(state_dir: &Path) -> Result<NodeId, String> {
 fn load_or_make_on(state_dir: &Path, machine_id: Option<&str>) -> Result<NodeId, String> {
     let path = state_dir.join(FILE);
     let machine = machine_id.and_then(hash_of_machine_id).map(|hash| hash.to_string());
-    match files::read_own(&path, Secrecy::Public, 4096) {
+    match read_own(&path, Secrecy::Public, 4096) {
         Ok(content) => {
             let record: Record = serde_json::from_slice(&content).map_err(|error| {
                 format!(

@@ -7,7 +7,7 @@ use cni_spec::NetworkName;
 use gossip::seal::Keyring;
 use tokio::sync::watch;
 
-use crate::files::{self, Secrecy};
+use crate::files::{Secrecy, read_own};
 use crate::log;
 
 /// More than the largest number of keys takes.
@@ -16,7 +16,7 @@ const LARGEST: u64 = 16 << 10;
 /// The keys of a file. Those of one network are of no use to another.
 pub(crate) fn read(path: &Path, network: &NetworkName) -> Result<Keyring, String> {
     let named = |what: String| format!("{}: {what}", path.display());
-    let content = files::read_own(path, Secrecy::Secret, LARGEST).map_err(|error| {
+    let content = read_own(path, Secrecy::Secret, LARGEST).map_err(|error| {
         let advice = match error.kind() {
             std::io::ErrorKind::NotFound => {
                 ": every node needs the same, made once by `openssl rand -hex 32`; or `--gossip-insecure` does without"

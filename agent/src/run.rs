@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use gossip::seal::Keyring;
 use overlay::{Local, Pod, Role, View};
+use plugin_kit::files;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -25,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::choice::Chosen;
 use crate::dataplane::{self, ProbeSeal};
 use crate::error::Error;
-use crate::files;
+use crate::files::lock;
 use crate::keys;
 use crate::known::{Known, StoreFacts, Ways};
 use crate::local::{self, Underlay};
@@ -61,7 +62,7 @@ fn take_directories(settings: &Settings) -> Result<File, Error> {
     make(&settings.state_dir, 0o700)?;
     make(&settings.run_dir, 0o755)?;
     let path = settings.state_dir.join(LOCK);
-    files::lock(&path).map_err(Error::io(format!("take {}", path.display())))
+    lock(&path).map_err(Error::io(format!("take {}", path.display())))
 }
 
 async fn work(settings: Settings, manager: Option<ServiceManager>) -> Result<(), Error> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::report::Problem;
+use plugin_kit::files::{self, Durability};
 use plugin_overlay::NodeFile;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::files::{self, Durability};
 use crate::known::{Known, counts};
 use crate::log;
 use crate::plugin_file;

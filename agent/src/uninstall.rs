@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::conf_list;
 use crate::dataplane::remove_data_plane;
 use crate::error::Error;
-use crate::files;
+use crate::files::lock;
 use crate::run::{LOCK, Signals};
 use crate::settings::Settings;
 use crate::told;
@@ -57,7 +57,7 @@ impl Uninstalled {
 /// Where there was no agent, nothing is made for that.
 fn keep_agents_away(settings: &Settings) -> Result<Option<File>, Error> {
     let path = settings.state_dir.join(LOCK);
-    match files::lock(&path) {
+    match lock(&path) {
         Ok(lock) => Ok(Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(Error::Running { lock: path }),

@@ -19,7 +19,6 @@ mod codec;
 mod connection;
 mod container;
 mod daemon;
-mod files;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
 mod key;

@@ -8,8 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
-
-use crate::files;
+use plugin_kit::files;
 
 /// Listens at a path, for root alone. A socket that a dead process has left is replaced.
 ///
@@ -17,7 +16,7 @@ use crate::files;
 /// When another daemon listens there, or as the kernel's.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
-        files::make_directory(parent)?;
+        files::make_directory(parent, 0o700)?;
     }
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::Error::new(ErrorKind::AddrInUse, "another daemon listens there")),

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ipam::BootId;
+use plugin_kit::files::{self, Durability};
 use serde::{Deserialize, Serialize};
 
 use crate::container::Container;
-use crate::files::{self, Durability};
 use crate::key::Key;
 use crate::lease::Lease;
 use crate::wishes::{Family, Wishes};
@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// When it cannot be, or another process uses it.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        files::make_directory(dir)?;
+        files::make_directory(dir, 0o700)?;
         let Some(lock) = files::lock(&dir.join("lock")).map_err(|error| about("the lock", &error))? else {
             return Err(io::Error::other("another daemon uses this directory"));
         };

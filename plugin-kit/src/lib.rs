@@ -21,6 +21,7 @@ mod cables;
 mod detach;
 pub mod error;
 mod explain;
+pub mod files;
 mod interface;
 pub mod ipam;
 mod kernels;

@@ -1,15 +1,13 @@
 //! What a node's agent tells the plugin: a small file, replaced as a whole.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cni_spec::NetworkName;
 use ipnet::IpNet;
-use nix::fcntl::OFlag;
+use plugin_kit::files;
 use serde::{Deserialize, Serialize};
 
 /// Where an agent writes it for a network: `/run/cnikit/NETWORK.json`. In `/run`: after a reboot nothing is known until the
@@ -57,18 +55,11 @@ impl NodeFile {
     /// See [`NodeFileError`].
     pub fn read(directory: &Path, network: &NetworkName) -> Result<Self, NodeFileError> {
         let path = Self::path(directory, network);
-        let mut text = Vec::new();
-        match open(&path).and_then(|file| file.take(Self::LIMIT + 1).read_to_end(&mut text)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(NodeFileError::Missing { path });
-            }
-            Err(source) => return Err(NodeFileError::Io { path, source }),
-        }
+        let text = files::read(&path, Self::LIMIT).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => NodeFileError::Missing { path: path.clone() },
+            _ => NodeFileError::Io { path: path.clone(), source },
+        })?;
         let wrong = |reason: String| NodeFileError::Wrong { path: path.clone(), reason };
-        if text.len() as u64 > Self::LIMIT {
-            return Err(wrong(format!("it has more than {} bytes", Self::LIMIT)));
-        }
         let mut node: Self =
             serde_json::from_slice(&text).map_err(|error| wrong(legible(&error.to_string())))?;
         node.for_each_text(|text| *text = legible(text));
@@ -80,16 +71,6 @@ impl NodeFile {
         let words = [&mut self.waiting, &mut self.cut_off].into_iter().flatten();
         let others = self.duplicates.iter_mut().map(|duplicate| &mut duplicate.other);
         [&mut self.node].into_iter().chain(words).chain(others).for_each(change);
-    }
-}
-
-/// Opens a plain file.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no plain file")),
     }
 }
 
@@ -133,9 +114,6 @@ impl fmt::Display for NodeFileError {
         match self {
             Self::Missing { path } => {
                 write!(f, "{} is not there: is the agent running (`cnikit agent`)?", path.display())
-            }
-            Self::Io { path, source } if source.raw_os_error() == Some(nix::libc::ELOOP) => {
-                write!(f, "read {}: it is a symbolic link, and agents make none: remove it", path.display())
             }
             Self::Io { path, source } => write!(f, "read {}: {source}", path.display()),
             Self::Wrong { path, reason } => {

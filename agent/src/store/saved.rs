@@ -1,14 +1,13 @@
 //! What a store that has servers remembers without them: a node that starts while they are down gives its pods addresses
 //! of the subnets that it has, and keeps the routes to the peers that it knew.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use overlay::report::{Problem, Severity};
 use overlay::{Liveness, Local, Node, NodeId, Pod, Subnet, SubnetState, Topology};
+use plugin_kit::files::{self, Durability};
 use serde::{Deserialize, Serialize};
 
 /// The largest file that is read, in bytes: a thousand nodes take a third of a MiB.
@@ -151,13 +150,11 @@ impl SavedFile {
                 self.path.display()
             )
         };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
+        let text = match files::read(&self.path, LARGEST) {
+            Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Saved::nothing(node)),
             Err(error) => return Err(named(&error)),
         };
-        let mut text = Vec::new();
-        file.take(LARGEST).read_to_end(&mut text).map_err(|error| named(&error))?;
         let saved: Saved = serde_json::from_slice(&text).map_err(|error| named(&error))?;
         Ok(if saved.node == node { saved } else { Saved::nothing(node) })
     }
@@ -171,24 +168,16 @@ impl SavedFile {
     }
 
     fn replace(&self, saved: &Saved) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
-        fs::create_dir_all(directory)?;
-        let draft = self.path.with_extension("json.new");
-        // One that a crash left behind may have another mode.
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Some(directory) = self.path.parent() {
+            files::make_directory(directory, 0o700)?;
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec(saved)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        File::open(directory)?.sync_all()
+        files::replace(&self.path, &serde_json::to_vec(saved)?, 0o600, Durability::Disk)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

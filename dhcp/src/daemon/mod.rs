@@ -18,11 +18,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
+use plugin_kit::files::{self, Durability};
 use plugin_kit::ipam::dhcp::protocol::{self, Call};
 
 use crate::attachment::{Attachment, Behaviour, Progress};
 use crate::connection::Connection;
-use crate::files::{self, Durability};
 use crate::key::Key;
 use crate::listen;
 use crate::store::Store;
@@ -79,7 +79,7 @@ impl Daemon {
             .map_err(|e| failed(&at("use the leases in", &settings.state_dir), e))?;
         let listener = listen::listen(&socket).map_err(|e| failed(&at("listen at", &socket), e))?;
         let notes = protocol::notes(&socket);
-        files::make_directory(&notes).map_err(|e| failed(&at("make", &notes), e))?;
+        files::make_directory(&notes, 0o700).map_err(|e| failed(&at("make", &notes), e))?;
         if let Some(path) = &settings.pid_file {
             let written = match path.is_absolute() {
                 true => files::replace(path, process::id().to_string().as_bytes(), 0o644, Durability::Memory),

@@ -1,15 +1,15 @@
 //! What an interface was like before, in a file of the reference's form: either implementation gives back what the other has
 //! changed.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni_spec::Error;
 use cni_spec::plugin::GcRequest;
 use netops::{LinkName, LinkSettings};
-use plugin_kit::{Owner, network_prefix};
+use plugin_kit::{Owner, files, network_prefix};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 
@@ -192,17 +192,12 @@ fn owner_of(path: &Path) -> io::Result<Option<String>> {
 
 /// Reads a file that is one, and not too long; a link is not followed, and a FIFO not waited for.
 fn read(path: &Path) -> io::Result<Option<Backup>> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if is_absence(&error) => return Ok(None),
-        file => file?,
-    };
-    if !file.metadata()?.is_file() {
-        return Ok(None);
+    match files::read(path, LONGEST) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        // No file that was written here.
+        Err(error) if is_absence(&error) || error.kind() == ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error),
     }
-    let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text).ok())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

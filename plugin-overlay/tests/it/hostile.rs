@@ -42,18 +42,18 @@ fn what_is_no_file_is_neither_followed_nor_waited_for() {
 
     fs::remove_file(network.file()).unwrap();
     nix::unistd::mkfifo(&network.file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    refused(&network, ErrorCode::IO_FAILURE, "no plain file");
+    refused(&network, ErrorCode::IO_FAILURE, "no regular file");
 
     fs::remove_file(network.file()).unwrap();
     fs::create_dir(network.file()).unwrap();
-    refused(&network, ErrorCode::IO_FAILURE, "no plain file");
+    refused(&network, ErrorCode::IO_FAILURE, "no regular file");
 }
 
 #[test]
 fn what_is_too_large_is_not_read() {
     let network = Network::new(json!({}));
     fs::File::create(network.file()).unwrap().set_len(1 << 40).unwrap();
-    refused(&network, ErrorCode::DECODING_FAILURE, "more than");
+    refused(&network, ErrorCode::IO_FAILURE, "larger than");
 }
 
 #[test]

@@ -300,7 +300,9 @@ fn the_nodes_mtu_is_followed() {
     lab.wait("less there, too", |lab| {
         lab.machines[1].place.ip("route show 10.244.1.0/24").contains("mtu 1400")
     });
-    assert!(lab.machines[0].place.ip("link show cnikit-vxlan").contains("mtu 1350"));
+    lab.wait("less in the tunnel", |lab| {
+        lab.machines[0].place.ip("link show cnikit-vxlan").contains("mtu 1350")
+    });
     let (first, second) = (&lab.machines[0], &lab.machines[1]);
     assert!(first.pod.streams_to(&second.pod, second.pod_addresses()[0]), "{}", first.state());
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use overlay::NodeId;
 use overlay::mesh::Saved;
+use plugin_kit::files::{self, Durability};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, Durability, Secrecy};
+use crate::files::{Secrecy, read_own};
 use crate::log;
 
 /// The file is read no further than this.
@@ -45,7 +46,7 @@ impl Disk {
                 self.path.display()
             )
         };
-        let content = match files::read_own(&self.path, Secrecy::Public, LARGEST) {
+        let content = match read_own(&self.path, Secrecy::Public, LARGEST) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::default()),
             Err(error) => return Err(named(error.to_string())),

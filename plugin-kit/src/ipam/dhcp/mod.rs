@@ -3,9 +3,8 @@
 
 pub mod protocol;
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use cni_spec::{AddResult, Error, ErrorCode, NetworkConfig, SpecVersion};
 
 use self::protocol::{Answer, Call, DEFAULT_SOCKET, MAX_BYTES, Subject};
 use super::{Grant, Hold, Manager};
+use crate::files::{self, Durability};
 
 pub use self::protocol::digest;
 
@@ -145,18 +145,9 @@ fn leave_note(socket: &Path, call: &Call) -> Result<Option<PathBuf>, Error> {
         Error::io(format!("leave a note for the DHCP daemon in {}: {error}", directory.display()))
     };
     let name = digest(subject.config()?.name(), &subject.container_id, &subject.if_name);
-    let (unfinished, note) = (directory.join(format!(".{name}")), directory.join(name));
-    let written = (|| {
-        // A call that was killed may have left it; a stranger's link is gone with it.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&serde_json::to_vec(call)?)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &note)
-    })();
+    let note = directory.join(name);
+    let content = serde_json::to_vec(call).map_err(|error| failed(error.into()))?;
+    let written = files::replace(&note, &content, 0o600, Durability::Disk);
     match written {
         Ok(()) => Ok(Some(note)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
