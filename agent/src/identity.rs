@@ -43,7 +43,7 @@ pub(crate) fn load_or_make(state_dir: &Path) -> Result<NodeId, String> {
 
 fn load_or_make_on(state_dir: &Path, machine_id: Option<&str>) -> Result<NodeId, String> {
     let path = state_dir.join(FILE);
-    let machine = machine_id.and_then(hash_of_machine_id).map(|hash| hash.to_string());
+    let machine = machine_id.and_then(machine_text).map(|text| NodeId::from_bytes(hash(&text)).to_string());
     match read_own(&path, Secrecy::Public, 4096) {
         Ok(content) => {
             let record: Record = serde_json::from_slice(&content).map_err(|error| {
@@ -87,36 +87,30 @@ pub(crate) fn machine() -> Machine {
 pub(crate) fn machine_of(machine_id: Option<&str>, boot_id: Option<&str>) -> Machine {
     let boot = boot_id.map(str::trim).filter(|id| !id.is_empty());
     Machine {
-        id: machine_id.and_then(hash_of_machine_id).map(short),
-        boot: boot.map(|id| short(hash(&format!("cnikit boot {id}")))),
+        id: machine_id.and_then(machine_text).map(|text| Fingerprint::from_bytes(hash(&text))),
+        boot: boot.map(|id| Fingerprint::from_bytes(hash(&format!("cnikit boot {id}")))),
         mac: None,
     }
 }
 
-fn short(hash: NodeId) -> Fingerprint {
-    let mut bytes = [0; 8];
-    bytes.iter_mut().zip(hash.as_bytes()).for_each(|(byte, from)| *byte = *from);
-    Fingerprint::from_bytes(bytes)
-}
-
 /// machine-id(5) asks that the id itself is not told: it is hashed with a word of ours.
-fn hash_of_machine_id(machine_id: &str) -> Option<NodeId> {
+fn machine_text(machine_id: &str) -> Option<String> {
     // systemd writes "uninitialized" on a first boot.
     let machine_id = machine_id.trim();
     let is_one = machine_id.len() == 32 && machine_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then(|| hash(&format!("cnikit machine {machine_id}")))
+    is_one.then(|| format!("cnikit machine {machine_id}"))
 }
 
 /// The id of a node that was given none: where a list says all that is known of nodes, it follows from their names.
 pub(crate) fn of_name(name: &str) -> NodeId {
-    hash(&format!("cnikit node {name}"))
+    NodeId::from_bytes(hash(&format!("cnikit node {name}")))
 }
 
-fn hash(text: &str) -> NodeId {
-    let digest = Sha256::digest(text.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
-    NodeId::from_bytes(bytes)
+/// As much of it as is wanted.
+fn hash<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(byte, from)| *byte = from);
+    bytes
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ const ADD: &[(&str, usize)] = &[
     ("setsockopt", 6),
     ("socket", 2),
     ("statx", 2),
-    ("write", 3),
+    ("write", 2),
 ];
 
 /// With its result. The process between and the orphan, which does the waiting, are in it.

@@ -122,8 +122,21 @@ pub trait Plugin: Send + Sync {
 pub fn run(plugin: &dyn Plugin) -> ExitCode {
     let mut input = io::stdin().lock();
     let stdin: &mut dyn Read = if input.is_terminal() { &mut io::empty() } else { &mut input };
-    let stdio = Stdio { stdin, stdout: &mut io::stdout().lock(), stderr: &mut io::stderr() };
+    let stdio = Stdio { stdin, stdout: &mut StandardOutput, stderr: &mut io::stderr() };
     dispatch(plugin, Env::from_process(), stdio).exit_code()
+}
+
+/// Without the standard library's buffer, which is emptied at the end of a line: an answer has many, and is written in one piece.
+struct StandardOutput;
+
+impl Write for StandardOutput {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(io::stdout(), text)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where [`dispatch`] reads and writes.

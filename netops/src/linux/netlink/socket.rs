@@ -101,6 +101,8 @@ impl From<nix::errno::Errno> for Refusal {
 /// Which answers to a request are kept.
 pub(in crate::linux) type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
 
+const ALL: Wanted<'_> = &|_| true;
+
 /// Why a datagram as a whole came to nothing, or to nothing known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::linux) enum Failure {
@@ -183,7 +185,7 @@ impl Socket {
         for first in (0..requests.len()).step_by(TOGETHER) {
             let messages = first..requests.len().min(first + TOGETHER);
             let last = messages.end - 1;
-            replies.extend(self.exchange_some(requests, messages, last, &|_| true)?);
+            replies.extend(self.exchange_some(requests, messages, last, ALL)?);
         }
         Ok(replies)
     }
@@ -203,7 +205,7 @@ impl Socket {
         requests: &mut Datagram,
         last: usize,
     ) -> Result<Vec<Reply>, Failure> {
-        self.exchange_some(requests, 0..requests.len(), last, &|_| true)
+        self.exchange_some(requests, 0..requests.len(), last, ALL)
     }
 
     fn exchange_some(
@@ -242,7 +244,7 @@ impl Socket {
 
     /// Asks for a list. Repeats the question if the list changed while it was being read, or if a part of it was lost.
     pub(in crate::linux) fn dump(&mut self, request: &mut Datagram) -> Result<Reply, Failure> {
-        self.dump_those(request, &|_| true)
+        self.dump_those(request, ALL)
     }
 
     /// As [`dump`](Self::dump), of a list that may be far longer than what is of interest in it: only that is kept.
@@ -374,7 +376,7 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_received_is_lost_and_not_a_refusal() {
         let mut socket = Socket::open(Protocol::Route).unwrap();
-        assert_eq!(socket.collect(1, 1, 0, &|_| true).err(), Some(Failure::Lost));
+        assert_eq!(socket.collect(1, 1, 0, ALL).err(), Some(Failure::Lost));
     }
 
     #[test]
