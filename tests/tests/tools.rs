@@ -127,8 +127,8 @@ mod faults {
     }
 }
 
-/// In how many ways a file that a shell's script has answered for is not there, or not whole, after the power was cut.
-fn lost(script: &str) -> usize {
+/// What can be in the file `lease` of a directory after the power was cut, once a shell's script there has answered.
+fn leases_after(script: &str) -> Vec<Option<Vec<u8>>> {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::new(&ours!());
     let mut disk = Disk::of(directory.path());
@@ -136,11 +136,15 @@ fn lost(script: &str) -> usize {
     let cuts = disk.cuts(20, &mut runner(1));
     let answered: Vec<_> = cuts.iter().filter(|cut| cut.answered == 1).collect();
     assert!(!answered.is_empty());
-    answered.iter().filter(|cut| cut.tree.file(Path::new("lease")) != Some(b"c1\n")).count()
+    answered.iter().map(|cut| cut.tree.file(Path::new("lease")).map(<[u8]>::to_vec)).collect()
 }
 
 #[test]
 fn the_disk_loses_what_was_not_synced() {
+    /// In how many ways it is not there, or not whole.
+    fn lost(script: &str) -> usize {
+        leases_after(script).iter().filter(|lease| lease.as_deref() != Some(b"c1\n")).count()
+    }
     isolated(|| {
         let write = "echo c1 >.new";
         // The file, its name, or both.
@@ -148,5 +152,28 @@ fn the_disk_loses_what_was_not_synced() {
         assert!(lost(&format!("{write}; sync .new; mv .new lease")) > 0);
         assert!(lost(&format!("{write}; mv .new lease; sync .")) > 0);
         assert_eq!(lost(&format!("{write}; sync .new; mv .new lease; sync .")), 0);
+    });
+}
+
+/// A store that takes what is there for whole would read another's name, half a list, or nothing where something was.
+#[test]
+fn the_disk_tears_what_was_not_synced() {
+    isolated(|| {
+        let another = Some(b"c1".to_vec());
+        assert!(leases_after("echo c12 >lease; sync .").contains(&another));
+        assert!(!leases_after("echo c12 >lease; sync . lease").contains(&another));
+
+        let list = leases_after(r"printf %01200d 1 | tr 0 x >lease; sync .");
+        let is = |there: std::ops::Range<usize>, length: usize| {
+            let mut bytes = vec![0; length];
+            bytes[there.clone()].fill(b'x');
+            if there.end == 1200 {
+                bytes[1199] = b'1';
+            }
+            list.contains(&Some(bytes))
+        };
+        assert!(is(0..1200, 1200));
+        assert!(is(0..512, 512) && is(0..512, 1200) && is(512..1200, 1200), "a sector, of three");
+        assert!(is(0..0, 1200), "a length, and nothing written yet");
     });
 }

@@ -7,8 +7,9 @@
 //! | [`Tree`] | files, directories and hard links, to be compared and to be made |
 //!
 //! The disk keeps no more than POSIX promises: `fsync` of a file keeps its content, `fsync` of a directory its entries, and
-//! of everything else any part may be lost, in any order. A rename is in place as a whole or not at all. Real file systems
-//! are kinder, each in its own way.
+//! of everything else any part may be lost, in any order. A write may be torn: some of its bytes are there, and the file has
+//! their length, or the whole one with zeros in it. A rename is in place as a whole or not at all. Real file systems are kinder,
+//! each in its own way.
 
 mod model;
 mod trace;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -54,13 +55,17 @@ enum Step {
 }
 
 /// What becomes of a step that nothing has synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Kept,
     Lost,
-    /// A file has its length, but not its bytes.
-    Zeroed,
+    /// Of the bytes that were written, these are there, and the file reaches as far as the first so many of them would have it.
+    /// What it has no bytes for is zero, or what was there before.
+    Torn(Range<usize>, usize),
 }
+
+/// What a disk writes as a whole.
+const SECTOR: usize = 512;
 
 /// A disk after the power was cut.
 #[derive(Debug, Clone)]
@@ -186,7 +191,7 @@ impl Disk {
     }
 
     fn step(&mut self, step: Step) {
-        apply(&mut self.now, &step, Fate::Kept);
+        apply(&mut self.now, &step, &Fate::Kept);
         self.steps.push(step);
     }
 
@@ -209,7 +214,8 @@ impl Disk {
     }
 
     /// What can be there after a cut, each once. At each instant: everything that was not synced is kept, lost, or kept
-    /// without the bytes of files; each part of it alone is lost; and some random choices.
+    /// without the bytes of files; each part of it alone is lost, or torn in the middle and between any two sectors; and some
+    /// random choices, torn anywhere.
     pub fn cuts(&self, samples: usize, random: &mut TestRunner) -> Vec<Cut> {
         let mut seen = BTreeSet::new();
         let mut cuts = Vec::new();
@@ -217,7 +223,8 @@ impl Disk {
             let steps = &self.steps[..length];
             let answered = steps.iter().filter(|step| matches!(step, Step::Answer)).count();
             let pending = pending(steps);
-            for fates in choices(pending.len(), samples, random) {
+            let written: Vec<_> = pending.iter().map(|number| written(&steps[*number])).collect();
+            for fates in choices(&written, samples, random) {
                 let fates: BTreeMap<usize, Fate> = pending.iter().copied().zip(fates).collect();
                 let tree = self.after(steps, &fates);
                 if seen.insert((answered, tree.clone())) {
@@ -232,7 +239,7 @@ impl Disk {
     fn after(&self, steps: &[Step], fates: &BTreeMap<usize, Fate>) -> Tree {
         let mut inodes = self.before.clone();
         for (number, step) in steps.iter().enumerate() {
-            apply(&mut inodes, step, fates.get(&number).copied().unwrap_or(Fate::Kept));
+            apply(&mut inodes, step, fates.get(&number).unwrap_or(&Fate::Kept));
         }
         tree(&inodes)
     }
@@ -240,10 +247,10 @@ impl Disk {
     fn story(&self, steps: &[Step], fates: &BTreeMap<usize, Fate>) -> String {
         let line = |(number, step): (usize, &Step)| {
             let fate = match fates.get(&number) {
-                None => "for good",
-                Some(Fate::Kept) => "kept",
-                Some(Fate::Lost) => "LOST",
-                Some(Fate::Zeroed) => "ZEROED",
+                None => "for good".to_owned(),
+                Some(Fate::Kept) => "kept".to_owned(),
+                Some(Fate::Lost) => "LOST".to_owned(),
+                Some(Fate::Torn(there, length)) => format!("TORN ({there:?} of {length})"),
             };
             match step {
                 Step::Bytes(file, at, bytes) => {
@@ -282,21 +289,57 @@ fn pending(steps: &[Step]) -> Vec<usize> {
     (0..steps.len()).filter(is_pending).collect()
 }
 
-/// Fates for so many steps.
-fn choices(count: usize, samples: usize, random: &mut TestRunner) -> Vec<Vec<Fate>> {
-    let mut choices = vec![vec![Fate::Lost; count], vec![Fate::Kept; count], vec![Fate::Zeroed; count]];
-    for lost in 0..count {
-        let mut choice = vec![Fate::Kept; count];
-        choice[lost] = Fate::Lost;
-        choices.push(choice);
+/// How many bytes of a file a step writes.
+fn written(step: &Step) -> usize {
+    if let Step::Bytes(_, _, bytes) = step { bytes.len() } else { 0 }
+}
+
+/// What a write of so many bytes may come to that is neither lost nor kept. Some of it is there from its beginning on, and the file is
+/// as long as that, or as long as it was to be; or its beginning is missing, for pages are written in any order. It is torn between
+/// sectors, or where it is said: some file systems have small files, and the ends of others, beside other things.
+fn tears(written: usize, anywhere: usize) -> Vec<Fate> {
+    let sectors = (SECTOR..written).step_by(SECTOR);
+    let places: BTreeSet<_> = sectors.chain([anywhere]).filter(|at| (1..written).contains(at)).collect();
+    let torn = |at: usize| {
+        [Fate::Torn(0..at, at), Fate::Torn(0..at, written), Fate::Torn(at..written, written)].into_iter()
+    };
+    places.into_iter().flat_map(torn).collect()
+}
+
+/// Fates for steps that write so many bytes.
+fn choices(written: &[usize], samples: usize, random: &mut TestRunner) -> Vec<Vec<Fate>> {
+    let all = |fate: fn(usize) -> Fate| written.iter().copied().map(fate).collect::<Vec<_>>();
+    let kept = all(|_| Fate::Kept);
+    let mut choices = vec![all(|_| Fate::Lost), kept.clone(), all(|written| Fate::Torn(0..0, written))];
+    for (number, written) in written.iter().enumerate() {
+        for fate in [Fate::Lost].into_iter().chain(tears(*written, written / 2)) {
+            let mut choice = kept.clone();
+            choice[number] = fate;
+            choices.push(choice);
+        }
     }
-    let fate = proptest::sample::select(vec![Fate::Kept, Fate::Lost, Fate::Zeroed]);
-    let any = proptest::collection::vec(fate, count);
+    let any: Vec<_> = written.iter().map(|written| fate(*written)).collect();
     choices.extend((0..samples).map(|_| any.new_tree(random).unwrap().current()));
     choices
 }
 
-fn apply(inodes: &mut Inodes, step: &Step, fate: Fate) {
+/// Any fate of a step that writes so many bytes.
+fn fate(written: usize) -> impl Strategy<Value = Fate> {
+    (0..4, 0..=written).prop_flat_map(move |(kind, anywhere)| {
+        let mut fates = match kind {
+            0 => vec![Fate::Kept],
+            1 => vec![Fate::Lost],
+            2 => vec![Fate::Torn(0..0, written)],
+            _ => tears(written, anywhere),
+        };
+        if fates.is_empty() {
+            fates.push(Fate::Kept);
+        }
+        proptest::sample::select(fates)
+    })
+}
+
+fn apply(inodes: &mut Inodes, step: &Step, fate: &Fate) {
     match (step, fate) {
         (_, Fate::Lost) | (Step::Sync(_) | Step::Answer, _) => {}
         (Step::Names(directory, names), _) => {
@@ -310,10 +353,12 @@ fn apply(inodes: &mut Inodes, step: &Step, fate: Fate) {
         }
         (Step::Bytes(file, at, bytes), fate) => {
             let content = file_content(inodes, *file);
-            content.resize(content.len().max(at + bytes.len()), 0);
-            if fate == Fate::Kept {
-                content[*at..at + bytes.len()].copy_from_slice(bytes);
-            }
+            let (there, length) = match fate {
+                Fate::Torn(there, length) => (there.clone(), *length),
+                Fate::Kept | Fate::Lost => (0..bytes.len(), bytes.len()),
+            };
+            content.resize(content.len().max(at + length), 0);
+            content[at + there.start..at + there.end].copy_from_slice(&bytes[there]);
         }
         (Step::Length(file, length), _) => file_content(inodes, *file).resize(*length, 0),
     }
