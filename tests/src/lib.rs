@@ -7,6 +7,7 @@
 //! | [`Implementation`], [`Call`], [`Outcome`] | an executable of a plugin, ours or the reference's, and one execution of it |
 //! | [`State`] | everything that the kernel and the lease directory hold, as one JSON value |
 //! | [`Scene`] | the same without what is random, so that two nodes can be compared |
+//! | [`lan`] | a node beside a DHCP server, with a daemon |
 //! | [`lab`] | nodes on a segment, an agent on each, pods that talk |
 //! | [`system_calls`] | what a call asks of the kernel, one by one |
 //! | [`disk`] | what calls write, and what of it is there after a power cut |
@@ -30,6 +31,7 @@ pub mod disk;
 pub mod faults;
 mod isolation;
 pub mod lab;
+pub mod lan;
 mod memory;
 mod node;
 mod random;

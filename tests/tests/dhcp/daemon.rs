@@ -6,15 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use cnikit_tests::lan::{Lan, RANGE, with_server};
+use cnikit_tests::ours;
 use nix::sys::signal::Signal;
 use serde_json::json;
-
-use crate::lan::{Lan, RANGE, with_server};
 
 #[test]
 fn a_client_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&[RANGE]);
         lan.start_daemon();
         let connect = || lan.node.inside(|| UnixStream::connect("/run/cni/dhcp.sock").unwrap());
@@ -42,7 +42,7 @@ fn a_client_that_says_nothing_or_nonsense_keeps_nobody_waiting() {
 #[test]
 fn a_plugin_that_dies_while_it_waits_takes_its_request_along() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_daemon();
         let pod = lan.node.pod("c1");
         let config = lan.config(&json!({}));
@@ -63,7 +63,7 @@ fn a_plugin_that_dies_while_it_waits_takes_its_request_along() {
 #[test]
 fn only_root_may_ask_and_only_one_daemon_answers() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_daemon();
         let mode =
             |path: &str| lan.node.inside(|| std::fs::metadata(path).unwrap().permissions().mode() & 0o777);

@@ -1,14 +1,13 @@
 //! An address from ADD to DEL.
 
-use cnikit_tests::Pod;
+use cnikit_tests::lan::{Lan, RANGE, with_server};
+use cnikit_tests::{Pod, ours};
 use serde_json::json;
-
-use crate::lan::{Lan, RANGE, with_server};
 
 #[test]
 fn a_pod_gets_an_address_and_the_server_is_told_of_its_end() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&[RANGE]);
         lan.start_daemon();
         let pod = lan.node.pod("c1");
@@ -34,7 +33,7 @@ fn a_pod_gets_an_address_and_the_server_is_told_of_its_end() {
 #[test]
 fn two_versions_give_two_addresses_and_both_are_released() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&[RANGE, "--dhcp-range=fd09::10,fd09::50,64,2m"]);
         lan.start_daemon();
         let pod = lan.node.pod("c1");
@@ -60,7 +59,7 @@ fn two_versions_give_two_addresses_and_both_are_released() {
 #[test]
 fn what_is_provided_requested_and_said_besides_is_heeded() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&[
             RANGE,
             "--dhcp-option=33,192.0.2.0,10.9.0.2,172.16.0.0,10.9.0.3",
@@ -116,7 +115,7 @@ fn what_is_provided_requested_and_said_besides_is_heeded() {
 #[test]
 fn without_a_daemon_an_add_says_what_to_start_and_a_del_succeeds() {
     with_server(|| {
-        let lan = Lan::new();
+        let lan = Lan::new(&ours!());
         let pod = lan.node.pod("c1");
         let mut config = lan.config(&json!({}));
         let error = lan.call("ADD", &pod, &config).run().error();
@@ -132,7 +131,7 @@ fn without_a_daemon_an_add_says_what_to_start_and_a_del_succeeds() {
 #[test]
 fn without_a_server_an_add_fails_in_time_and_leaves_nothing() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_daemon_with("3");
         let pod = lan.node.pod("c1");
         let config = lan.config(&json!({}));
@@ -146,7 +145,7 @@ fn without_a_server_an_add_fails_in_time_and_leaves_nothing() {
 #[test]
 fn what_belongs_to_no_valid_attachment_is_collected() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&[RANGE]);
         lan.start_daemon();
         let (kept, lost) = (lan.node.pod("kept"), lan.node.pod("lost"));
@@ -166,7 +165,7 @@ fn what_belongs_to_no_valid_attachment_is_collected() {
 #[test]
 fn an_interface_on_the_nodes_own_network_gets_its_address_from_that_networks_server() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         // The node's network card is a cable to the same network.
         lan.node.shell(
             "ip link add card type veth peer name wall; ip link set card up; ip link set wall up

@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use cnikit_tests::Pod;
+use cnikit_tests::lan::{Lan, RANGE, with_server};
+use cnikit_tests::{Pod, ours};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-
-use crate::lan::{Lan, RANGE, with_server};
 
 /// Renewals after two seconds (T1), to all servers after four (T2).
 const SOON: [&str; 3] = [RANGE, "--dhcp-option=58,2", "--dhcp-option=59,4"];
@@ -29,7 +28,7 @@ fn acknowledged(lan: &Lan) -> usize {
 #[test]
 fn a_lease_is_renewed_with_the_server_that_gave_it() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, _, addresses) = renewing(&mut lan);
         lan.await_on("two renewals", |lan| acknowledged(lan) >= 3);
         assert_eq!(lan.addresses(&pod), addresses);
@@ -40,7 +39,7 @@ fn a_lease_is_renewed_with_the_server_that_gave_it() {
 #[test]
 fn a_server_that_was_gone_renews_the_lease_when_it_is_back() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, _, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
         // Past T1 and T2.
@@ -56,7 +55,7 @@ fn a_server_that_was_gone_renews_the_lease_when_it_is_back() {
 #[test]
 fn a_lease_that_expires_is_taken_from_the_pod_and_given_back_by_the_next_server() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, _, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
         lan.stop("daemon", Signal::SIGTERM);
@@ -79,7 +78,7 @@ fn a_lease_that_expires_is_taken_from_the_pod_and_given_back_by_the_next_server(
 #[test]
 fn a_refused_renewal_changes_the_pods_address() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, config, addresses) = renewing(&mut lan);
         lan.stop("server", Signal::SIGKILL);
         // The network has other addresses from now on, and this server may say so.
@@ -100,7 +99,7 @@ fn a_refused_renewal_changes_the_pods_address() {
 #[test]
 fn a_daemon_that_was_killed_goes_on_where_it_was() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, config, addresses) = renewing(&mut lan);
         lan.stop("daemon", Signal::SIGKILL);
         let before = acknowledged(&lan);
@@ -116,7 +115,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
 #[test]
 fn an_attachment_that_ended_while_no_daemon_ran_is_forgotten() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, config, _) = renewing(&mut lan);
         let gone = lan.node.pod("gone");
         lan.add(&gone, &config);
@@ -132,7 +131,7 @@ fn an_attachment_that_ended_while_no_daemon_ran_is_forgotten() {
 #[test]
 fn a_pod_that_vanishes_is_not_kept_alive_and_is_forgotten_at_its_next_renewal() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, _, _) = renewing(&mut lan);
         let ports = |lan: &Lan| lan.node.shell("ip -brief link | grep -c ^veth || true");
         assert_eq!(ports(&lan).trim(), "1");
@@ -147,7 +146,7 @@ fn a_pod_that_vanishes_is_not_kept_alive_and_is_forgotten_at_its_next_renewal() 
 #[test]
 fn a_pod_whose_mac_address_changes_keeps_its_lease() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, _, addresses) = renewing(&mut lan);
         lan.node.pod_shell(&pod, "ip link set eth0 address 02:00:00:00:aa:bb");
         lan.await_on("a renewal with the new address", |lan| {
@@ -161,7 +160,7 @@ fn a_pod_whose_mac_address_changes_keeps_its_lease() {
 #[test]
 fn a_note_of_an_end_releases_the_lease_of_an_interface_that_is_still_there() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         lan.start_server(&SOON);
         lan.start_daemon();
         let pod = lan.node.pod("c1");
@@ -188,7 +187,7 @@ fn a_note_of_an_end_releases_the_lease_of_an_interface_that_is_still_there() {
 #[test]
 fn a_record_that_cannot_be_read_is_set_aside_and_the_others_live() {
     with_server(|| {
-        let mut lan = Lan::new();
+        let mut lan = Lan::new(&ours!());
         let (pod, config, addresses) = renewing(&mut lan);
         lan.add(&lan.node.pod("c2"), &config);
         lan.stop("daemon", Signal::SIGKILL);

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
 mod daemon;
-mod lan;
 mod lease;
 mod life;
 mod side_by_side;

@@ -1,13 +1,12 @@
 //! The reference's plugins and daemon, and ours: the same server, the same configuration, the same answer.
 
+use cnikit_tests::lan::{Lan, RANGE, with_server};
 use cnikit_tests::{Implementation, ours};
 use serde_json::{Value, json};
 
-use crate::lan::{Lan, RANGE, with_server};
-
 /// What an `ADD` says, without what is random, and what the pod has then.
 fn experience(plugins: Implementation, ipam: &Value, options: &[&str]) -> (Value, Vec<String>, String) {
-    let mut lan = Lan::of(plugins);
+    let mut lan = Lan::new(&plugins);
     // A fixed address, by the client's identifier: so it is the same one, too.
     let mut arguments = vec![RANGE, "--dhcp-host=id:00:63:31:2f:6c:61:6e:2f:65:74:68:30,10.9.0.33"];
     arguments.extend(options);
@@ -43,7 +42,7 @@ fn the_reference_says_the_same_of_the_same_server() {
 fn the_references_plugins_get_and_give_back_addresses_through_our_daemon() {
     with_server(|| {
         let Some(reference) = Implementation::reference() else { return };
-        let mut lan = Lan::of(reference);
+        let mut lan = Lan::new(&reference);
         lan.start_server(&[RANGE, "--dhcp-option=121,198.51.100.0/25,10.9.0.4,0.0.0.0/0,10.9.0.5"]);
         lan.start_daemon_of(&ours!(), "5");
         let pod = lan.node.pod("c1");
