@@ -55,11 +55,18 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
         if manager.is_some() && applied.steps().is_empty() {
             request.names = request.names.addressed(&request.owner, &request.addresses);
         }
-        let made = self.make(&request, &applied);
-        // As long as something has an address, nobody else may get it: the grant outlives what is undone.
-        let result = made.map_err(|error| self.undo(error))?;
-        let _addresses_are_in_the_result = grant.keep();
-        Ok(result)
+        match self.make(&request, &applied) {
+            Ok(result) => {
+                let _addresses_are_in_the_result = grant.keep();
+                Ok(result)
+            }
+            Err(error) if manager.is_some_and(Manager::releases_through_interface) => {
+                drop(grant);
+                Err(self.undo(error))
+            }
+            // As long as something has an address, nobody else may get it: the grant outlives what is undone.
+            Err(error) => Err(self.undo(error)),
+        }
     }
 
     /// Makes what is not there yet of an attachment whose addresses are known.

@@ -69,8 +69,8 @@ pub trait Manager {
         false
     }
 
-    /// Whether the interface must still be there for addresses to be given back: `del` and `gc` come before it is removed
-    /// then, else after, so that nobody else gets an address that something still has.
+    /// Whether the interface must still be there for addresses to be given back: `del`, `gc` and the end of a grant come before
+    /// it is removed then, else after, so that nobody else gets an address that something still has.
     fn releases_through_interface(&self) -> bool {
         false
     }

@@ -191,3 +191,19 @@ fn an_interface_on_the_nodes_own_network_gets_its_address_from_that_networks_ser
         lan.await_on("two releases", |lan| lan.server_log().matches("DHCPRELEASE").count() == 2);
     });
 }
+
+#[test]
+fn an_add_that_fails_with_an_address_in_its_hands_gives_it_back_to_the_server() {
+    with_server(|| {
+        let mut lan = Lan::new(&ours!());
+        // A gateway that cannot be reached from the address.
+        lan.start_server(&[RANGE, "--dhcp-option=3,10.77.0.1"]);
+        lan.start_daemon();
+        let pod = lan.node.pod("c1");
+        let error = lan.call("ADD", &pod, &lan.config(&json!({}))).run().error();
+        assert!(error["msg"].as_str().unwrap().contains("10.77.0.1"), "{error}");
+        lan.await_on("a release", |lan| lan.server_log().contains("DHCPRELEASE(lan0) 10.9.0."));
+        assert_eq!(lan.links(&pod), ["lo"]);
+        assert_eq!(lan.records().len(), 0);
+    });
+}
