@@ -9,12 +9,14 @@ use std::{fs, thread};
 
 use serde_json::{Map, Value, json};
 
+use crate::lan;
 use crate::node::Node;
 
 /// Everything that the kernel holds for a node and its pods, and the leases on its disk.
 ///
 /// An object: `host` and each pod by its name have `links` (with addresses), `routes`, `rules`, `sysctls` and `shaping`;
-/// `nftables`, `files` (leases) and `tuning` (what interfaces were like before) are the node's.
+/// `nftables`, `files` (leases) and `tuning` (what interfaces were like before) are the node's, and of [`lan`](crate::lan)'s
+/// `served` (the server's leases) and `notes` (for the daemon).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State(pub(crate) Value);
 
@@ -35,6 +37,8 @@ impl State {
             state.insert("nftables".to_owned(), node.inside(nftables));
             state.insert("files".to_owned(), node.inside(|| files(Path::new("/var/lib/cni"))));
             state.insert("tuning".to_owned(), node.inside(|| files(Path::new("/run/cni/tuning"))));
+            state.insert("notes".to_owned(), node.inside(|| files(Path::new(lan::NOTES))));
+            state.insert("served".to_owned(), node.inside(served));
             state.insert("host".to_owned(), host.join().unwrap());
             for (name, pod) in pods {
                 state.insert(name.to_owned(), pod.join().unwrap());
@@ -166,6 +170,17 @@ fn nftables() -> Value {
             Vec::new()
         };
     json!({"ruleset": ruleset, "iptables": iptables, "ip6tables": ip6tables})
+}
+
+/// The addresses that a DHCP server has given out, and to whom; for how long is another matter.
+fn served() -> Value {
+    let leases = fs::read_to_string(lan::SERVED).unwrap_or_default();
+    // Until when, MAC address, address, name, identifier of the client.
+    let lease = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        words.get(4).map(|client| (words[2].to_owned(), json!(client)))
+    };
+    Value::Object(leases.lines().filter_map(lease).collect())
 }
 
 /// Each file below a directory with its content, and each directory.

@@ -1,7 +1,7 @@
 //! What is left of plugins' calls when something happens to them, at every system call where it can.
 //!
 //! ```text
-//! cargo build --release -p cnikit --bin cnikit-plugins -p cnikit-tests --bin faults
+//! cargo build --release -p cnikit --bin cnikit-plugins -p cnikit-tests --bin faults --bin dhcp-under-test
 //! target/…/release/faults [OPTIONS] [SCENARIO…]
 //!
 //!   --only ours|reference     one implementation; else both
@@ -16,7 +16,7 @@
 //!   --verbose                 each round in which something was left, or went wrong
 //! ```
 //!
-//! Needs root, x86-64, and the reference's plugins for the comparison. Everything happens in namespaces of its own. Ends
+//! Needs root, x86-64, dnsmasq for `dhcp`, and the reference's plugins for the comparison. Everything happens in namespaces of its own. Ends
 //! with status 1 if anything of ours was left.
 
 #![allow(clippy::expect_used)] // a tool that cannot run has nothing else to say

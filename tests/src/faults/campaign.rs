@@ -137,7 +137,8 @@ impl Campaign {
 
 /// Whether a difference is about what another pod has: in its namespace, or something that was on the node before.
 fn is_anothers(difference: &str) -> bool {
-    let on_the_node = ["/host/", "/files/", "/tuning/"].iter().any(|place| difference.starts_with(place));
+    let on_the_node =
+        ["/host/", "/files/", "/tuning/", "/served/"].iter().any(|place| difference.starts_with(place));
     let gone = difference.ends_with(", ours null") || difference.contains(": only theirs: ");
     difference.starts_with("/stays/") || (on_the_node && gone)
 }

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub in_reference: bool,
     /// What the container has of it.
     pub inside: Inside,
+    /// Whether there are a DHCP server and a daemon, to which nothing happens.
+    pub served: bool,
 }
 
 /// What a container has of an attachment when nothing of it is on the node any more.
@@ -72,6 +74,10 @@ pub const SCENARIOS: &[Scenario] = &[
         "static",
         || json!([{"type": "static", "ipam": {"type": "static", "addresses": [{"address": "10.9.0.2/24"}]}}]),
     ),
+    Scenario {
+        served: true,
+        ..Scenario::of("dhcp", || json!([{"type": "bridge", "bridge": "cni0", "ipam": {"type": "dhcp"}}]))
+    },
     Scenario::of("portmap", || json!([plain_bridge(), {"type": "portmap"}])),
     Scenario::of("firewall", || json!([plain_bridge(), {"type": "firewall"}])),
     Scenario::of("bandwidth", || json!([plain_bridge(), bandwidth()])),
@@ -110,6 +116,7 @@ impl Scenario {
             interface: "eth0",
             in_reference: true,
             inside: Inside::Nothing,
+            served: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::libc;
@@ -11,6 +12,7 @@ use super::scenario::{Inside, Scenario};
 use super::tracer::{Arrival, Fault, Tracer};
 use crate::call::{Call, Implementation, Outcome};
 use crate::difference::differences;
+use crate::lan::{LONG_RANGE, Lan};
 use crate::node::{Node, Pod};
 use crate::scene::Scene;
 use crate::state::State;
@@ -95,23 +97,31 @@ pub struct Round {
 pub struct Ward {
     scenario: Scenario,
     plugins: Implementation,
-    node: Node,
+    node: Arc<Node>,
     victim: Pod,
     start: Scene,
+    /// Whoever gives addresses out, as long as this is needed.
+    _lan: Option<Lan>,
 }
 
 impl Ward {
     /// A node on which everything that pods share is there.
     pub fn new(scenario: &Scenario, plugins: &Implementation) -> Self {
-        let node = Node::new(plugins);
+        let node = Arc::new(Node::new(plugins));
         // Link-local addresses come with time.
         node.shell("echo 1 > /proc/sys/net/ipv6/conf/default/addr_gen_mode; ip link set lo up");
         node.shell(WITHOUT_DETECTION);
         node.shell(scenario.before);
+        let lan = scenario.served.then(|| {
+            let mut lan = Lan::on(Arc::clone(&node), plugins);
+            lan.start_server(&[LONG_RANGE]);
+            lan.start_daemon();
+            lan
+        });
         let bystander = pod(&node, BYSTANDER);
         let victim = pod(&node, VICTIM);
         let start = Scene::owned(&State::of(&node));
-        let mut ward = Self { scenario: *scenario, plugins: plugins.clone(), node, victim, start };
+        let mut ward = Self { scenario: *scenario, plugins: plugins.clone(), node, victim, start, _lan: lan };
         ward.add(&bystander).unwrap_or_else(|outcome| panic!("{}: {outcome}", scenario.name));
         let result = ward.add(&ward.victim).unwrap_or_else(|outcome| panic!("{}: {outcome}", scenario.name));
         let done = ward.del(Some(&ward.victim), Some(&result), None);
@@ -154,10 +164,12 @@ impl Ward {
         };
         if let Some(before) = before {
             let ended = verb != Verb::AddThenGone && self.ends_container(verb);
-            round.before = self.left(&before, ended, SOON);
+            round.before = self.left(&before, unlike(ended, ended), SOON);
         }
         self.clean_up(verb, &mut round);
-        round.after = self.left(&self.start, self.ends_container(verb), AT_LAST);
+        // A server is told of an end through the container's interface only, which does not stay for a daemon that was not asked.
+        let is_untold = self.ends_container(verb) || !verb.is_add() && round.failed;
+        round.after = self.left(&self.start, unlike(self.ends_container(verb), is_untold), AT_LAST);
         self.repeat(verb, &mut round);
         round
     }
@@ -256,10 +268,10 @@ impl Ward {
         }
     }
 
-    /// What is different from a state before.
-    fn left(&self, start: &Scene, without_victim: bool, patience: Duration) -> Vec<String> {
-        let start = scene(start.clone(), without_victim);
-        let now = |state: &State| scene(Scene::owned(state), without_victim);
+    /// What is different from a state before, but in some places.
+    fn left(&self, start: &Scene, unlike: &[&str], patience: Duration) -> Vec<String> {
+        let start = scene(start.clone(), unlike);
+        let now = |state: &State| scene(Scene::owned(state), unlike);
         let state = State::within(patience, &self.node, |state| now(state) == start);
         differences(&start, &now(&state))
     }
@@ -362,9 +374,19 @@ fn pod(node: &Node, name: &str) -> Pod {
     pod
 }
 
-fn scene(mut scene: Scene, without_victim: bool) -> Scene {
-    if without_victim {
-        scene.0.as_object_mut().map(|places| places.remove(VICTIM));
+/// Which places of a scene are not compared: a container's that is gone, a server's that could not be told of it.
+fn unlike(gone: bool, untold: bool) -> &'static [&'static str] {
+    match (gone, untold) {
+        (false, false) => &[],
+        (false, true) => &["served"],
+        (true, false) => &[VICTIM],
+        (true, true) => &[VICTIM, "served"],
+    }
+}
+
+fn scene(mut scene: Scene, unlike: &[&str]) -> Scene {
+    if let Some(places) = scene.0.as_object_mut() {
+        places.retain(|place, _| !unlike.contains(&place.as_str()));
     }
     scene
 }
