@@ -303,6 +303,12 @@ impl Lan {
 
 impl Drop for Lan {
     fn drop(&mut self) {
+        // It may be another program's child, and outlive that.
+        if self.programs.iter().any(|(name, _)| *name == "daemon")
+            && let Some(daemon) = self.who_serves()
+        {
+            let _ = kill(daemon, Signal::SIGKILL);
+        }
         for (_, child) in &mut self.programs {
             let _ = child.kill();
             let _ = child.wait();

@@ -98,6 +98,19 @@ impl Disk {
         self.watch(node, false);
     }
 
+    /// Has a daemon asked something while it runs, and remembers what it writes. Each JSON object that it sends is an answer.
+    /// Whoever does so is given what to start it through, and must see it end.
+    pub fn daemon(&mut self, node: &Node, run: impl FnOnce(&[&str])) {
+        run(&[&STRACE[..], &[TRACE]].concat());
+        for done in successes(&node.shell(&format!("cat {TRACE}"))) {
+            self.see(&done);
+            if done.says_something() {
+                self.steps.push(Step::Answer);
+            }
+        }
+        self.compare();
+    }
+
     fn watch(&mut self, node: &Node, prints: bool) {
         let done = successes(&node.shell(&format!("cat {TRACE}")));
         let first = done.first().map(|done| done.thread.clone());
@@ -114,6 +127,10 @@ impl Disk {
         if answer.is_none() {
             self.steps.push(Step::Answer);
         }
+        self.compare();
+    }
+
+    fn compare(&self) {
         assert_eq!(tree(&self.now), Tree::read(&self.root), "the model is not what the calls made");
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What must be asked of `strace(1)`: threads and children, the path of each descriptor, whole contents.
 pub(super) const STRACE: [&str; 9] =
-    ["strace", "-f", "-qq", "-y", "-s", "1048576", "-e", "trace=%file,%desc", "-o"];
+    ["strace", "-f", "-qq", "-y", "-s", "1048576", "-e", "trace=%file,%desc,sendto", "-o"];
 
 /// A system call that succeeded.
 #[derive(Debug)]
@@ -104,6 +104,13 @@ impl Done {
     /// A path.
     pub(super) fn path(&self, at: usize) -> PathBuf {
         String::from_utf8(self.bytes(at)).unwrap().into()
+    }
+
+    /// Whether it sends a JSON object to somebody.
+    pub(super) fn says_something(&self) -> bool {
+        matches!(self.name.as_str(), "write" | "sendto")
+            && self.argument(0).contains("<socket:")
+            && self.argument(1).starts_with(r#""{\""#)
     }
 
     /// A path that a descriptor stands before.

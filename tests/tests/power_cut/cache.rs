@@ -23,10 +23,10 @@ const DEEDS: &[(&str, &[&str])] = &[
 ];
 
 /// A runtime with its cache in a directory, whose plugin has its leases there.
-fn runtime(directory: &Path, plugins: &str) -> (Runtime, NetworkList) {
+fn runtime(directory: &Path, plugins: &str, plugin: &str) -> (Runtime, NetworkList) {
     let list = json!({
         "cniVersion": "1.1.0", "name": "blue",
-        "plugins": [{"type": "host-local", "ipam": {
+        "plugins": [{"type": plugin, "isGateway": true, "ipMasq": true, "ipam": {
             "type": "host-local", "dataDir": directory.join("networks"), "subnet": "10.1.0.0/29",
         }}],
     });
@@ -36,7 +36,7 @@ fn runtime(directory: &Path, plugins: &str) -> (Runtime, NetworkList) {
 }
 
 fn attachment(pod: &str) -> Attachment {
-    Attachment::new(pod.parse().unwrap(), "eth0".parse().unwrap()).with_netns("/run/netns/none")
+    Attachment::new(pod.parse().unwrap(), "eth0".parse().unwrap()).with_netns(format!("/run/netns/{pod}"))
 }
 
 /// Not a test, but what the tests below watch: a process of a runtime.
@@ -44,7 +44,8 @@ fn attachment(pod: &str) -> Attachment {
 #[ignore = "is run, in a process of its own, by the others"]
 fn a_runtime() {
     let variable = |name: &str| std::env::var(name).unwrap();
-    let (runtime, list) = runtime(&PathBuf::from(variable("CUT_DIRECTORY")), &variable("CUT_PLUGINS"));
+    let directory = PathBuf::from(variable("CUT_DIRECTORY"));
+    let (runtime, list) = runtime(&directory, &variable("CUT_PLUGINS"), &variable("CUT_PLUGIN"));
     match variable("CUT_DEED").split_once(' ').unwrap() {
         ("add", pod) => drop(runtime.add(&list, &attachment(pod)).unwrap()),
         ("del", pod) => runtime.del(&list, &attachment(pod)).unwrap(),
@@ -54,13 +55,14 @@ fn a_runtime() {
 }
 
 /// What the deeds wrote.
-fn written(node: &Node, plugins: &Implementation) -> Disk {
+fn written(node: &Node, plugins: &Implementation, plugin: &str) -> Disk {
     let directory = tempfile::tempdir().unwrap();
     let mut disk = Disk::of(directory.path());
     for (deed, _) in DEEDS {
         let (at, plugins) = (directory.path().display(), plugins.directory());
         let this = std::env::current_exe().unwrap();
-        let environment = format!("CUT_DIRECTORY={at} CUT_PLUGINS={plugins} 'CUT_DEED={deed}'");
+        let environment =
+            format!("CUT_DIRECTORY={at} CUT_PLUGINS={plugins} CUT_PLUGIN={plugin} 'CUT_DEED={deed}'");
         disk.shell(node, &format!("env {environment} {} {RUNTIME}", this.display()));
     }
     disk
@@ -80,9 +82,9 @@ fn files(directory: &Path) -> Vec<String> {
 
 /// Everybody who was told that he is attached is in the cache, as a whole; after the reboot GC ends all of them, and what
 /// says nothing of whose it is goes with its DEL.
-fn is_whole(plugins: &str, cut: &Cut, at: &Path) {
+fn is_whole(plugins: &str, plugin: &str, cut: &Cut, at: &Path) {
     cut.tree.write(at);
-    let (runtime, list) = runtime(at, plugins);
+    let (runtime, list) = runtime(at, plugins, plugin);
     let cached = runtime.attachments().unwrap_or_else(|error| panic!("{error}\n{cut}")).attachments;
     for pod in attached(cut.answered) {
         let found = cached.iter().find(|cached| cached.attachment == attachment(pod));
@@ -103,20 +105,42 @@ fn is_whole(plugins: &str, cut: &Cut, at: &Path) {
     assert!(leases(at).is_empty(), "{:?}\n{cut}", leases(at));
 }
 
+/// Tries every n-th disk that a history of a plugin may leave, each after a reboot.
+fn every_cut(plugin: &str, step: usize, mut check: impl FnMut(&Node, &Cut)) {
+    let plugins = ours!();
+    let node = |plugins| {
+        let node = Node::new(plugins);
+        if plugin != "host-local" {
+            for pod in ["one", "two", "three"] {
+                node.pod(pod);
+            }
+        }
+        node
+    };
+    let cuts = written(&node(&plugins), &plugins, plugin).cuts(cases(2) as usize, &mut runner(2));
+    let rebooted = node(&plugins);
+    let states = tempfile::tempdir_in("/dev/shm").unwrap();
+    eprintln!("{} disks", cuts.len().div_ceil(step));
+    for (number, cut) in cuts.iter().enumerate().step_by(step) {
+        let state = states.path().join(number.to_string());
+        rebooted.inside(|| is_whole(plugins.directory(), plugin, cut, &state));
+        std::fs::remove_dir_all(state).unwrap();
+        check(&rebooted, cut);
+    }
+}
+
 #[test]
 fn whoever_was_told_that_he_is_attached_is_remembered() {
+    isolated(|| every_cut("host-local", 1, |_, _| ()));
+}
+
+/// Whatever the disk says of them, ends of pods that went with the power take nothing from others, and leave nothing.
+#[test]
+fn whoever_was_attached_to_a_bridge_is_remembered_and_leaves_nothing() {
     isolated(|| {
-        let plugins = ours!();
-        let node = Node::new(&plugins);
-        let cuts = written(&node, &plugins).cuts(cases(2) as usize, &mut runner(2));
-        eprintln!("{} disks", cuts.len());
-        let states = tempfile::tempdir_in("/dev/shm").unwrap();
-        node.inside(|| {
-            for (number, cut) in cuts.iter().enumerate() {
-                let state = states.path().join(number.to_string());
-                is_whole(plugins.directory(), cut, &state);
-                std::fs::remove_dir_all(state).unwrap();
-            }
+        every_cut("bridge", 8, |node, cut| {
+            let left = node.shell("ip -brief link show type veth; nft list ruleset | grep comment || true");
+            assert_eq!(left, "", "{cut}");
         });
     });
 }
