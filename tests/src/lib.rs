@@ -39,6 +39,7 @@ mod scene;
 pub mod soak;
 mod state;
 mod strace;
+mod traced;
 
 pub use call::{Call, Implementation, Outcome};
 pub use difference::differences;
@@ -49,3 +50,4 @@ pub use random::{cases, runner};
 pub use scene::Scene;
 pub use state::State;
 pub use strace::{SystemCall, system_calls};
+pub use traced::start_traced;

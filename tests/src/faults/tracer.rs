@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 
 use super::points::Point;
 use super::refusal::Request;
+use crate::traced::start_traced;
 
 /// What takes longer hangs, and is killed.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -139,19 +140,13 @@ impl Tracer {
     /// # Panics
     /// If it cannot be started or traced.
     #[allow(clippy::zombie_processes)] // it is waited for among all that is traced
-    pub(crate) fn run(&mut self, program: &Command, stdin: &[u8]) -> (ExitStatus, String, String) {
-        let mut child = stopped(program);
+    pub fn run(&mut self, program: &Command, stdin: &[u8]) -> (ExitStatus, String, String) {
+        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXIT;
+        let mut child = start_traced(program, options, |shell| {
+            shell.env_clear().process_group(0);
+            shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        });
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it stops");
-        let options = Options::PTRACE_O_TRACESYSGOOD
-            | Options::PTRACE_O_TRACECLONE
-            | Options::PTRACE_O_TRACEFORK
-            | Options::PTRACE_O_TRACEVFORK
-            | Options::PTRACE_O_TRACEEXEC
-            | Options::PTRACE_O_TRACEEXIT
-            | Options::PTRACE_O_EXITKILL;
-        ptrace::seize(pid, options).expect("ptrace");
-        kill(pid, Signal::SIGCONT).unwrap();
         let (mut to, mut out, mut err) =
             (child.stdin.take().unwrap(), child.stdout.take().unwrap(), child.stderr.take().unwrap());
         thread::scope(|scope| {
@@ -277,15 +272,6 @@ impl Tracer {
         }
         Ok(())
     }
-}
-
-/// Starts a shell that stops, and becomes a program when it is told to go on.
-fn stopped(program: &Command) -> Child {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", r#"kill -STOP $$; exec "$0""#]).arg(program.get_program()).env_clear();
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    shell.process_group(0).spawn().expect("a shell")
 }
 
 /// The point at whose beginning or end a thread is, with its arguments.

@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use cnikit_tests::start_traced;
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -23,17 +24,8 @@ const BREAKPOINT: u8 = 0xcc;
 #[allow(clippy::zombie_processes)] // it is waited for among all that is traced
 pub(crate) fn record(map: &Map, seen: &Path, program: &str) -> ExitCode {
     let wanted = fs::canonicalize(program).expect("the program");
-    let mut shell = Command::new("/bin/sh");
-    let child = shell.args(["-c", r#"kill -STOP $$; exec "$0""#, program]).spawn().expect("a shell");
+    let child = start_traced(&Command::new(program), Options::empty(), |_| ());
     let first = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
-    waitpid(first, Some(WaitPidFlag::WUNTRACED)).expect("it stops");
-    let options = Options::PTRACE_O_TRACECLONE
-        | Options::PTRACE_O_TRACEFORK
-        | Options::PTRACE_O_TRACEVFORK
-        | Options::PTRACE_O_TRACEEXEC
-        | Options::PTRACE_O_EXITKILL;
-    ptrace::seize(first, options).expect("ptrace");
-    kill(first, Signal::SIGCONT).expect("it goes on");
     let mut seen = File::options().create(true).append(true).open(seen).expect("a file");
     // What stands where breakpoints are.
     let mut code = BTreeMap::new();
