@@ -67,6 +67,15 @@ impl Scene {
         Self(scene)
     }
 
+    /// The same without some places.
+    #[must_use]
+    pub fn without(mut self, places: &[&str]) -> Self {
+        if let Some(all) = self.0.as_object_mut() {
+            all.retain(|place, _| !places.contains(&place.as_str()));
+        }
+        self
+    }
+
     /// The scene as JSON.
     pub fn json(&self) -> &Value {
         &self.0

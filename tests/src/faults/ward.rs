@@ -270,8 +270,8 @@ impl Ward {
 
     /// What is different from a state before, but in some places.
     fn left(&self, start: &Scene, unlike: &[&str], patience: Duration) -> Vec<String> {
-        let start = scene(start.clone(), unlike);
-        let now = |state: &State| scene(Scene::owned(state), unlike);
+        let start = start.clone().without(unlike);
+        let now = |state: &State| Scene::owned(state).without(unlike);
         let state = State::within(patience, &self.node, |state| now(state) == start);
         differences(&start, &now(&state))
     }
@@ -382,13 +382,6 @@ fn unlike(gone: bool, untold: bool) -> &'static [&'static str] {
         (true, false) => &[VICTIM],
         (true, true) => &[VICTIM, "served"],
     }
-}
-
-fn scene(mut scene: Scene, unlike: &[&str]) -> Scene {
-    if let Some(places) = scene.0.as_object_mut() {
-        places.retain(|place, _| !unlike.contains(&place.as_str()));
-    }
-    scene
 }
 
 /// Whether an error is told as the specification has it. An answer that cannot be written is one that nobody reads.
