@@ -9,7 +9,7 @@
 use std::sync::Mutex;
 
 use cnikit_tests::faults::{Campaign, Fault, Kind, SCENARIOS, Scenario, Verb};
-use cnikit_tests::lan::has_server;
+use cnikit_tests::lan::{has_server, with_server};
 use cnikit_tests::{Implementation, isolated, ours};
 
 /// One error at each point, one refusal of each request, and one way to die.
@@ -83,6 +83,15 @@ fn what_tuning_remembers_is_neither_left_half_written_nor_passed_over() {
             let campaign = Campaign { kinds: vec![kind], points: 15..=usize::MAX, ..campaign(1) };
             nothing_is_left(&campaign, Scenario::find("tuning").unwrap(), &ours!(), verb);
         }
+    });
+}
+
+/// The daemon, the server and the interface know of an address each.
+#[test]
+fn an_add_that_fails_anywhere_about_an_address_of_dhcp_leaves_it_with_nobody() {
+    with_server(|| {
+        let campaign = Campaign { kinds: vec![Kind::Error], points: 30..=usize::MAX, ..campaign(1) };
+        nothing_is_left(&campaign, Scenario::find("dhcp").unwrap(), &ours!(), Verb::Add);
     });
 }
 

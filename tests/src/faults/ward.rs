@@ -164,7 +164,9 @@ impl Ward {
         };
         if let Some(before) = before {
             let ended = verb != Verb::AddThenGone && self.ends_container(verb);
-            round.before = self.left(&before, unlike(ended, ended), SOON);
+            // A server is another process, and hears of it some time later.
+            let patience = if self.scenario.served { AT_LAST } else { SOON };
+            round.before = self.left(&before, unlike(ended, ended), patience);
         }
         self.clean_up(verb, &mut round);
         // A server is told of an end through the container's interface only, which does not stay for a daemon that was not asked.

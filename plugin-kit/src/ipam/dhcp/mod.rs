@@ -44,8 +44,12 @@ impl Manager for Dhcp {
     fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error> {
         let socket = Self::socket(&call.config)?;
         let subject = Subject::of(call, Some(&call.netns));
-        let value =
-            ask(&socket, &Call::Add(subject.clone()), None).map_err(|failure| failure.error(&socket))?;
+        let asked = ask(&socket, &Call::Add(subject.clone()), None);
+        if let Err(Failure::Io(_)) = asked {
+            // What it has acquired, and believes to have said, nobody knows of.
+            let _ = release(&socket, subject.clone());
+        }
+        let value = asked.map_err(|failure| failure.error(&socket))?;
         let held = Held { socket, subject: Some(subject) };
         let result = AddResult::from_value(&value, SpecVersion::LATEST)?;
         super::deny_several_in_old_versions(&call.config, &result.ips)?;
