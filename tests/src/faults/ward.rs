@@ -25,6 +25,7 @@ const VICTIM: &str = "victim";
 /// How long the kernel may take to finish what it has been asked for.
 const SOON: Duration = Duration::from_millis(250);
 const AT_LAST: Duration = Duration::from_secs(2);
+const SERVED: Duration = Duration::from_secs(10);
 
 /// An IPv6 address that nobody else may have is there at once: else each would be waited for, for two seconds, and some would
 /// be new in the one picture and not in the other.
@@ -164,16 +165,20 @@ impl Ward {
         };
         if let Some(before) = before {
             let ended = verb != Verb::AddThenGone && self.ends_container(verb);
-            // A server is another process, and hears of it some time later.
-            let patience = if self.scenario.served { AT_LAST } else { SOON };
-            round.before = self.left(&before, unlike(ended, ended), patience);
+            round.before = self.left(&before, unlike(ended, ended), self.patience(SOON));
         }
         self.clean_up(verb, &mut round);
         // A server is told of an end through the container's interface only, which does not stay for a daemon that was not asked.
         let is_untold = self.ends_container(verb) || !verb.is_add() && round.failed;
-        round.after = self.left(&self.start, unlike(self.ends_container(verb), is_untold), AT_LAST);
+        round.after =
+            self.left(&self.start, unlike(self.ends_container(verb), is_untold), self.patience(AT_LAST));
         self.repeat(verb, &mut round);
         round
+    }
+
+    /// How long something may take: a server is another process, and hears of an end some time later.
+    fn patience(&self, usual: Duration) -> Duration {
+        if self.scenario.served { SERVED } else { usual }
     }
 
     /// Whether the container's namespace is gone in the end.
