@@ -71,9 +71,11 @@ test_cluster() {
 }
 
 nodes_become_ready() {
+    local n
     part 'nodes become Ready'
     within 180 ready 'False False' || give_up 'no nodes'
     ok "two nodes, not Ready: $(kubectl get node n1 --output 'jsonpath={.status.conditions[?(@.type=="Ready")].message}')"
+    for n in 1 2; do what_is_on "$n" >"before-$n"; done
     kubectl apply --filename "$ROOT/deploy/cnikit.yaml"
     within 180 ready 'True True' || give_up 'the nodes are not Ready'
     ok "both nodes are Ready $TOOK s after kubectl apply"
@@ -99,7 +101,7 @@ agents_have_two_capabilities() {
     ok "kubectl logs: $(grep 'new pods get' agent.log)"
 }
 
-# Two pods on each node; one of them has a port of the node's.
+# Two pods on each node; one of each two has a port of the node's.
 pods_talk() {
     part 'pods talk'
     for n in 1 2; do
@@ -117,12 +119,20 @@ pods_talk() {
         done
     done
     ok 'everybody reaches everybody'
-    expect "a port of the node's" it "$(curl --silent --max-time 5 http://192.168.1.11:18080/)"
+    for to in 11 12; do
+        expect "a port of 192.168.1.$to" it "$(curl --silent --max-time 5 "http://192.168.1.$to:18080/")"
+    done
+    # What agents do not tell one another the API tells them.
+    on_node 1 "$CNIKIT" topology --json >map
+    expect "pods of n2 that the agent of n1 knows" 'default/a2 default/b2' \
+        "$(jq --raw-output '[.nodes[] | select(.name == "n2").pods[] | "\(.namespace)/\(.name)"] | sort | join(" ")' map)"
+    expect 'what it lacks of them' null "$(jq .lackingPods map)"
+    on_node 1 "$CNIKIT" trace default/a1 default/a2 || fail 'by cnikit trace, a1 does not reach a2'
 }
 
 pod() {
     local ports='[]'
-    [ "$1" != a1 ] || ports='[{ "containerPort": 8000, "hostPort": 18080 }]'
+    [[ "$1" != a? ]] || ports='[{ "containerPort": 8000, "hostPort": 18080 }]'
     jq --null-input --arg name "$1" --arg node "$2" --argjson ports "$ports" '
         { apiVersion: "v1", kind: "Pod", metadata: { $name, labels: { app: "it" } },
           spec: { nodeName: $node, terminationGracePeriodSeconds: 0,
@@ -158,23 +168,67 @@ taken_out() {
     kubectl --namespace kube-system rollout status daemonset/cnikit-uninstall --watch=false | grep 'successfully rolled out'
 }
 
+in_the_api() {
+    kubectl get all,configmap,serviceaccount,clusterrole,clusterrolebinding --all-namespaces --output name | grep cnikit || true
+    kubectl get nodes --output yaml | grep cnikit.io || true
+}
+nothing_in_the_api() { [ -z "$(in_the_api)" ]; }
+
+# shellcheck disable=SC2016 # the node's shell expands that
+# What node n has that an agent makes, or a plugin, a line each. The kubelet's own rules are left out.
+what_is_on() {
+    on_node "$1" sh -c '
+        ip -brief link show | sed "s/[@ ].*//; s/^/link /"
+        for family in -4 -6; do
+            ip $family route show table all proto 87 | sed "s/^/route /"
+            ip $family rule show | sed "s/^/rule /"
+        done
+        ip nexthop show | sed "s/^/next hop /"
+        nft list tables | sed -n "/ KUBE\|ip6\? \(filter\|nat\|mangle\)$/!p"
+        find /opt/cni/bin /etc/cni/net.d /run/cnikit /var/lib/cnikit -type f -o -type s 2>/dev/null | sed "s/^/file /"' | sort
+}
+
+# What stays, as deploy/README.md says: the bridge, plugins that nobody had before and their table, the node's id and subnets.
+LEFT='file /opt/cni/bin/bandwidth
+file /opt/cni/bin/cnikit-plugins
+file /opt/cni/bin/loopback
+file /opt/cni/bin/overlay
+file /var/lib/cnikit/kubernetes-cnikit.json
+file /var/lib/cnikit/lock
+file /var/lib/cnikit/node.json
+link cnikit-pods
+table inet cnikit'
+
 # As deploy/README.md says.
 it_is_taken_out() {
     part 'it is taken out'
     kubectl delete pod --all >/dev/null
     within 180 no_address || fail "still given out: $(leases | one_line)"
     ok "all addresses are given back $TOOK s after the pods were deleted"
+    local n
+    for n in 1 2; do what_is_on "$n" >"with-$n"; done
+    # Or what is missing afterwards has never been there.
+    local there
+    for there in 'link cnikit-vxlan' 'route 10.244' 'next hop ' 'table inet cnikit-overlay' \
+        'file /etc/cni/net.d/10-cnikit.conflist' 'file /run/cnikit/cnikit.json'; do
+        grep -q "^$there" with-1 || fail "nothing of $there: $(cat with-1)"
+    done
     kubectl --namespace kube-system delete daemonset cnikit
     kubectl apply --filename "$ROOT/deploy/uninstall.yaml"
     within 180 taken_out || give_up 'it is not taken out'
     ok "it is taken off both nodes after $TOOK s"
-    local n
     for n in 1 2; do
-        expect "what is left of it in the kernel of n$n" '' "$(on_node "$n" sh -c 'ip route show proto 87; ip nexthop; nft list ruleset' | grep -v KUBE || true)"
-        expect "what the runtime of n$n finds" '' "$(on_node "$n" find /etc/cni/net.d -type f)"
+        what_is_on "$n" >"left-$n"
+        comm -13 "before-$n" "left-$n" >"more-$n"
+        expect "what n$n has that it did not have before" "$LEFT" "$(cat "more-$n")"
+        expect "what n$n had before and has no more" '' "$(comm -23 "before-$n" "left-$n")"
+        expect "entries in the plugins' table of n$n" '' "$(on_node "$n" nft list table inet cnikit | grep elements || true)"
+        expect "the plugin that n$n had before" 'somebody elses' "$(on_node "$n" /opt/cni/bin/portmap)"
     done
     within 180 ready 'False False' || give_up 'the nodes are still Ready'
     ok "the nodes are not Ready any more after $TOOK s"
     kubectl delete --ignore-not-found --filename "$ROOT/deploy/uninstall.yaml" --filename "$ROOT/deploy/cnikit.yaml"
     kubectl annotate nodes --all cnikit.io/node-
+    within 60 nothing_in_the_api || fail "still in the API: $(in_the_api | one_line)"
+    ok 'the API has nothing of it'
 }

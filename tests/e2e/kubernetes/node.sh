@@ -11,10 +11,14 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock /run/etc/{upper,work} /run/e2e
 mount --bind /run/netns /run/netns
 mount --make-shared /run/netns
-for own in /var/lib /opt; do mount -t tmpfs -o mode=755 tmpfs "$own"; done
+# Of /var/log, too: a kubelet removes logs of pods that it does not know.
+for own in /var/lib /var/log /opt; do mount -t tmpfs -o mode=755 tmpfs "$own"; done
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
 rm -rf /etc/cni
 mkdir -p /etc/cni/net.d /opt/cni/bin /var/lib/kubelet
+# A plugin that was here before.
+printf '#!/bin/sh\necho somebody elses\n' >/opt/cni/bin/portmap
+chmod +x /opt/cni/bin/portmap
 printf '%032x\n' "$n" >/etc/machine-id
 ip link set lo up
 ip address add "192.168.1.1$n/24" dev eth0
