@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::consent::Question;
 use crate::exchange::Streams;
 use crate::ledger::Ledger;
 use crate::message::{Life, State};
@@ -42,6 +43,7 @@ pub struct Gossip {
     pub(crate) prober: Prober,
     pub(crate) rumours: Rumours,
     pub(crate) streams: Streams,
+    pub(crate) question: Option<Question>,
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// Deleted keys, in the order in which they are to be forgotten.
     pub(crate) deleted: VecDeque<Deleted>,
@@ -101,6 +103,12 @@ pub enum Event {
     Incarnation {
         /// The new one.
         new: u64,
+    },
+    /// A node asks whether there is anything against what it says, all of which up to then is held here:
+    /// [`Gossip::consent`], or [`Gossip::object`].
+    Asked {
+        /// Which node.
+        id: PeerId,
     },
     /// Another process says that it is this node, at the same time: a copy of its disk is in use. Neither can win: one must
     /// become another node.
@@ -237,6 +245,7 @@ impl Gossip {
             prober,
             rumours: Rumours::default(),
             streams: Streams::default(),
+            question: None,
             ledger: None,
             deleted: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -317,6 +326,7 @@ impl Gossip {
                 self.try_seeds(3);
             }
             self.spread_if_due();
+            self.ask_if_due();
         }
         self.outbox.pop_front()
     }
@@ -395,13 +405,14 @@ impl Gossip {
 
     /// When to call [`advance`](Self::advance) at the latest.
     pub fn timeout(&self) -> Time {
-        self.prober.timeout().min(self.rumours.due().unwrap_or(Time::MAX))
+        [self.rumours.due(), self.ask_due()].into_iter().flatten().fold(self.prober.timeout(), Time::min)
     }
 
     /// Does what is due.
     pub fn advance(&mut self, now: Time) {
         self.wake(now);
         self.advance_probes();
+        self.ask_if_due();
     }
 
     /// Time never goes back.

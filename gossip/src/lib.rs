@@ -14,6 +14,7 @@
 //! rumour        news go to some at once, and on with every probe                        epidemic
 //! repair        what news have missed: hashes, then positions, then what is lacking     anti-entropy
 //! exchange      all at once, by stream
+//! consent       whether everybody has heard something, and has nothing against it
 //! probe         who is there                                                            SWIM, Lifeguard
 //! own           what others say of this node that it did not
 //! ledger        what all nodes of one process have written: for simulations
@@ -50,6 +51,7 @@
 //! ```
 
 mod config;
+mod consent;
 mod exchange;
 mod gossip;
 mod ledger;

@@ -13,6 +13,8 @@
 //! FORGOTTEN   nodes that are gone for good
 //! EXCHANGE    I have more for you than datagrams should carry: open a stream to me
 //! TWIN        somebody speaks as you from that address
+//! ASK         do you hold what I have said up to this version, and is there nothing against it?   ─▶ CONSENT, or DIGEST
+//! CONSENT     I hold what you have said up to this position, and nothing is against it
 //! ```
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub(crate) const LIFE: u8 = 10;
 pub(crate) const FORGOTTEN: u8 = 11;
 pub(crate) const EXCHANGE: u8 = 12;
 pub(crate) const TWIN: u8 = 13;
+pub(crate) const ASK: u8 = 14;
+pub(crate) const CONSENT: u8 = 15;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy)]

@@ -228,6 +228,11 @@ impl Nodes {
         self.live.len()
     }
 
+    /// The others that are alive or suspect.
+    pub(crate) fn live_ones(&self) -> impl Iterator<Item = &Node> {
+        self.live.iter().filter_map(|number| self.at(number))
+    }
+
     /// The next one to probe: every live one once, in an order that is another each time.
     pub(crate) fn next_live(&mut self, random: &mut Random) -> Option<PeerId> {
         let (number, moved) = self.live.next(random)?;

@@ -101,6 +101,8 @@ impl Gossip {
         self.deleted.retain(|deleted| deleted.id != id);
         self.note(0);
         self.tell(&id, 0);
+        let now = self.now;
+        self.question.iter_mut().for_each(|question| question.begin(now));
         self.events.push_back(Event::Incarnation { new });
 
         let window = self.config.round * CLONE_ROUNDS;

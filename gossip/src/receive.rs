@@ -6,8 +6,8 @@ use crate::gossip::{Deleted, Event, Gossip};
 use crate::ledger::Ledger;
 use crate::letters::{LETTERS, Letters};
 use crate::message::{
-    ACK, BUCKETS, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR, RELAYED,
-    SUMMARY, State, TWIN, WANT,
+    ACK, ASK, BUCKETS, CONSENT, DELTA, DIGEST, EXCHANGE, FORGOTTEN, Gone, Head, LIFE, Life, PROBE, PROBE_FOR,
+    RELAYED, SUMMARY, State, TWIN, WANT,
 };
 use crate::node::Node;
 use crate::repair::Asking;
@@ -73,6 +73,8 @@ impl Gossip {
             }
             EXCHANGE => self.want_exchange(from),
             TWIN => self.on_twin(body)?,
+            ASK => self.on_ask(body, head, reply)?,
+            CONSENT => self.on_consent(body, head)?,
             // Of a later version.
             _ => {}
         }

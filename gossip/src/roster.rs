@@ -15,6 +15,11 @@ impl Roster {
         self.nodes.len()
     }
 
+    /// All.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.nodes.iter().copied()
+    }
+
     /// Any.
     pub(crate) fn pick(&self, random: &mut Random) -> Option<u32> {
         self.nodes.get(random.index(self.nodes.len())).copied()
