@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 
-use crate::Time;
 use crate::gossip::Gossip;
 use crate::letters::LETTERS;
 use crate::message::{DELTA, DIGEST, FORGOTTEN, Gone, Head, WANT, read_positions, write_position};
@@ -15,6 +14,7 @@ use crate::receive::Spread;
 use crate::repair::Compared;
 use crate::replica::{Delta, Position};
 use crate::wire::{Garbled, Reader, Writer};
+use crate::{PeerId, Time};
 
 /// The largest answer, in bytes. What does not fit comes with the next.
 const LARGEST: usize = 60 << 20;
@@ -80,7 +80,7 @@ impl Gossip {
         Ok(self.answer(&theirs))
     }
 
-    fn answer(&self, theirs: &[(crate::PeerId, Position)]) -> Vec<u8> {
+    fn answer(&self, theirs: &[(PeerId, Position)]) -> Vec<u8> {
         let mut to = Writer::new(LARGEST);
         self.head().write(&mut to);
         for id in self.forgotten.by_id.keys() {
@@ -106,18 +106,18 @@ impl Gossip {
         to.finish()
     }
 
-    /// Takes in an answer.
+    /// Takes in an answer. Tells who has answered.
     ///
     /// # Errors
     /// It is none. What could be read of it counts.
-    pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<(), Garbled> {
+    pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<PeerId, Garbled> {
         self.wake(now);
         let read = self.read_answer(Reader(answer));
         self.rise();
         read
     }
 
-    fn read_answer(&mut self, mut parts: Reader<'_>) -> Result<(), Garbled> {
+    fn read_answer(&mut self, mut parts: Reader<'_>) -> Result<PeerId, Garbled> {
         let head = Head::read(&mut parts)?;
         let mut count = 0;
         let mut rest = parts;
@@ -139,7 +139,7 @@ impl Gossip {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(head.id)
     }
 
     /// Sends the one who answered what it lacks itself.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gossip::seal::{Incoming, Keyring, NONCE, OVERHEAD, Opener, Refused, Sealer, frame_length};
-use gossip::{Config, Gossip, PeerId, Time};
+use gossip::{Config, Event, Gossip, PeerId, Time};
 
 use super::text;
 
@@ -17,6 +17,7 @@ const OTHER: PeerId = [2; 16];
 /// the node says itself, and few datagrams answer each.
 pub(crate) fn datagram(data: &[u8]) {
     let (mut node, mut rest, mut now) = (acquainted(), data, NOW);
+    node.ask(now);
     while let Some((length, following)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_le_bytes(*length)).min(following.len());
         let (payload, following) = following.split_at(length);
@@ -36,7 +37,7 @@ pub(crate) fn exchange(data: &[u8]) {
     let mut node = acquainted();
     if let Ok(answer) = node.exchange_answer(NOW, data) {
         let mut other = Gossip::new(OTHER, 1, vec![address(2)], Config::default(), 2, NOW);
-        assert_eq!(other.exchange_finish(NOW, &answer), Ok(()));
+        assert_eq!(other.exchange_finish(NOW, &answer), Ok(OWN));
     }
     let _ = node.exchange_finish(NOW, data);
     drain(&mut node);
@@ -104,11 +105,17 @@ fn acquainted() -> Gossip {
 /// Takes what a node wants to send; tells how many datagrams that are.
 fn drain(node: &mut Gossip) -> usize {
     let mut count = 0;
+    while let Some(event) = node.event() {
+        if let Event::Asked { id } = event {
+            node.consent(NOW, &id);
+            node.object(NOW, &id, &[OWN, OTHER, id]);
+        }
+    }
     while let Some(datagram) = node.transmit() {
         assert!(datagram.payload.len() + OVERHEAD <= Config::default().datagram);
         count += 1;
     }
-    while node.event().is_some() || node.wants_exchange().is_some() {}
+    while node.wants_exchange().is_some() {}
     count
 }
 

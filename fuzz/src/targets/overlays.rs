@@ -43,6 +43,13 @@ pub(crate) fn mesh(data: &[u8]) {
         let request = mesh.exchange_request(now);
         let Ok(answer) = stranger.exchange_answer(now, &request) else { unreachable!("a request") };
         assert_eq!(mesh.exchange_finish(now, &answer), Ok(()));
+        let request = stranger.exchange_request(now);
+        let Ok(answer) = mesh.exchange_answer(now, &request) else { unreachable!("a request") };
+        assert_eq!(stranger.exchange_finish(now, &answer), Ok(*mesh.id().as_bytes()));
+        stranger.ask(now);
+        while let Some(question) = stranger.transmit() {
+            mesh.receive(now, address(2), &question.payload);
+        }
         now += Duration::from_secs(5);
         mesh.advance(now);
         if let Some(unsaved) = mesh.unsaved() {

@@ -1,7 +1,7 @@
 //! A node's way to a subnet of its own, where nobody hands them out.
 //!
 //! ```text
-//!            a free prefix, at random            nobody objects for a while, and it is on disk
+//!            a free prefix, at random          all consent, or nobody objects for a while; it is on disk
 //!   nothing ─────────────────────────▶ tentative ────────────────────────────────────────────▶ held
 //!      ▲                                   │                                                     │
 //!      └──── somebody has it, or wants it ─┘      another holds it, and comes first: for pods    │
@@ -9,11 +9,27 @@
 //!      └─────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! There is no vote: a node decides by what it has heard. Nobody acknowledges a claim, which would cost a message from each
-//! node to each other, or stop new nodes while a part of the cluster is away. It counts as seen when two things have happened
-//! since it was published: time has passed in which news go to everybody several times over ([`Settings::wait`]), and all was
-//! exchanged with some member, so that the node knows what had been claimed before. Where that cannot be had (streams are
-//! blocked, datagrams are not), more time will do. Time in which the node was suspended does not count: it heard nobody. And
+//! There is no vote, and no majority that must be there: a node decides by what it has heard. Since its claim was published, all
+//! must have been exchanged with some member, so that the node knows who is there and what had been claimed before; and then
+//! either all consent, or time has passed.
+//!
+//! **Consent.** Each live member that the node knows is asked ([`gossip::Gossip::ask`]), also who comes meanwhile. It
+//! consents if it holds the claim itself, and knows of nobody else, itself included, who says anything of an overlapping
+//! prefix; else it names who does. The member with which all was exchanged must be one that holds a prefix for good: no
+//! newcomer, and none that was started a moment ago. Then two nodes do not get one prefix at once. Say that C and D did. All
+//! that C's partner knew, C has asked; all that D's knew, D has. The two partners have been there for longer, and know one
+//! another, so that both were asked by both. One of them has answered C and D in some order, and kept in mind what it
+//! consented to first: as long as the first one still says that it wants the prefix, the second one is refused. (Who is
+//! started again forgets. But then it holds nothing for good for a while, which is longer than what C says takes to reach
+//! everybody.) It is the same if both have one partner, or if C and D know one another: then each is asked by the other. If D
+//! does not hold by consent but by time, it hears in that time that C holds. None of this holds where the partners do not
+//! know one another to be alive, which is to say, across a partition: there time would not have helped either. It takes one
+//! way to each member and back, and costs as many messages, so that it is for clusters of some size only
+//! ([`gossip::Gossip::has_consent`]): time is what counts in larger ones, and where one member does not answer, or has an
+//! agent that is too old to understand the question.
+//!
+//! **Time** in which news go to everybody several times over ([`Settings::wait`]). Where nothing can be exchanged (streams are
+//! blocked, datagrams are not), more of it will do. Time in which the node was suspended does not count: it heard nobody. And
 //! who knows only of holders that have just come back themselves, such as a seed that is started again, waits until those who
 //! were there all the time have found them.
 //!
@@ -104,8 +120,21 @@ pub(crate) struct Standing {
     pub(crate) exchanges: u64,
     /// Which of them ended last, counted from 1. None where nobody is heard.
     pub(crate) exchanged: Option<u64>,
+    /// The same, if it was with a member that holds a prefix for good.
+    pub(crate) vouched: Option<u64>,
+    /// All others that are alive know what this node says of prefixes, and have nothing against it.
+    pub(crate) consented: bool,
     /// It is to have subnets.
     pub(crate) wanted: bool,
+}
+
+/// What speaks against a claim.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Objectors {
+    /// Something does: somebody, or a prefix has to rest.
+    pub(crate) any: bool,
+    /// Who.
+    pub(crate) nodes: Vec<NodeId>,
 }
 
 /// A node's subnets, one of each range.
@@ -221,6 +250,13 @@ impl Claims {
             Stage::Tentative { prefix, until, exchanges } => {
                 let objects =
                     |(id, stake): (NodeId, Stake)| self.yields(StakeKind::Tentative, id, stake.kind);
+                // Whoever vouches holds a prefix for good, so that not all is hearsay. What others say of the prefix to whom
+                // this node would not yield, they have to take back first.
+                let is_consented = || {
+                    around.standing.consented
+                        && around.standing.vouched.is_some_and(|last| last > exchanges)
+                        && around.taken.overlapping(&prefix).next().is_none()
+                };
                 let wait = self.settings.wait(around.standing.others);
                 let is_informed = around.standing.exchanged.is_none_or(|last| last > exchanges);
                 let due = if is_informed { until } else { until + wait * (WITHOUT_EXCHANGE - 1) };
@@ -231,7 +267,7 @@ impl Claims {
                 } else if !around.standing.admitted || now > due + wait {
                     // Nobody could have objected, or nobody could have been heard: it was suspended.
                     Stage::Tentative { prefix, until: now + wait, exchanges }
-                } else if now >= due {
+                } else if now >= due || is_consented() {
                     Stage::Held { prefix, returning: None }
                 } else {
                     stage
@@ -276,6 +312,30 @@ impl Claims {
                 *returning = Some(now + self.settings.settle * COMING_BACK);
             }
         }
+    }
+
+    /// Something is claimed, and not held yet.
+    pub(crate) fn is_claiming(&self) -> bool {
+        self.claims.iter().any(|claim| matches!(claim.stage, Stage::Tentative { .. }))
+    }
+
+    /// Who else has something to say of a prefix that another node claims: `None`, if it does not claim any. This node, if it
+    /// is one of them, comes first.
+    pub(crate) fn objectors(&self, id: &NodeId, taken: &Taken) -> Option<Objectors> {
+        let claimed = taken.of(id).iter().filter(|stake| stake.kind == StakeKind::Tentative);
+        let mut objectors: Option<Objectors> = None;
+        for Stake { prefix, .. } in claimed {
+            let objectors = objectors.get_or_insert_default();
+            let overlaps = |own: &IpNet| own.contains(prefix) || prefix.contains(own);
+            if self.stakes().any(|own| overlaps(&own.prefix)) && !objectors.nodes.contains(&self.own) {
+                objectors.nodes.insert(0, self.own);
+            }
+            objectors
+                .nodes
+                .extend(taken.overlapping(prefix).map(|(other, _)| other).filter(|other| other != id));
+            objectors.any |= !objectors.nodes.is_empty() || taken.is_quarantined(prefix);
+        }
+        objectors
     }
 
     /// All that is known to a member is to be asked for: a claim waits for it.

@@ -120,6 +120,16 @@ impl Taken {
         }
     }
 
+    /// Somebody holds something for good.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.held > 0
+    }
+
+    /// A node does.
+    pub(crate) fn is_settled_by(&self, id: &NodeId) -> bool {
+        self.of(id).iter().any(|stake| stake.kind == StakeKind::Held)
+    }
+
     /// All that is known to be held is of nodes that have just come back: they may not have met those who were there all the
     /// time.
     pub(crate) fn is_hearsay(&self) -> bool {
@@ -175,7 +185,7 @@ impl Taken {
         self.overlapping(prefix).next().is_none() && !self.is_quarantined(prefix)
     }
 
-    fn is_quarantined(&self, prefix: &IpNet) -> bool {
+    pub(crate) fn is_quarantined(&self, prefix: &IpNet) -> bool {
         self.quarantine.keys().any(|other| other.contains(prefix) || prefix.contains(other))
     }
 

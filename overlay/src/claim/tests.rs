@@ -20,13 +20,24 @@ struct Lone {
     in_use: bool,
     exchanges: u64,
     exchanged: u64,
+    vouched: Option<u64>,
+    consented: bool,
 }
 
 impl Lone {
     fn new(n: u8, cluster: &str, saved: &[Subnet]) -> Self {
         let claims =
             Claims::new(id(n), &pool(cluster, 24), Settings::default(), saved, u64::from(n), Time::ZERO);
-        Self { claims, taken: Taken::new(), admitted: true, in_use: true, exchanges: 0, exchanged: 1 }
+        Self {
+            claims,
+            taken: Taken::new(),
+            admitted: true,
+            in_use: true,
+            exchanges: 0,
+            exchanged: 1,
+            vouched: None,
+            consented: false,
+        }
     }
 
     fn step(&mut self, now: Time) -> Vec<Stake> {
@@ -41,8 +52,16 @@ impl Lone {
     }
 
     fn standing(&self) -> Standing {
-        let Self { admitted, exchanges, exchanged, .. } = *self;
-        Standing { admitted, others: 9, exchanges, exchanged: Some(exchanged), wanted: true }
+        let Self { admitted, exchanges, exchanged, vouched, consented, .. } = *self;
+        Standing {
+            admitted,
+            others: 9,
+            exchanges,
+            exchanged: Some(exchanged),
+            vouched,
+            consented,
+            wanted: true,
+        }
     }
 }
 
@@ -98,6 +117,79 @@ fn a_claim_waits_until_all_was_exchanged_after_it_or_for_longer() {
         waited += 1;
     }
     assert!(waited > 1 && now >= due * WITHOUT_EXCHANGE && now < due * (WITHOUT_EXCHANGE + 1), "{now:?}");
+}
+
+#[test]
+fn a_claim_to_which_all_consent_is_held_at_once() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    (node.exchanges, node.exchanged) = (3, 3);
+    let wanted = node.step(Time::ZERO);
+    let now = Time::from_millis(5);
+    // Whom all was exchanged with before the claim does not vouch for who is there now.
+    for (vouched, consented, kind) in [
+        (None, true, StakeKind::Tentative),
+        (Some(3), true, StakeKind::Tentative),
+        (Some(4), false, StakeKind::Tentative),
+        (Some(4), true, StakeKind::Held),
+    ] {
+        (node.vouched, node.consented) = (vouched, consented);
+        assert_eq!(node.step(now), [Stake { kind, ..wanted[0] }], "{vouched:?}, {consented}");
+    }
+}
+
+#[test]
+fn consent_does_not_help_who_is_cut_off_or_hears_of_another_who_wants_the_same() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    let wanted = node.step(Time::ZERO);
+    (node.vouched, node.consented, node.admitted) = (Some(1), true, false);
+    assert_eq!(node.step(Time::from_millis(5)), wanted);
+    // That one will yield, and has not yet.
+    node.admitted = true;
+    node.taken.set(id(6), wanted.clone());
+    assert_eq!(node.step(Time::from_millis(10)), wanted);
+    node.taken.set(id(6), vec![]);
+    assert_eq!(node.step(Time::from_millis(15))[0].kind, StakeKind::Held);
+}
+
+#[test]
+fn consent_to_one_prefix_is_none_to_the_next() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[]);
+    let wanted = node.step(Time::ZERO);
+    // All have consented, but one that comes first has objected in the same moment.
+    (node.exchanges, node.vouched, node.consented) = (1, Some(1), true);
+    node.taken.set(id(4), wanted.clone());
+    let after = node.step(Time::from_millis(5));
+    assert!(after != wanted && after[0].kind == StakeKind::Tentative, "{after:?}");
+}
+
+#[test]
+fn who_is_asked_names_all_who_say_anything_of_the_prefix() {
+    let mut node = Lone::new(5, "10.0.0.0/16", &[held("10.0.1.0/24")]);
+    node.in_use = true;
+    let asked = |node: &Lone| {
+        let objectors = node.claims.objectors(&id(9), &node.taken);
+        objectors.map(|Objectors { any, nodes }| (any, nodes))
+    };
+    assert_eq!(asked(&node), None);
+    node.taken.set(id(9), vec![stake("10.0.2.0/24", StakeKind::Held)]);
+    assert_eq!(asked(&node), None, "it claims nothing");
+    node.taken.set(id(9), vec![stake("10.0.2.0/24", StakeKind::Tentative)]);
+    assert_eq!(asked(&node), Some((false, vec![])));
+    for kind in
+        [StakeKind::Tentative, StakeKind::Returning, StakeKind::Held, StakeKind::Lost, StakeKind::Freed]
+    {
+        node.taken.set(id(7), vec![stake("10.0.2.128/25", kind)]);
+        assert_eq!(asked(&node), Some((true, vec![id(7)])), "{kind:?}");
+    }
+    node.taken.set(id(9), vec![stake("10.0.0.0/22", StakeKind::Tentative)]);
+    assert_eq!(asked(&node), Some((true, vec![id(5), id(7)])));
+    // What a node held that was forgotten has to rest.
+    node.taken.set(id(9), vec![stake("10.0.3.0/24", StakeKind::Tentative)]);
+    node.taken.set(id(7), vec![stake("10.0.3.0/24", StakeKind::Held)]);
+    node.taken.forget(&id(7), SOON);
+    assert_eq!(asked(&node), Some((true, vec![])));
+    node.taken.advance(SOON);
+    assert_eq!(asked(&node), Some((false, vec![])));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! disk before anybody hears it: after each call, [`Mesh::unsaved`] says whether there is such, and nothing is sent until
 //! [`Mesh::saved`] was called.
 
+mod asking;
 mod codec;
 mod forget;
 mod nodes;
@@ -44,9 +45,6 @@ const POD: &str = "pod/";
 
 /// How long one hears that two machines have this node's id after it was seen.
 const CLONE_SHOWN: Duration = Duration::from_secs(600);
-
-/// How long after an exchange one begins another for a claim.
-const EXCHANGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often one looks who has been down for too long.
 const LOOK: Duration = Duration::from_secs(60);
@@ -88,7 +86,15 @@ pub struct Mesh {
     /// Exchanges that it has begun, and which of them ended last.
     exchanges: u64,
     exchanged: u64,
+    /// With whom, the last time.
+    exchanged_with: Option<NodeId>,
     next_exchange: Time,
+    /// It is asking others what they have against what it says of prefixes.
+    asks: bool,
+    /// Until when it sees to it that all hear what it holds.
+    tells_until: Time,
+    /// Who asks this one the same.
+    askers: Vec<NodeId>,
     /// What it told last could not be told whole.
     untold: Option<String>,
     now: Time,
@@ -135,7 +141,11 @@ impl Mesh {
             freed: Vec::new(),
             exchanges: 0,
             exchanged: 0,
+            exchanged_with: None,
             next_exchange: now,
+            asks: false,
+            tells_until: now,
+            askers: Vec::new(),
             untold: None,
             now,
             heard_since: None,
@@ -238,20 +248,7 @@ impl Mesh {
         if !self.is_saved() {
             return None;
         }
-        let wanted = self.gossip.wants_exchange().or_else(|| self.exchange_for_claim())?;
-        self.next_exchange = self.now + EXCHANGE_PAUSE;
-        Some(wanted)
-    }
-
-    /// A claim waits until all is known that some member knows.
-    fn exchange_for_claim(&self) -> Option<SocketAddr> {
-        if self.now < self.next_exchange || !self.claims.wants_exchange(self.exchanged) {
-            return None;
-        }
-        let some =
-            self.nodes.some_alive(&self.local.id, self.local.id.spread().wrapping_add(self.exchanges))?;
-        let member = self.gossip.member(some.as_bytes())?;
-        member.heard.or_else(|| member.addresses.first().copied())
+        self.gossip.wants_exchange().or_else(|| self.exchange_for_claim())
     }
 
     /// What to send on that stream.
@@ -278,12 +275,13 @@ impl Mesh {
     pub fn exchange_finish(&mut self, now: Time, answer: &[u8]) -> Result<(), Garbled> {
         self.wake(now);
         let finished = self.gossip.exchange_finish(now, answer);
-        if finished.is_ok() {
+        if let Ok(partner) = finished {
             self.exchanged = self.exchanges;
+            self.exchanged_with = Some(NodeId::from_bytes(partner));
             self.look_around = true;
         }
         self.settle();
-        finished
+        finished.map(drop)
     }
 
     /// When to call [`advance`](Self::advance) at the latest.
@@ -384,9 +382,12 @@ impl Mesh {
         if any {
             self.revision += 1;
         }
-        if std::mem::take(&mut self.look_around) || prefixes {
+        let has_consent = self.asks && self.gossip.has_consent();
+        if std::mem::take(&mut self.look_around) || prefixes || has_consent {
             self.step();
         }
+        self.ask();
+        self.answer();
     }
 
     fn take(&mut self, event: Event) {
@@ -412,6 +413,10 @@ impl Mesh {
                 self.claims.was_away(self.now);
                 self.tell_stakes();
                 self.look_around = true;
+                return;
+            }
+            Event::Asked { id } => {
+                self.askers.push(NodeId::from_bytes(id));
                 return;
             }
             // Addresses are in what a node says.
@@ -446,6 +451,8 @@ impl Mesh {
             others: self.others(),
             exchanges: self.exchanges,
             exchanged: (!is_isolated).then_some(self.exchanged),
+            vouched: self.vouched(),
+            consented: self.asks && self.gossip.has_consent(),
             wanted: self.local.role == Role::Worker,
         }
     }

@@ -297,10 +297,16 @@ impl Nodes {
         self.alive
     }
 
-    /// One of those that are alive: another one each time that `turn` is another.
-    pub(super) fn some_alive(&self, own: &NodeId, turn: u64) -> Option<NodeId> {
-        let count = u64::try_from(self.alive).ok().filter(|count| *count > 0)?;
-        self.ids_alive(own).nth(usize::try_from(turn % count).ok()?)
+    /// One of those that are alive and of which something is so: another one each time that `turn` is another.
+    pub(super) fn some_alive(
+        &self,
+        own: &NodeId,
+        turn: u64,
+        is_so: impl Fn(&NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let some: Vec<NodeId> = self.ids_alive(own).filter(is_so).collect();
+        let count = u64::try_from(some.len()).ok().filter(|count| *count > 0)?;
+        some.get(usize::try_from(turn % count).ok()?).copied()
     }
 
     pub(super) fn lowest_alive(&self, own: &NodeId) -> Option<NodeId> {

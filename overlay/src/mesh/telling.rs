@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::asking::TOLD;
 use super::codec::{self, About};
 use super::{ABOUT, Mesh, STAKES, Time};
 use crate::claim::{Stake, StakeKind};
@@ -31,6 +32,7 @@ impl Mesh {
         self.wake(now);
         self.on_disk = Some(saved);
         self.tell_stakes();
+        self.ask();
     }
 
     /// Its subnets: what is held counts when it is durable.
@@ -78,8 +80,16 @@ impl Mesh {
         };
         let freed = self.freed.iter().map(|(prefix, _)| Stake { prefix: *prefix, kind: StakeKind::Freed });
         let stakes: Vec<Stake> = self.claims.stakes().map(told).chain(freed).collect();
+        let told = codec::encode_stakes(&stakes);
+        if self.gossip.get(self.local.id.as_bytes(), STAKES) != Some(&told) {
+            // Whoever was asked before was asked for something else.
+            self.asks = false;
+            if stakes.iter().any(|stake| stake.kind == StakeKind::Held) {
+                self.tells_until = self.now + TOLD;
+            }
+        }
         // Of bounded size: it always fits.
-        let _ = self.gossip.set(self.now, STAKES, &codec::encode_stakes(&stakes));
+        let _ = self.gossip.set(self.now, STAKES, &told);
         self.revision += 1;
     }
 

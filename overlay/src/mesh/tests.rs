@@ -1,3 +1,5 @@
+mod asking;
+
 use super::*;
 use crate::id::NodeName;
 use crate::machine::Machine;
@@ -12,6 +14,8 @@ struct Net {
     disks: Vec<Saved>,
     /// From whom to whom nothing arrives.
     cut: Vec<(usize, usize)>,
+    /// To whom no stream can be opened.
+    no_streams: Vec<usize>,
 }
 
 fn at(n: usize) -> SocketAddr {
@@ -38,7 +42,13 @@ fn local(n: usize, pods: &[&str]) -> Local {
 
 impl Net {
     fn new() -> Self {
-        Self { now: Time::from_secs(1), nodes: Vec::new(), disks: Vec::new(), cut: Vec::new() }
+        Self {
+            now: Time::from_secs(1),
+            nodes: Vec::new(),
+            disks: Vec::new(),
+            cut: Vec::new(),
+            no_streams: Vec::new(),
+        }
     }
 
     fn settings(length: u8, bootstrap: bool) -> Settings {
@@ -100,17 +110,48 @@ impl Net {
                         self.nodes[to].receive(self.now, at(n), &payload);
                     }
                 }
-                if let Some(to) = self.nodes[n].wants_exchange().and_then(|to| self.reach(n, to)) {
+                let wanted = self.nodes[n].wants_exchange().and_then(|to| self.reach(n, to));
+                if let Some(to) = wanted.filter(|to| !self.no_streams.contains(to)) {
                     quiet = false;
-                    let request = self.nodes[n].exchange_request(self.now);
-                    let answer = self.nodes[to].exchange_answer(self.now, &request).unwrap();
-                    self.nodes[n].exchange_finish(self.now, &answer).unwrap();
+                    self.exchange(n, to);
                 }
             }
             if quiet && self.nodes.iter().all(|node| node.unsaved().is_none()) {
                 return;
             }
         }
+    }
+
+    /// What a node and some others have for one another arrives; what they have for anybody else is lost, and what they have for
+    /// the node if it is longer than that.
+    fn talk(&mut self, n: usize, others: &[usize], longest: usize) {
+        for _ in 0..20 {
+            for from in others.iter().copied().chain([n]) {
+                if let Some(saved) = self.nodes[from].unsaved() {
+                    self.disks[from] = saved.clone();
+                    self.nodes[from].saved(self.now, saved);
+                }
+                while let Some(Transmit { to, payload }) = self.nodes[from].transmit() {
+                    let arrives = |to: &usize| match from == n {
+                        true => others.contains(to),
+                        false => *to == n && payload.len() <= longest,
+                    };
+                    if let Some(to) = self.reach(from, to).filter(arrives) {
+                        self.nodes[to].receive(self.now, at(from), &payload);
+                    }
+                }
+            }
+            // Whoever it would like to have that with: the first has no less to tell.
+            if self.nodes[n].wants_exchange().is_some() && longest == usize::MAX {
+                self.exchange(n, others[0]);
+            }
+        }
+    }
+
+    fn exchange(&mut self, from: usize, to: usize) {
+        let request = self.nodes[from].exchange_request(self.now);
+        let answer = self.nodes[to].exchange_answer(self.now, &request).unwrap();
+        self.nodes[from].exchange_finish(self.now, &answer).unwrap();
     }
 
     fn reach(&self, from: usize, to: SocketAddr) -> Option<usize> {
