@@ -72,6 +72,11 @@ impl History {
         }
         let two = fewer.iter().any(&holds) && more.iter().any(&holds);
         let Some(cluster) = more.first().and_then(|n| self.cluster(*n)) else { return };
+        // Whoever was dead at that time has it before it still.
+        let missed = more.iter().filter(|n| two && !self.running.contains(n)).copied().collect::<Vec<_>>();
+        for n in missed {
+            self.excuse(n, now, "two clusters became one while it was dead");
+        }
         for n in fewer {
             self.clusters.insert(n, cluster);
             if two {
