@@ -12,10 +12,14 @@ impl World {
 
     /// Everybody that runs has a subnet.
     pub fn everybody_has_a_subnet(&self) -> bool {
-        self.machines
-            .iter()
-            .filter_map(|machine| machine.mesh.as_ref())
-            .all(|mesh| mesh.subnets().iter().any(|subnet| subnet.state == SubnetState::Held))
+        let mut running = (0..self.machines.len()).filter(|n| self.machines[*n].mesh.is_some());
+        running.all(|n| self.holds(n))
+    }
+
+    /// A node runs and has a subnet.
+    pub fn holds(&self, n: usize) -> bool {
+        let mesh = self.machines[n].mesh.as_ref();
+        mesh.is_some_and(|mesh| mesh.subnets().iter().any(|subnet| subnet.state == SubnetState::Held))
     }
 
     /// Everybody that runs knows everybody that runs, as they are.

@@ -251,3 +251,53 @@ fn a_new_node_that_meets_only_a_seed_that_is_just_back_takes_nothing_of_those_th
         assert_settles(&mut world, 30);
     }
 }
+
+#[test]
+fn a_new_node_has_a_subnet_within_a_fraction_of_a_second() {
+    let mut world = world(50);
+    world.run(SECOND * 10);
+    for seed in [0, 17] {
+        let late = world.add(&[seed]);
+        world.start(late);
+        let took = world.run_until(SECOND, SECOND / 100, |world| world.holds(late));
+        assert!(took.is_some_and(|took| took < SECOND / 4), "{took:?}");
+    }
+}
+
+#[test]
+fn of_many_that_claim_hardly_any_prefixes_at_once_no_two_hold_one() {
+    let mut soonest = Duration::MAX;
+    for seed in 0..100 {
+        // Of sixteen prefixes ten are taken, and six come for the others, by different seeds.
+        let mut world = settled(
+            10,
+            WorldSettings { seed, cluster: "10.0.0.0/20".parse().unwrap(), ..Default::default() },
+        );
+        world.run(SECOND * 8);
+        match seed % 4 {
+            0 => {}
+            1 => world.network.jitter = SECOND / 20,
+            2 => world.network.jitter = SECOND / 5,
+            _ => {
+                world.network.loss = 150;
+                world.network.doubled = 150;
+                world.network.jitter = SECOND / 5;
+            }
+        }
+        let began = world.now;
+        for n in 10..16 {
+            world.add(&[n % 10]);
+        }
+        for n in 10..16 {
+            world.start(n);
+            world.run(Duration::from_micros(seed / 4 * 40));
+        }
+        // That no two hold one is looked at after each step.
+        let has_one = |world: &mut World| (10..16).any(|n| world.holds(n));
+        assert!(world.run_until(SECOND * 30, SECOND / 50, has_one).is_some(), "seed {seed}");
+        soonest = soonest.min(world.now - began);
+        assert_settles(&mut world, 90);
+        assert_eq!(world.check.disputed(), []);
+    }
+    assert!(soonest < SECOND / 4, "consent has not been used: {soonest:?}");
+}
