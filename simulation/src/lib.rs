@@ -29,6 +29,6 @@ pub mod svg;
 mod world;
 
 pub use check::Check;
-pub use machine::Machine;
+pub use machine::{Machine, hardware};
 pub use network::Network;
 pub use world::{World, WorldSettings};

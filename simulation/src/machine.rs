@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use gossip::Random;
 use overlay::mesh::{Mesh, Saved, Settings};
-use overlay::{Local, Mode, NodeId, NodeName, Pod, Role, Tunnel};
+use overlay::{Fingerprint, Local, Mode, NodeId, NodeName, Pod, Role, Tunnel};
 
 /// A node: what agents run, and what they run on.
 #[derive(Debug)]
@@ -56,6 +57,18 @@ pub(crate) fn number(address: SocketAddr) -> Option<usize> {
     }
 }
 
+/// What a node of a number says of the machine that it is on: as much as agents do, and nothing that another one says.
+pub fn hardware(number: u64) -> overlay::Machine {
+    let hash = |of: u64| Some(Fingerprint::from_bytes(Random::new(number ^ of).number().to_be_bytes()));
+    let [_, _, rest @ ..] = number.to_be_bytes();
+    let [_, last @ ..] = rest.map(|byte| format!(":{byte:02x}"));
+    overlay::Machine {
+        id: hash(1 << 63),
+        boot: hash(1 << 62),
+        mac: format!("02{}", last.concat()).parse().ok(),
+    }
+}
+
 impl Machine {
     pub(crate) fn new(n: usize, id: u64, settings: Settings, seeds: Vec<usize>) -> Self {
         let mut bytes = [0; 16];
@@ -69,7 +82,7 @@ impl Machine {
             mode: Mode::Auto,
             tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
             mtu: 1500,
-            machine: overlay::Machine::default(),
+            machine: hardware(id ^ n as u64),
             pods: Vec::new(),
         };
         Self {
@@ -97,5 +110,18 @@ impl Machine {
             .named(Some("default"), Some(&format!("web-5d4f8c7b9-{nth:05}")));
         self.local.pods.push(pod.clone());
         Some(pod)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_told_apart_and_nothing_of_them_is_unknown() {
+        let [one, other] = [1, 2].map(hardware);
+        assert!(one.id.is_some() && one.boot.is_some() && one.mac.is_some(), "{one:?}");
+        assert!(one.id != other.id && one.boot != other.boot && one.mac != other.mac);
+        assert_ne!(one.id, one.boot);
     }
 }

@@ -123,7 +123,7 @@ impl Node {
             mode: Mode::Auto,
             tunnel: Some(Tunnel { vni: 4096, port: 4789 }),
             mtu: 1500,
-            machine: overlay::Machine::default(),
+            machine: simulation::hardware(random.number()),
             pods: (0..pods).map(|nth| pod(random, n, nth)).collect(),
         };
         let settings = Settings {
