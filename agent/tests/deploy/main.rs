@@ -2,6 +2,8 @@
 #![cfg(feature = "kubernetes")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
+
 use std::path::Path;
 
 use agent::{InForce, Options, Settings};
