@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use overlay::report::{Map, MapNode, Path, Peer, PeerCounts, Problem, Severity, Status, StoreStatus, Way};
 use overlay::{Conflict, Identity, Liveness, Local, Member, Node, NodeId, Range, Role, Topology, View};
@@ -133,10 +133,15 @@ impl Known {
         peers
     }
 
-    /// `GET /v1/topology`
-    pub(crate) async fn map(&self) -> Map {
+    /// `GET /v1/topology`. Where somebody else than the store's views knows the pods of other nodes, it may be waited for so
+    /// long; if that is no time, nobody is asked.
+    pub(crate) async fn map(&self, patience: Duration) -> Map {
         let listed = match &self.store.pods {
-            Some(pods) => pods.list().await,
+            Some(pods) if !patience.is_zero() => pods.list(patience).await,
+            Some(_) => Arc::new(ListedPods {
+                lacking: Some("nobody was asked for them".to_owned()),
+                ..ListedPods::default()
+            }),
             None => Arc::default(),
         };
         let (view, ways) = (self.view.borrow().clone(), self.ways.borrow().clone());

@@ -20,6 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer: ten thousand nodes with a hundred pods each fit into it.
 const LONGEST_ANSWER: u64 = 512 << 20;
 
+/// How long the agent may look for the pods of other nodes, where it knows of none by itself (under Kubernetes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OthersPods {
+    /// Until it has all of them, or whoever has them makes it wait too long.
+    Wanted,
+    /// For a moment: more is known with them, but not all is lost without.
+    Welcome,
+    /// Not at all.
+    Needless,
+}
+
 /// Where this node's agent listens.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AgentSocket {
@@ -45,8 +56,13 @@ impl AgentSocket {
     }
 
     /// Every node, with its pods.
-    pub(crate) fn topology(&self) -> Result<Map, Failure> {
-        self.ask("GET", "/v1/topology", "")
+    pub(crate) fn topology(&self, pods: OthersPods) -> Result<Map, Failure> {
+        let resource = match pods {
+            OthersPods::Wanted => "/v1/topology",
+            OthersPods::Welcome => "/v1/topology?pods=2",
+            OthersPods::Needless => "/v1/topology?pods=0",
+        };
+        self.ask("GET", resource, "")
     }
 
     /// Has a node forgotten by all.
@@ -161,6 +177,18 @@ mod tests {
         assert_eq!(forgotten.unwrap().name.as_str(), "n3");
         assert!(question.starts_with("POST /v1/forget HTTP/1.0\r\n"), "{question}");
         assert!(question.ends_with("\r\n\r\n{\"node\":\"n3\"}"), "{question}");
+    }
+
+    #[test]
+    fn pods_of_other_nodes_are_waited_for_as_long_as_they_are_of_use() {
+        for (pods, resource) in [
+            (OthersPods::Wanted, "/v1/topology"),
+            (OthersPods::Welcome, "/v1/topology?pods=2"),
+            (OthersPods::Needless, "/v1/topology?pods=0"),
+        ] {
+            let (_, question) = answered("", |agent| agent.topology(pods));
+            assert!(question.starts_with(&format!("GET {resource} HTTP/1.0\r\n")), "{question}");
+        }
     }
 
     #[test]

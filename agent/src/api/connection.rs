@@ -34,10 +34,11 @@ const MUCH: usize = 1 << 10;
 /// The largest question's body, in bytes.
 const LARGEST: usize = 16 << 10;
 
-/// A question: method, path and body.
+/// A question: method, path, what follows a question mark, and body.
 pub(super) struct Question {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) query: String,
     pub(super) body: Bytes,
 }
 
@@ -121,5 +122,6 @@ async fn answer(known: Arc<Known>, routes: Routes, request: Request<Incoming>) -
         }
         Err(_) => return Answer::refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
     };
-    routes(known, Question { method: head.method, path: head.uri.path().to_owned(), body }).await
+    let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
+    routes(known, Question { method: head.method, path, query, body }).await
 }

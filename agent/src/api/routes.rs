@@ -18,6 +18,8 @@ use crate::store::Request;
 
 /// How long a store may take to do what it was asked for.
 const STORE: Duration = Duration::from_secs(30);
+/// How long it may take to learn of other nodes' pods, at the most: less than those who ask an agent wait.
+const PODS: Duration = Duration::from_secs(8);
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -27,7 +29,7 @@ pub(super) fn people(known: Arc<Known>, question: Question) -> Answering {
         match (question.method.clone(), question.path.as_str()) {
             (Method::GET, "/v1/status") => Answer::json(&known.status()),
             (Method::GET, "/v1/peers") => Answer::json(&known.peers()),
-            (Method::GET, "/v1/topology") => Answer::json(&known.map().await),
+            (Method::GET, "/v1/topology") => topology(&known, &question.query).await,
             (Method::POST, "/v1/forget") => forget(&known, &question.body).await,
             (_, "/v1/status" | "/v1/peers" | "/v1/topology" | "/v1/forget") => wrong_method(&question),
             _ => watched(&known, &question),
@@ -59,6 +61,15 @@ fn watched(known: &Known, question: &Question) -> Answer {
 fn wrong_method(question: &Question) -> Answer {
     let error = format!("{} is no way to ask {}", question.method, question.path);
     Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, &error)
+}
+
+/// `?pods=SECONDS`: how long other nodes' pods may be waited for. Whatever else is there an agent of another version may know.
+async fn topology(known: &Known, query: &str) -> Answer {
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("pods="));
+    match asked.map_or(Ok(PODS), |text| text.parse().map(Duration::from_secs)) {
+        Ok(patience) => Answer::json(&known.map(patience.min(PODS)).await),
+        Err(_) => Answer::refusal(StatusCode::BAD_REQUEST, "\"pods\" is how many seconds to wait for them"),
+    }
 }
 
 #[derive(Deserialize)]

@@ -111,7 +111,8 @@ fn post(agent: &Agent, body: &str) -> (u16, String) {
 struct Listed(Arc<ListedPods>);
 
 impl PodList for Listed {
-    fn list(&self) -> Listing<'_> {
+    fn list(&self, patience: Duration) -> Listing<'_> {
+        assert!(patience <= Duration::from_secs(8), "who asks waits no longer than 10: {patience:?}");
         Box::pin(std::future::ready(Arc::clone(&self.0)))
     }
 }
@@ -150,6 +151,18 @@ fn a_topology_has_the_pods_that_the_store_lists_and_this_nodes_as_it_knows_them_
     let known: Vec<_> = map.nodes.iter().map(pods).collect();
     assert_eq!(known, [vec!["own"], vec!["web", "stray", "new"], vec!["said"]]);
     assert_eq!(map.lacking_pods.as_deref(), Some("pods is forbidden"));
+    assert_eq!(get::<Map>(&agent, "/v1/topology?verbose&pods=99"), map);
+    // Who does not want them waits for nobody.
+    let without: Map = get(&agent, "/v1/topology?pods=0");
+    assert_eq!(
+        without.nodes.iter().map(pods).collect::<Vec<_>>(),
+        [vec!["own"], vec!["stray", "new"], vec!["said"]]
+    );
+    assert_eq!(without.lacking_pods.as_deref(), Some("nobody was asked for them"));
+    for odd in ["", "-1", "soon"] {
+        let (status, body) = agent.people(&format!("GET /v1/topology?pods={odd} HTTP/1.0\r\n\r\n"));
+        assert_eq!((status, body.contains("how many seconds")), (400, true), "{odd}: {body}");
+    }
     // Nobody else is told that there is such a thing.
     let map: Map = get(&Agent::new(), "/v1/topology");
     assert_eq!(map.lacking_pods, None);

@@ -18,6 +18,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use overlay::report::Forgotten;
 use overlay::{Local, NodeName, Pod, View};
@@ -49,8 +50,8 @@ pub type Running = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Who knows the pods of all nodes, and is asked when a person wants to see them: nothing else depends on them.
 pub trait PodList: fmt::Debug + Send + Sync {
-    /// All that can be had now, within seconds.
-    fn list(&self) -> Listing<'_>;
+    /// All that can be had within that time, and not later.
+    fn list(&self, patience: Duration) -> Listing<'_>;
 }
 
 /// Pods on their way.

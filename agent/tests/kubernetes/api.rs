@@ -1,6 +1,6 @@
 //! As much of the Kubernetes API as has Nodes and pods: lists in pages, watches from a resource version with bookmarks, patches.
 //! It can forget what was (410 Gone, as an event, as an answer, or between two pages), end watches, go away, drop connections,
-//! refuse, and be restored from a backup.
+//! refuse, say nothing at all, and be restored from a backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -65,6 +65,8 @@ struct Store {
     answers_gone: bool,
     /// The next list is forgotten when a page of it has been told.
     forgets_next_list: bool,
+    /// Questions get no answer.
+    is_silent: bool,
 }
 
 impl Api {
@@ -195,6 +197,16 @@ impl Api {
         self.state.store().forbidden.remove(resource);
     }
 
+    /// From now on questions are taken and none is answered, until it speaks again.
+    pub fn silence(&self) {
+        self.state.store().is_silent = true;
+    }
+
+    /// New questions are answered again.
+    pub fn speak(&self) {
+        self.state.store().is_silent = false;
+    }
+
     /// The requests so far that begin with this.
     pub fn requests(&self, prefix: &str) -> usize {
         self.state.store().requests.iter().filter(|request| request.starts_with(prefix)).count()
@@ -253,11 +265,14 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     let (word, about) =
         if is_watch { ("WATCH", since.clone()) } else { (request.method().as_str(), path.clone()) };
     let resource = path.split('/').next().unwrap_or_default().to_owned();
-    let forbidden = {
+    let (forbidden, is_silent) = {
         let mut store = state.store();
         store.requests.push(format!("{word} {about}"));
-        store.forbidden.contains(&*resource)
+        (store.forbidden.contains(&*resource), store.is_silent)
     };
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
     let authorized = request.headers().get("authorization").is_some_and(|value| value == "Bearer secret");
     if !authorized {
         return Ok(status(401, "Unauthorized", "who are you?"));

@@ -14,15 +14,13 @@ use kube::core::Request;
 use overlay::{NodeName, Pod};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::{ListedPods, Listing, PodList};
 use super::{Config, causes, client, with_advice};
 
 /// Pods that are told at once: a few MiB.
 const PAGE: u32 = 500;
-/// How long the API may take for all of them: less than those who ask an agent wait.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// How long an answer is good for.
 const KEPT: Duration = Duration::from_secs(5);
 /// What has ended has addresses, too, which may be another's by now.
@@ -33,7 +31,15 @@ const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 pub(super) struct Pods {
     config: Config,
     /// What was listed last, until it is too old.
-    last: Arc<Mutex<Option<Arc<ListedPods>>>>,
+    last: Arc<Mutex<Option<Kept>>>,
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Kept {
+    listed: Arc<ListedPods>,
+    /// It is all that came within this time: more may come to who waits longer.
+    cut_short: Option<Duration>,
 }
 
 impl Pods {
@@ -41,13 +47,13 @@ impl Pods {
         Self { config, last: Arc::default() }
     }
 
-    async fn ask(&self) -> ListedPods {
+    /// Asks until then, which is so long from when somebody came.
+    async fn ask(&self, by: Instant, patience: Duration) -> Kept {
         let mut listed = ListedPods::default();
-        listed.lacking = match timeout(PATIENCE, self.read(&mut listed)).await {
-            Ok(told) => told.err(),
-            Err(_) => Some(format!("the Kubernetes API did not tell all in {} s", PATIENCE.as_secs())),
-        };
-        listed
+        let told = timeout_at(by, self.read(&mut listed)).await;
+        let cut_short = told.is_err().then_some(patience);
+        listed.lacking = told.unwrap_or_else(|_| Err(too_late(patience))).err();
+        Kept { listed: Arc::new(listed), cut_short }
     }
 
     async fn read(&self, listed: &mut ListedPods) -> Result<(), String> {
@@ -70,23 +76,33 @@ impl Pods {
 }
 
 impl PodList for Pods {
-    fn list(&self) -> Listing<'_> {
+    fn list(&self, patience: Duration) -> Listing<'_> {
         Box::pin(async move {
+            let by = Instant::now() + patience;
             // Who comes meanwhile waits for the same answer.
-            let mut last = self.last.lock().await;
-            if let Some(listed) = &*last {
-                return Arc::clone(listed);
+            let Ok(mut last) = timeout_at(by, self.last.lock()).await else {
+                return Arc::new(ListedPods { lacking: Some(too_late(patience)), ..ListedPods::default() });
+            };
+            let is_enough = |kept: &&Kept| kept.cut_short.is_none_or(|waited| patience <= waited);
+            if let Some(kept) = last.as_ref().filter(is_enough) {
+                return Arc::clone(&kept.listed);
             }
-            let listed = Arc::new(self.ask().await);
-            *last = Some(Arc::clone(&listed));
-            let last = Arc::clone(&self.last);
+            let listed = Arc::clone(&last.insert(self.ask(by, patience).await).listed);
+            let (last, old) = (Arc::clone(&self.last), Arc::clone(&listed));
             tokio::spawn(async move {
                 sleep(KEPT).await;
-                *last.lock().await = None;
+                let mut last = last.lock().await;
+                if last.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.listed, &old)) {
+                    *last = None;
+                }
             });
             listed
         })
     }
+}
+
+fn too_late(patience: Duration) -> String {
+    format!("the Kubernetes API did not tell all in {} s", patience.as_secs())
 }
 
 /// What is taken from a list of pods.

@@ -10,6 +10,7 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use overlay::report::{Problem, Severity};
@@ -19,7 +20,7 @@ use overlay::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Links, Request, Running, Store};
+use super::{Links, ListedPods, Listing, PodList, Request, Running, Store};
 use crate::identity;
 use crate::log;
 
@@ -183,8 +184,23 @@ impl Store for Listed {
         }
     }
 
+    fn pods(&self) -> Option<Box<dyn PodList>> {
+        Some(Box::new(Untold))
+    }
+
     fn run(self: Box<Self>, links: Links) -> Running {
         Box::pin(run(*self, links))
+    }
+}
+
+/// Other nodes' pods, of which there are none here: not because there are none.
+#[derive(Debug)]
+struct Untold;
+
+impl PodList for Untold {
+    fn list(&self, _: Duration) -> Listing<'_> {
+        let lacking = Some("a list of nodes does not tell of them".to_owned());
+        Box::pin(std::future::ready(Arc::new(ListedPods { lacking, ..ListedPods::default() })))
     }
 }
 

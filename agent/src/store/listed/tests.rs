@@ -52,6 +52,13 @@ fn the_example_is_three_nodes_with_a_subnet_each() {
     assert_eq!(peer.node.addresses, ["192.168.1.13".parse::<IpAddr>().unwrap()]);
 }
 
+#[tokio::test]
+async fn that_a_list_does_not_tell_of_pods_is_said() {
+    let store = Listed { source: Source::Addresses, pool: of_v4(), nodes: nodes(THREE).unwrap() };
+    let listed = store.pods().unwrap().list(Duration::from_secs(8)).await;
+    assert!(listed.pods.is_empty() && listed.lacking.is_some(), "{listed:?}");
+}
+
 #[test]
 fn a_node_that_lacks_a_family_says_which() {
     let store = Listed { source: Source::Addresses, pool: pool(), nodes: nodes(THREE).unwrap() };

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub(super) use self::scene::Scene;
-use crate::agent_socket::AgentSocket;
+use crate::agent_socket::{AgentSocket, OthersPods};
 use crate::exit::Exit;
 use crate::failure::{Failure, exit_of_io};
 use crate::output::{Charset, Output, harmless, note};
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
-    let map = args.agent.topology()?;
+    let map = args.agent.topology(OthersPods::Wanted)?;
     if let Some(why) = &map.lacking_pods {
         note(format_args!("pods of other nodes are missing: {}", harmless(why)));
     }

@@ -6,6 +6,7 @@ use overlay::report::{Map, MapNode};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::harmless;
 
 /// The word for the node itself.
 pub(super) const THIS_NODE: &str = "node";
@@ -41,6 +42,19 @@ impl HerePod {
 pub(super) enum Begin {
     Node,
     Pod(Vec<HerePod>),
+}
+
+impl Begin {
+    /// What people call the pod. Not each of its interfaces is known by name: containerd's `loopback` is no pod's to Kubernetes.
+    pub(super) fn pod(&self) -> Option<String> {
+        match self {
+            Self::Node => None,
+            Self::Pod(interfaces) => {
+                let named = interfaces.iter().find(|interface| interface.name.is_some());
+                named.or_else(|| interfaces.first()).map(HerePod::label)
+            }
+        }
+    }
 }
 
 /// The pod of this node that is meant, with all of its interfaces; or the node.
@@ -111,7 +125,13 @@ pub(super) fn destination(
                 Exit::Usage,
                 format!("{word:?} is no address, and no pod or node that is known has that name"),
             );
-            Err(failure.advise("give an address, or a name that `cnikit topology --all` shows"))
+            Err(match map.and_then(|map| map.lacking_pods.as_deref()) {
+                Some(why) => failure.advise(format!(
+                    "pods of other nodes may be missing ({}): give an address",
+                    harmless(why)
+                )),
+                None => failure.advise("give an address, or a name that `cnikit topology --all` shows"),
+            })
         }
         None => {
             Err(Failure::new(Exit::Usage, format!("{word:?} has no address of a family that the source has")))
@@ -163,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_called_by_its_name_also_if_one_interface_has_none() {
+        let loopback = pod("abc123", None, "lo", "127.0.0.1");
+        let all: Vec<HerePod> = std::iter::once(loopback).chain(pods()).collect();
+        let begin = source("default/web-1", &all, None).unwrap();
+        assert!(matches!(&begin, Begin::Pod(found) if found.len() == 3), "{begin:?}");
+        assert_eq!(begin.pod().as_deref(), Some("default/web-1"));
+        assert_eq!(source("abd", &all, None).unwrap().pod().as_deref(), Some("abd456"));
+        assert_eq!(Begin::Node.pod(), None);
+    }
+
+    #[test]
     fn a_destination_is_an_address_or_whoever_is_known_by_a_name() {
         let map = fixtures::map();
         let find = |word: &str| destination(word, &pods(), Some(&map), |address| address.is_ipv4());
@@ -171,6 +202,9 @@ mod tests {
         assert_eq!(find("n3").unwrap().to_string(), "10.1.0.13");
         assert_eq!(find("abd456").unwrap().to_string(), "10.244.1.3");
         assert_eq!(find("nobody").unwrap_err().exit(), Exit::Usage);
+        let map = Map { lacking_pods: Some("pods is forbidden".to_owned()), ..map.clone() };
+        let unknown = destination("nobody", &pods(), Some(&map), |_| true).unwrap_err();
+        assert!(unknown.advice()[0].contains("may be missing (pods is forbidden)"), "{unknown:?}");
         let ipv6_only = destination("n3", &[], Some(&map), |address| address.is_ipv6());
         assert!(ipv6_only.unwrap_err().message().unwrap().contains("family"));
     }

@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) peer: Option<Peer>,
     /// Others that have the source's address or the destination's: for people.
     pub(super) duplicates: Vec<String>,
+    /// Why the agent may not know all pods of other nodes, if it may not.
+    pub(super) lacking_pods: Option<String>,
     /// Why the agent has told nothing, if it has not.
     pub(super) agent: Option<String>,
 }

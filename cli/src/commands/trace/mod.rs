@@ -20,11 +20,11 @@ mod words;
 use overlay::report::{Map, MapNode};
 use serde::Serialize;
 
-use self::ends::{Begin, HerePod};
+use self::ends::Begin;
 use self::facts::{Destination, Facts, Source};
 use self::walk::Trace;
 use super::state::State;
-use crate::agent_socket::AgentSocket;
+use crate::agent_socket::{AgentSocket, OthersPods};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Charset, Output};
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit, Failure> {
 
 /// Asks the agent and the kernel.
 fn facts(args: &Args) -> Result<Facts, Failure> {
-    let map = args.agent.topology();
+    let map = args.agent.topology(OthersPods::Welcome);
     let here = map.as_ref().ok().and_then(this_node);
     let pods = pods::here(&args.state.read().attachments()?, here);
     let begin = ends::source(&args.source, &pods, here)?;
@@ -109,14 +109,10 @@ fn facts(args: &Args) -> Result<Facts, Failure> {
         Begin::Node => collect::from_node(to, &pods)?,
         Begin::Pod(interfaces) => collect::from_pod(interfaces, to, &pods)?,
     };
-    let source = match &begin {
-        Begin::Node => None,
-        Begin::Pod(interfaces) => interfaces.first().map(HerePod::label),
-    };
     let known = map.as_ref().ok();
     Ok(Facts {
         source: Source {
-            pod: source,
+            pod: begin.pod(),
             node: here.map_or_else(host_name, |node| node.node.name.to_string()),
             address: met.source,
         },
@@ -133,6 +129,7 @@ fn facts(args: &Args) -> Result<Facts, Failure> {
         neighbour_pod: met.neighbour_pod,
         peer: known.and_then(|map| peer::of(map, to)),
         duplicates: known.map(|map| peer::duplicates(map, met.source, to)).unwrap_or_default(),
+        lacking_pods: known.and_then(|map| map.lacking_pods.clone()),
         agent: map.as_ref().err().map(|failure| failure.message().unwrap_or_default().to_owned()),
     })
 }

@@ -78,6 +78,7 @@ fn by_tunnel() -> Facts {
             router: None,
         }),
         duplicates: Vec::new(),
+        lacking_pods: None,
         agent: None,
     }
 }
@@ -269,10 +270,17 @@ type Doubtful = (fn(&mut Facts), &'static str);
 
 #[test]
 fn where_a_packet_may_be_lost_there_is_a_doubt() {
-    let cases: [Doubtful; 10] = [
+    let cases: [Doubtful; 11] = [
         (
             |facts| node(facts).dropped_by = vec!["chain ip filter FORWARD".to_owned()],
             "FORWARD drops what none",
+        ),
+        (
+            |facts| {
+                facts.peer.as_mut().unwrap().pod = None;
+                facts.lacking_pods = Some("pods is forbidden".to_owned());
+            },
+            "whether a pod on n3 has 10.244.3.2 is not known: pods is forbidden",
         ),
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Down, "n3 has not answered for long"),
         (|facts| facts.peer.as_mut().unwrap().liveness = Liveness::Suspect, "for a moment"),

@@ -225,11 +225,15 @@ impl Walk<'_> {
         }
         let subnet = peer.subnet.map(|subnet| format!("in {subnet}"));
         self.hop(&peer.name, &format!("bridge {}", peer.bridge), subnet.into_iter().collect());
-        match &peer.pod {
-            Some((pod, interface)) => {
+        match (&peer.pod, &self.facts.lacking_pods) {
+            (Some((pod, interface)), _) => {
                 self.hop(pod, &format!("pod {interface}"), vec![format!("at {destination}")]);
             }
-            None => self.lose(
+            (None, Some(why)) => self.doubt(
+                format!("whether a pod on {} has {destination} is not known: {why}", peer.name),
+                format!("on {}, `cnikit list` knows", peer.name),
+            ),
+            (None, None) => self.lose(
                 format!("no pod on {} has {destination}", peer.name),
                 "it is gone, or the agent has not heard of it yet: `cnikit topology --all`".to_owned(),
             ),

@@ -12,7 +12,7 @@ use overlay::report::{Map, Status};
 use overlay::{Liveness, Mode};
 
 use super::world::{INTERFACE, NETWORK, Node, World};
-use crate::agent_socket::AgentSocket;
+use crate::agent_socket::{AgentSocket, OthersPods};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -89,7 +89,7 @@ impl Agents {
         while let Some(late) = known.iter().position(Option::is_none) {
             self.look_after(late, what)?;
             for (asked, known) in self.asked.iter().zip(&mut known).filter(|(_, known)| known.is_none()) {
-                *known = asked.socket.topology().ok().filter(&is_so);
+                *known = asked.socket.topology(OthersPods::Wanted).ok().filter(&is_so);
             }
             sleep(MOMENT);
         }

@@ -6,7 +6,7 @@ use agent::{InForce, Options, Settings};
 use overlay::report::Ports;
 
 use super::Root;
-use crate::agent_socket::AgentSocket;
+use crate::agent_socket::{AgentSocket, OthersPods};
 use crate::commands::doctor::facts::Agent;
 use crate::failure::Failure;
 use crate::places::variable;
@@ -23,7 +23,10 @@ pub(super) fn agent(root: &Root, socket: &AgentSocket) -> Agent {
     let status = socket.is_there().then(|| socket.status().map_err(words));
     let said = status.as_ref().and_then(|status| status.as_ref().ok()?.ports);
     Agent {
-        map: status.as_ref().filter(|status| status.is_ok()).and_then(|_| socket.topology().ok()),
+        map: status
+            .as_ref()
+            .filter(|status| status.is_ok())
+            .and_then(|_| socket.topology(OthersPods::Needless).ok()),
         status,
         files: files(root),
         ports: said.or_else(|| configured(root)),
