@@ -190,3 +190,20 @@ async fn a_list_of_which_the_second_page_is_gone_is_begun_again() {
     assert_eq!(api.requests("GET nodes"), 4, "two pages, twice");
     assert!(one.history().iter().all(|view| view.cut_off.is_none()), "it answers, after all");
 }
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_asked_again() {
+    let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    join(&api, 2);
+    // What is asked now has no answer, ever.
+    api.silence();
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    while api.requests("GET nodes") == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    api.speak();
+    let view = one.until("it says so", |view| view.cut_off.is_some()).await;
+    assert!(view.cut_off.as_ref().unwrap().contains("no answer in 30 s"), "{:?}", view.cut_off);
+    one.until("it knows two", |view| names(view).len() == 2 && view.cut_off.is_none()).await;
+}

@@ -44,6 +44,10 @@ use watch::Watch;
 
 /// How long the API may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(10);
+/// As many characters of an error are told.
+const MOST_OF_AN_ERROR: usize = 500;
+/// How long nothing at all may come from the server: a watch without news ends sooner.
+const SILENCE: Duration = Duration::from_secs(watch::LIFE as u64 + 30);
 /// How often it is looked whether something has to be tried again.
 const BEAT: Duration = Duration::from_secs(5);
 /// How soon an annotation that somebody else has changed is written again.
@@ -135,7 +139,7 @@ fn url(host: &str, port: &str) -> String {
 async fn client(config: &Config) -> Result<kube::Client, String> {
     // Fails if the program has chosen one already: as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match &config.kubeconfig {
+    let mut config = match &config.kubeconfig {
         Some(file) => {
             let named =
                 |error: kube::config::KubeconfigError| format!("{}: {}", file.display(), causes(&error));
@@ -148,6 +152,7 @@ async fn client(config: &Config) -> Result<kube::Client, String> {
             format!("this is no pod of Kubernetes ({}): give \"kubeconfig\"", causes(&error))
         })?,
     };
+    config.read_timeout = Some(SILENCE);
     kube::Client::try_from(config).map_err(|error| causes(&error))
 }
 
@@ -400,7 +405,7 @@ fn with_advice(why: String) -> String {
     why + advice
 }
 
-/// An error and what it comes from, in one line.
+/// An error and what it comes from, in one line. What is in front of a server may answer with a page for browsers.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -412,7 +417,10 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    match text.char_indices().nth(MOST_OF_AN_ERROR) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -423,5 +431,12 @@ mod tests {
     fn where_the_api_is_can_be_read_in_both_families() {
         assert_eq!(url("10.96.0.1", "443"), "https://10.96.0.1:443");
         assert_eq!(url("fd00:96::1", "443"), "https://[fd00:96::1]:443");
+    }
+
+    #[test]
+    fn of_an_error_without_end_only_the_beginning_is_told() {
+        let told = causes(&std::io::Error::other("ä".repeat(5000)));
+        assert_eq!((told.chars().count(), told.ends_with("ä …")), (MOST_OF_AN_ERROR + 2, true));
+        assert_eq!(causes(&std::io::Error::other("refused")), "refused");
     }
 }

@@ -13,6 +13,10 @@ pub(super) const ANNOTATION: &str = "cnikit.io/node";
 /// More pods than this outside of a node's subnets are not told: annotations are for what is small.
 const MOST_STRAYS: usize = 100;
 
+/// Nor is a longer annotation read, in bytes: a hundred pods take a quarter of that. The API lets a Node have four times as much,
+/// and every agent holds those of all.
+const LONGEST: usize = 64 << 10;
+
 /// What is taken from a Node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -20,7 +24,7 @@ pub(super) struct Seen {
     pub(super) said: Option<Result<Node, String>>,
     /// What of that was not believed.
     pub(super) nonsense: Option<String>,
-    /// The annotation's text.
+    /// The annotation's text, if it is one that is read.
     pub(super) annotation: Option<String>,
     /// `spec.podCIDRs`: from the controller manager, never changed.
     pub(super) pod_cidrs: Vec<IpNet>,
@@ -32,9 +36,12 @@ impl Seen {
     pub(super) fn of(object: &Object) -> Option<(NodeName, Self)> {
         let name = object.metadata.name.as_deref()?;
         let name = NodeName::new(name).ok()?;
-        let annotation = object.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION)).cloned();
+        let annotation = object.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION));
         let pod_cidrs = pod_cidrs(object);
-        let mut said = annotation.as_deref().map(|text| {
+        let mut said = annotation.map(|text| {
+            if text.len() > LONGEST {
+                return Err(format!("it is {} bytes long", text.len()));
+            }
             let mut node: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
             // These are the API's to say.
             node.name = name.clone();
@@ -48,6 +55,7 @@ impl Seen {
         });
         let nonsense = said.as_mut().and_then(|said| said.as_mut().ok()?.take_out_nonsense());
         let liveness = liveness(object);
+        let annotation = annotation.filter(|text| text.len() <= LONGEST).cloned();
         Some((name, Self { said, nonsense, annotation, pod_cidrs, liveness }))
     }
 
@@ -195,6 +203,13 @@ mod tests {
             seen(serde_json::json!({ "metadata": { "name": "n1", "annotations": { ANNOTATION: "{}" } } }))
                 .unwrap();
         assert!(matches!(strange.said, Some(Err(_))));
+        // Nor is one without end kept.
+        let long = serde_json::to_string(&local().with_subnets(vec![])).unwrap() + &" ".repeat(LONGEST);
+        let long =
+            seen(serde_json::json!({ "metadata": { "name": "n1", "annotations": { ANNOTATION: long } } }))
+                .unwrap();
+        assert!(long.said.is_some_and(|said| said.is_err_and(|why| why.contains("bytes long"))));
+        assert_eq!(long.annotation, None);
         assert_eq!(seen(serde_json::json!({ "metadata": {} })), None);
     }
 }

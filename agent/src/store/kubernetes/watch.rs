@@ -8,10 +8,13 @@ use k8s_openapi::api::core::v1::Node as Object;
 use kube::api::Api;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// It begins anew after so many seconds, so that a server that vanished is noticed.
-const LIFE: u32 = 120;
+pub(super) const LIFE: u32 = 120;
+/// How long the next page of a list may take. Who takes the question and never answers (a balancer without servers) would be
+/// waited for without end.
+const PAGE: Duration = Duration::from_secs(30);
 /// What has not failed for so long after it was begun is at work: that is all there is to be seen of a watch that goes on
 /// where it was while nothing happens.
 const PROOF: Duration = Duration::from_secs(1);
@@ -24,6 +27,8 @@ pub(super) struct Watch {
     events: Events,
     backoff: DefaultBackoff,
     state: State,
+    /// Since when the list's next page is waited for, if the list has not ended.
+    listing: Option<Instant>,
     /// The newest version of a Node that it has told.
     newest: u64,
 }
@@ -48,8 +53,9 @@ enum Server {
 impl Watch {
     /// Begins with a list.
     pub(super) fn new(api: Api<Object>) -> Self {
-        let (events, state) = (Self::list_and_watch(api.clone()), State::AtWork(Instant::now()));
-        Self { api, events, backoff: DefaultBackoff::default(), state, newest: 0 }
+        let (events, now) = (Self::list_and_watch(api.clone()), Instant::now());
+        let (state, listing) = (State::AtWork(now), Some(now));
+        Self { api, events, backoff: DefaultBackoff::default(), state, listing, newest: 0 }
     }
 
     /// Pages and not the server's cache, which knows none: a thousand Nodes at once are more than the agent itself.
@@ -61,13 +67,27 @@ impl Watch {
     pub(super) async fn next(&mut self) -> Option<watcher::Result<Event<Object>>> {
         if let State::Resting { until, .. } = self.state {
             sleep_until(until).await;
-            self.state = State::AtWork(Instant::now());
+            self.begin_again();
         }
-        let event = self.events.next().await?;
+        let event = match self.listing {
+            None => self.events.next().await?,
+            Some(since) => match timeout_at(since + PAGE, self.events.next()).await {
+                Ok(event) => event?,
+                Err(_) => {
+                    self.events = Self::list_and_watch(self.api.clone());
+                    let why = format!("no answer in {} s", PAGE.as_secs());
+                    Err(watcher::Error::InitialListFailed(kube::Error::Service(why.into())))
+                }
+            },
+        };
         match &event {
             Ok(event) => {
                 self.backoff.reset();
                 self.note_version(event);
+                self.listing = match event {
+                    Event::Init | Event::InitApply(_) => Some(Instant::now()),
+                    Event::InitDone | Event::Apply(_) | Event::Delete(_) => None,
+                };
             }
             Err(error) => {
                 // It answers, only not from there on: the list that is next need not wait as for one that does not.
@@ -99,10 +119,16 @@ impl Watch {
             State::AtWork(since) => since.elapsed() >= PROOF,
             State::Resting { server: Server::Busy, .. } => false,
             State::Resting { server: Server::Gone, .. } => {
-                self.state = State::AtWork(Instant::now());
+                self.begin_again();
                 false
             }
         }
+    }
+
+    fn begin_again(&mut self) {
+        let now = Instant::now();
+        self.state = State::AtWork(now);
+        self.listing = self.listing.map(|_| now);
     }
 
     fn note_version(&mut self, event: &Event<Object>) {
