@@ -324,23 +324,24 @@ impl<'a> ControlPlane<'a> {
         self.admin(&["create", "--filename", "-"], &node.to_string());
     }
 
-    /// Creates many Nodes.
-    pub(super) fn create_all(&self, nodes: impl Iterator<Item = Value>) {
-        let path = self.file("node");
+    /// Many requests: method, path and body of each.
+    pub(super) fn request_all(&self, requests: impl Iterator<Item = (&'static str, String, Value)>) {
+        let path = self.file("body");
         let mut batch = String::new();
-        for (n, node) in nodes.enumerate() {
+        for (n, (method, resource, body)) in requests.enumerate() {
             let path = path.with_extension(n.to_string());
-            fs::write(&path, node.to_string()).unwrap();
+            fs::write(&path, body.to_string()).unwrap();
             if n > 0 {
                 batch.push_str("next\n");
             }
+            let kind = if method == "PATCH" { "merge-patch+json" } else { "json" };
             batch.push_str(&format!(
-                "url = https://127.0.0.1:{PORT}/api/v1/nodes\ncacert = {ca}\ncert = {cert}\nkey = {key}\nfail\n\
-                 output = /dev/null\nheader = \"Content-Type: application/json\"\ndata = @{node}\n",
+                "url = https://127.0.0.1:{PORT}/api/v1/{resource}\ncacert = {ca}\ncert = {cert}\nkey = {key}\nfail\n\
+                 output = /dev/null\nrequest = {method}\nheader = \"Content-Type: application/{kind}\"\ndata = @{body}\n",
                 ca = self.file("ca.crt").display(),
                 cert = self.file("admin.crt").display(),
                 key = self.file("admin.key").display(),
-                node = path.display(),
+                body = path.display(),
             ));
         }
         fs::write(self.file("batch"), batch).unwrap();

@@ -114,6 +114,13 @@ fn the_server_takes_what_is_given_to_clusters() {
         for node in ["n1", "n2"] {
             plane.register(node);
         }
+        // Why agents list in pages, and not from the server's cache: that knows none.
+        let listed = |options: &str| {
+            let answer = plane.admin(&["get", "--raw", &format!("/api/v1/nodes?limit=1{options}")], "");
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            answer["items"].as_array().unwrap().len()
+        };
+        assert_eq!((listed(""), listed("&resourceVersion=0")), (1, 2));
         plane.admin(&["taint", "node", "n2", "some=thing:NoExecute"], "");
         plane.wait("two pods", |plane| {
             plane.get("daemonset/cnikit")["status"]["desiredNumberScheduled"] == 2
