@@ -135,11 +135,32 @@ impl Index {
     /// Adds a lease that somebody else wrote. What cannot be added (a full disk, a file system without hard links)
     /// merely outlives the boot.
     pub(super) fn adopt(&self, leases: &Directory, file: &str, owner: Option<&Owner>) {
-        let name = match owner.map(|owner| (owner, self.entries_of(owner))) {
-            Some((owner, Ok(entries))) => entry_name(owner, entries.len()),
+        let name = match owner.map(|owner| (owner, self.free_slot(owner))) {
+            Some((owner, Ok(slot))) => entry_name(owner, slot),
             Some((_, Err(_))) | None => format!("{OTHERS}{file}"),
         };
         let _ = leases.link(file, &self.entries, &name);
+    }
+
+    /// An owner's first slot without an entry. Somebody may have leaked a great many: those before it are not counted one by
+    /// one, for none is missing among them.
+    fn free_slot(&self, owner: &Owner) -> Result<usize, StoreError> {
+        let is_taken = |slot| Ok(self.entry(owner, slot)? != Entry::Absent);
+        let mut above = 0;
+        while is_taken(above)? {
+            above = 2 * above + 1;
+        }
+        // Half of it was taken.
+        let mut below = above.div_ceil(2);
+        while below < above {
+            let middle = below.midpoint(above);
+            if is_taken(middle)? {
+                below = middle + 1;
+            } else {
+                above = middle;
+            }
+        }
+        Ok(above)
     }
 
     /// Whether a note of this name is younger than a minute: a node whose range is full is asked for an address again

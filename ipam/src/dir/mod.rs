@@ -229,11 +229,12 @@ impl LeaseTable for DirTable<'_> {
     }
 
     fn held_by(&mut self, owner: &Owner) -> Result<Vec<Lease>, StoreError> {
-        let inodes = self.indexed(owner);
+        let mut inodes = self.indexed(owner);
+        inodes.sort_unstable();
         let mut found = Vec::with_capacity(inodes.len());
         if !inodes.is_empty() {
             self.directory.for_each(|name, inode| {
-                if inodes.contains(&inode) {
+                if inodes.binary_search(&inode).is_ok() {
                     found.extend(address_of(name));
                 }
             })?;

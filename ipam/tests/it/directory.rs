@@ -69,6 +69,26 @@ fn a_release_leaves_nothing_but_the_round_robin() {
 }
 
 #[test]
+fn an_owner_with_many_leases_has_an_entry_for_each_of_them() {
+    for count in [1, 2, 3, 4, 5, 8, 31, 32, 33, 250] {
+        let data_dir = tempfile::tempdir().unwrap();
+        for number in 2..count + 2 {
+            put(data_dir.path(), &format!("10.1.2.{number}"), "leaky\r\neth0");
+        }
+        let (store, pool) = (store(data_dir.path()), pool(&["10.1.2.0/23"]));
+        lease(&store, &pool, "blue").unwrap();
+        let index = store.path().join(".cnikit.this-boot");
+        for slot in 0..count {
+            assert!(index.join(format!("leaky:eth0:{slot}")).exists(), "slot {slot} of {count}");
+        }
+        assert!(!index.join(format!("leaky:eth0:{count}")).exists());
+        release(&store, &owner("leaky"), &[]).unwrap();
+        assert_eq!(lease_files(data_dir.path()).into_values().collect::<Vec<_>>(), ["blue\r\neth0"]);
+        assert_eq!(fs::read_dir(&index).unwrap().count(), 1, "{count}");
+    }
+}
+
+#[test]
 fn a_dropped_reservation_leaves_nothing() {
     let data_dir = tempfile::tempdir().unwrap();
     let store = store(data_dir.path());
