@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pool", run: targets::addresses::pool },
     Target { name: "leases", run: targets::addresses::leases },
     Target { name: "netlink", run: targets::netlink },
+    Target { name: "bus", run: targets::bus },
     Target { name: "dhcp_answer", run: targets::dhcp_answer },
     Target { name: "dhcp_document", run: targets::dhcp_document },
     Target { name: "gossip_datagram", run: targets::gossips::datagram },

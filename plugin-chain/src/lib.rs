@@ -11,6 +11,9 @@ mod tuning;
 mod vrf;
 
 pub use bandwidth::{Bandwidth, BandwidthConfig};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use firewall::read_as_bus;
 pub use firewall::{Backend as FirewallBackend, Firewall, FirewallConfig, IngressPolicy};
 pub use portmap::{Config as PortmapConfig, Masquerading, Portmap};
 pub use sbr::{Sbr, SbrConfig};

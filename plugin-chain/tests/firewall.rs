@@ -106,6 +106,25 @@ fn each_address_is_forwarded_and_each_family_has_its_way() {
 }
 
 #[test]
+fn addresses_of_all_the_containers_interfaces_are_forwarded_and_none_of_the_nodes() {
+    let node = MemoryNode::new();
+    let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);
+    let mut result = previous(&["10.22.0.5/16", "10.23.0.5/16", "10.22.0.1/16", "10.24.0.5/16"]);
+    let another = json!({"name": "net1", "sandbox": "/run/netns/c1"});
+    result["interfaces"].as_array_mut().unwrap().push(another);
+    for (number, interface) in [(1, json!(2)), (2, json!(0)), (3, json!(null))] {
+        result["ips"][number]["interface"] = interface;
+    }
+    let call = TestCall::new(config(json!({"prevResult": result})));
+    plugin.add(&call.request()).unwrap();
+    let forwarded = ["10.22.0.5", "10.23.0.5", "10.24.0.5"];
+    assert_eq!(lines(&node), forwarded.map(|it| format!("host: forwarding of {it} # cnikit net c1 eth0")));
+    plugin.check(&call.request()).unwrap();
+    plugin.del(&call.del_request()).unwrap();
+    assert_eq!(lines(&node), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_family_that_a_pod_has_is_looked_at() {
     let node = MemoryNode::new();
     let plugin = Kit::with_kernels(Firewall::without_firewalld(), &node);

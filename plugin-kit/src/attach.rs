@@ -96,6 +96,15 @@ pub trait Attach: Send + Sync {
         Ok(())
     }
 
+    /// What a `CHECK` looks at outside of the kernel.
+    ///
+    /// # Errors
+    /// When something is missing that an `ADD` has made.
+    fn verify(&self, request: &Request<'_, Self::Config>) -> Result<(), Error> {
+        let _ = request;
+        Ok(())
+    }
+
     /// What may be left of an attachment of which nothing is certain but whose it is: everything of its own is removed.
     /// Only what follows from the owner's names, bears its [mark](Owner::mark), or was found in the kernel belongs in it.
     /// Not asked of plugins that leave a [cable](Remains::Cable) or an [interface](Remains::Interface).
@@ -271,6 +280,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         }
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
+        errors.extend(self.plugin.verify(&request).err());
         error::join(errors)
     }
 

@@ -14,6 +14,11 @@ pub(crate) fn netlink(data: &[u8]) {
     netops::read_as_answers(data);
 }
 
+/// What D-Bus says to `firewall`.
+pub(crate) fn bus(data: &[u8]) {
+    plugin_chain::read_as_bus(data);
+}
+
 /// Answers of DHCP servers, of both versions.
 pub(crate) fn dhcp_answer(data: &[u8]) {
     dhcp::read_as_answer(data);

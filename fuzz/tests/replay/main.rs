@@ -50,6 +50,7 @@ replay! {
     pool: 3000,
     leases: 1000,
     netlink: 4000,
+    bus: 4000,
     dhcp_answer: 4000,
     dhcp_document: 4000,
     gossip_datagram: 4000,

@@ -21,8 +21,8 @@ pub(super) struct Call<'a> {
 /// What came of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It was done.
-    Done,
+    /// It was done; the first number of what came of it, which is the answer to a question for yes or no.
+    Done(Option<u32>),
     /// It was not: the error's name, and its text.
     Failed { name: String, text: String },
 }
@@ -31,6 +31,8 @@ pub(super) enum Answer {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer here is longer by far.
 const LONGEST: usize = 64 * 1024;
+/// A bus says a name or two unasked.
+const MOST_OTHERS: usize = 100;
 
 /// Calls methods, in order, and waits for all answers. Nobody is started to answer.
 pub(super) fn call(bus: &Path, calls: &[Call<'_>]) -> io::Result<Vec<Answer>> {
@@ -50,19 +52,27 @@ pub(super) fn call(bus: &Path, calls: &[Call<'_>]) -> io::Result<Vec<Answer>> {
     }
     stream.write_all(&request)?;
 
-    let mut stream = io::BufReader::new(stream);
-    expect_ok(&mut stream)?;
-    let mut answers: Vec<Option<Answer>> = vec![None; calls.len() + 1];
+    hear(&mut io::BufReader::new(stream), calls.len())
+}
+
+/// What the bus says: that we are welcome, and then an answer to the greeting and to each call, in any order.
+fn hear(stream: &mut impl BufRead, calls: usize) -> io::Result<Vec<Answer>> {
+    expect_ok(stream)?;
+    let mut answers: Vec<Option<Answer>> = vec![None; calls + 1];
+    let mut others = 0;
     while answers.iter().any(Option::is_none) {
-        let (serial, answer) = receive(&mut stream)?;
+        let (serial, answer) = receive(stream)?;
         let place = serial.and_then(|serial| answers.get_mut((serial as usize).checked_sub(1)?));
-        if let (Some(place), Some(answer)) = (place, answer) {
-            *place = Some(answer);
+        match (place, answer) {
+            (Some(place @ None), Some(answer)) => *place = Some(answer),
+            _ if others < MOST_OTHERS => others += 1,
+            // Each message that comes in time would be waited for, without an end.
+            _ => return Err(io::Error::new(io::ErrorKind::TimedOut, "the bus says other things only")),
         }
     }
     let mut answers = answers.into_iter().flatten();
     match answers.next() {
-        Some(Answer::Done) => Ok(answers.collect()),
+        Some(Answer::Done(_)) => Ok(answers.collect()),
         refused => Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{refused:?}"))),
     }
 }
@@ -163,7 +173,7 @@ fn receive(stream: &mut impl Read) -> io::Result<(Option<u32>, Option<Answer>)> 
         }
     }
     let answer = match kind {
-        METHOD_RETURN => Some(Answer::Done),
+        METHOD_RETURN => Some(Answer::Done(Parts { bytes: body, at: 0, big }.number())),
         ERROR => {
             let text = Parts { bytes: body, at: 0, big }.text().unwrap_or_default();
             Some(Answer::Failed { name, text })
@@ -227,6 +237,44 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Reads bytes as what a bus says, and as words that it is told. Not part of the API.
+///
+/// # Panics
+/// If that goes wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(feature = "fuzzing"), allow(unreachable_pub))] // exported with that feature only
+pub fn read_as_bus(bytes: &[u8]) {
+    for calls in 0..3 {
+        if let Ok(answers) = hear(&mut &*bytes, calls) {
+            assert_eq!(answers.len(), calls);
+        }
+    }
+    let mut rest = bytes;
+    while !rest.is_empty() && receive(&mut rest).is_ok() {}
+
+    let words = String::from_utf8_lossy(bytes);
+    let words: Vec<_> = words.split('\n').take(usize::from(u8::MAX)).collect();
+    let path = words.first().copied().unwrap_or_default();
+    let call = Call { destination: "a.b", path, interface: "a.b", member: "C", arguments: &words };
+    let told = message(7, &call);
+    let number = |at| Parts { bytes: &told, at, big: false }.number().unwrap_or_default() as usize;
+    let (body, fields) = (number(4), number(12));
+    let mut head = Parts { bytes: &told[16..16 + fields], at: 0, big: false };
+    let is_path = |value| matches!(value, Some((PATH, Value::Text(text))) if text == path);
+    assert!(is_path(head.field()), "{path:?} comes first, as it was");
+    let mut arguments = Parts { bytes: &told[told.len() - body..], at: 0, big: false };
+    for word in words {
+        assert_eq!(arguments.text().as_deref(), Some(word));
+    }
+    assert_eq!(arguments.at, body, "and no more than that");
+    if body <= LONGEST && fields <= LONGEST {
+        let mut rest = told.as_slice();
+        // A call is no answer.
+        assert!(matches!(receive(&mut rest), Ok((None, None))));
+        assert!(rest.is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,10 +327,29 @@ mod tests {
     }
 
     #[test]
+    fn a_yes_and_a_no_are_told_apart() {
+        for said in [0, 1] {
+            let mut answer = reply(METHOD_RETURN, 2, "", "");
+            // The text's place is taken by a number.
+            let body = answer.len() - 5;
+            answer[body..body + 4].copy_from_slice(&u32::to_le_bytes(said));
+            let said_so = [b"OK 0123\r\n".to_vec(), reply(METHOD_RETURN, 1, "", ":1.5"), answer].concat();
+            assert_eq!(heard(&said_so).unwrap(), [Answer::Done(Some(said))]);
+        }
+    }
+
+    #[test]
     fn who_is_turned_away_is_told_so() {
         let error = heard(b"REJECTED EXTERNAL\r\n").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(heard(b"OK 0123\r\n").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_bus_that_never_comes_to_the_answer_is_not_waited_for() {
+        let signal = reply(4, 9, "", "PropertiesChanged");
+        let said = [b"OK 0123\r\n".to_vec(), signal.repeat(MOST_OTHERS + 1)].concat();
+        assert_eq!(heard(&said).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     proptest! {
@@ -290,12 +357,12 @@ mod tests {
 
         #[test]
         fn any_bytes_can_be_heard(bytes in proptest::collection::vec(any::<u8>(), 0..200), number in 0..60_usize) {
-            let _ = receive(&mut bytes.as_slice());
+            read_as_bus(&bytes);
             let mut damaged = reply(ERROR, 2, "a.b.Exception", "text");
             if let (Some(place), Some(byte)) = (damaged.get_mut(number), bytes.first()) {
                 *place = *byte;
             }
-            let _ = receive(&mut damaged.as_slice());
+            read_as_bus(&damaged);
         }
     }
 }

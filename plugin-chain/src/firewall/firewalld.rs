@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cni_spec::Error;
 use netops::IpVersion;
+use plugin_kit::error;
 
 use super::Backend;
 use super::dbus::{self, Answer, Call};
@@ -38,6 +39,33 @@ pub(super) fn add(backend: Backend, zone: &str, addresses: &[IpAddr]) -> Result<
             Err(Error::config(format!("firewalldZone: {zone}: firewalld says: {text}")))
         }
     }
+}
+
+/// That addresses are sources of a zone, where there is a firewalld.
+pub(super) fn check(backend: Backend, zone: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+    if !may_run(backend) {
+        return Ok(());
+    }
+    let answers = match call("querySource", zone, addresses) {
+        Ok(answers) => answers,
+        Err(error) if backend == Backend::Firewalld => return Err(absent(&error.to_string())),
+        Err(_) => return Ok(()),
+    };
+    for (address, answer) in addresses.iter().zip(answers) {
+        match answer {
+            Answer::Done(Some(0)) => {
+                let text = format!("{address} is no source of firewalld's zone {zone}");
+                return Err(Error::new(error::DIFFERS, text));
+            }
+            Answer::Done(_) => {}
+            Answer::Failed { name, .. } if is_nobody(&name) && backend != Backend::Firewalld => {}
+            Answer::Failed { name, text } if is_nobody(&name) => return Err(absent(&text)),
+            Answer::Failed { text, .. } => {
+                return Err(Error::config(format!("firewalldZone: {zone}: firewalld says: {text}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Ends their being sources of it, as far as they are. Whoever is not there has none.

@@ -10,13 +10,16 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use cni_spec::plugin::DelRequest;
-use cni_spec::{AddResult, Error, ErrorCode, Interface, SpecVersion};
+use cni_spec::{AddResult, Error, ErrorCode, Interface, IpConfig, SpecVersion};
 use netops::{
     ChainName, EntryKey, EntryKind, ForeignRules, ForwardJump, Forwarded, IpVersion, Isolation, Kernel,
     LinkName, Neighbours, Place, Plan, Query, Resource,
 };
 use plugin_kit::{Addressing, Attach, Attachment, Owner, Remains, Request, Traces, kernel_error, reference};
 use serde::Deserialize;
+
+#[cfg(feature = "fuzzing")]
+pub use dbus::read_as_bus;
 
 /// The chain in which the administrator has the first word, where the configuration names no other.
 const ADMIN_CHAIN: &str = "CNI-ADMIN";
@@ -144,7 +147,7 @@ impl Attach for Firewall {
 
     fn plan(&self, request: &Request<'_, FirewallConfig>, _: &mut dyn Kernel) -> Result<Attachment, Error> {
         let config = &request.config;
-        let addresses = addresses(&request.addresses);
+        let addresses = inherited(request);
         let mut plan = Plan::new();
         let versions: BTreeSet<_> = addresses.iter().copied().map(IpVersion::of).collect();
         for version in versions {
@@ -170,7 +173,15 @@ impl Attach for Firewall {
     ) -> Result<(), Error> {
         let FirewallConfig { backend, zone, .. } = &request.config;
         match self.firewalld {
-            Firewalld::Asked => firewalld::add(*backend, zone, &addresses(&request.addresses)),
+            Firewalld::Asked => firewalld::add(*backend, zone, &inherited(request)),
+            Firewalld::Ignored => Ok(()),
+        }
+    }
+
+    fn verify(&self, request: &Request<'_, FirewallConfig>) -> Result<(), Error> {
+        let FirewallConfig { backend, zone, .. } = &request.config;
+        match self.firewalld {
+            Firewalld::Asked => firewalld::check(*backend, zone, &inherited(request)),
             Firewalld::Ignored => Ok(()),
         }
     }
@@ -185,10 +196,10 @@ impl Attach for Firewall {
         Ok(())
     }
 
-    fn traces(&self, call: &DelRequest, owner: &Owner) -> Traces {
+    fn traces(&self, call: &DelRequest, _: &Owner) -> Traces {
         let previous = call.config.prev_result().ok().flatten();
-        let own = previous.map(|result| addresses(&plugin_kit::own_addresses(&result, owner)));
-        let keys = own.map(|own| own.into_iter().map(EntryKey::Forwarded).collect::<Vec<_>>());
+        let keys = previous
+            .map(|previous| addresses(&previous).into_iter().map(EntryKey::Forwarded).collect::<Vec<_>>());
         let at_least = keys.as_ref().map_or(0, Vec::len);
         Traces { kinds: &[EntryKind::Forwarded], keys, at_least }
     }
@@ -209,9 +220,17 @@ impl Attach for Firewall {
     }
 }
 
-/// A result's addresses, each once.
+/// The addresses that the plugins before have given the container.
+fn inherited(request: &Request<'_, FirewallConfig>) -> Vec<IpAddr> {
+    request.previous.as_ref().map(addresses).unwrap_or_default()
+}
+
+/// The container's addresses in a result, each once: of all its interfaces, for packets are let pass by their addresses alone.
+/// What the node's own interfaces have many attachments may say.
 fn addresses(result: &AddResult) -> Vec<IpAddr> {
-    let addresses: BTreeSet<_> = result.ips.iter().map(|ip| ip.address.addr()).collect();
+    let is_on_the_node = |ip: &&IpConfig| result.interface_of(ip).is_some_and(|i| i.sandbox.is_none());
+    let ips = result.ips.iter().filter(|ip| !is_on_the_node(ip));
+    let addresses: BTreeSet<_> = ips.map(|ip| ip.address.addr()).collect();
     addresses.into_iter().collect()
 }
 
