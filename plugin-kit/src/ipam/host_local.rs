@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
 use cni_spec::{AddResult, AttachmentId, Dns, Error, ErrorCode, IpConfig, IpRange, NetworkConfig, Route};
 use ipam::{
-    AcquireError, BootId, DirStore, Lease, LeaseStore, Owner, Pool, Range, RangeSet, Reservation, StoreError,
+    AcquireError, BootId, DirStore, Lease, LeaseStore, Owner, Pool, Range, RangeError, RangeSet, Reservation,
+    StoreError,
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -142,8 +143,8 @@ impl Source for Section {
 
 impl Supply {
     fn result(self, config: &NetworkConfig, ips: Vec<IpConfig>) -> Result<AddResult, Error> {
-        super::deny_several_in_old_versions(config, &ips)?;
-        Ok(AddResult { ips, routes: self.routes, dns: self.dns, ..AddResult::default() })
+        let result = AddResult { ips, routes: self.routes, dns: self.dns, ..AddResult::default() };
+        super::fitted(config, result)
     }
 }
 
@@ -284,12 +285,23 @@ fn ip_config(set: &RangeSet, address: IpAddr) -> Option<IpConfig> {
     Some(IpConfig { gateway: range.gateway(), ..IpConfig::new(net) })
 }
 
+/// A set. A range with nothing to give, as one that is its gateway alone, is passed over where there are others, as the
+/// reference passes over its addresses.
 fn range_set(at: &str, ranges: &[IpRange]) -> Result<RangeSet, Error> {
-    let ranges = ranges.iter().enumerate().map(|(number, range)| {
-        Range::new(range.subnet, range.range_start, range.range_end, range.gateway)
-            .map_err(|e| Error::config(format!("{at}[{number}]: {e}")))
-    });
-    RangeSet::new(ranges.collect::<Result<_, _>>()?).map_err(|e| Error::config(format!("{at}: {e}")))
+    let (mut giving, mut nothing) = (Vec::new(), None);
+    for (number, range) in ranges.iter().enumerate() {
+        let IpRange { subnet, range_start, range_end, gateway } = *range;
+        let error = |e| Error::config(format!("{at}[{number}]: {e}"));
+        match Range::new(subnet, range_start, range_end, gateway) {
+            Ok(range) => giving.push(range),
+            Err(e @ RangeError::Empty { .. }) => nothing = nothing.or_else(|| Some(error(e))),
+            Err(e) => return Err(error(e)),
+        }
+    }
+    match nothing {
+        Some(nothing) if giving.is_empty() => Err(nothing),
+        _ => RangeSet::new(giving).map_err(|e| Error::config(format!("{at}: {e}"))),
+    }
 }
 
 fn boot() -> Result<BootId, Error> {
@@ -319,5 +331,49 @@ fn acquire_error(error: AcquireError) -> Error {
         }
         AcquireError::Store(error) => store_error(error),
         _ => Error::new(crate::error::CONFLICT, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ranges(ranges: Value) -> Result<Pool, Error> {
+        let config = json!({
+            "cniVersion": "1.0.0", "name": "net", "type": "some", "ipam": {"type": "host-local", "ranges": ranges},
+        });
+        HostLocal::pool(&NetworkConfig::from_json(config.to_string().as_bytes())?)
+    }
+
+    fn gateway_alone(common: &str) -> Value {
+        let gateway = format!("{common}1");
+        json!({"subnet": format!("{common}0/24"), "rangeStart": gateway, "rangeEnd": gateway})
+    }
+
+    #[test]
+    fn a_range_with_nothing_to_give_is_passed_over_beside_others() {
+        let some = json!({"subnet": "10.6.0.0/30"});
+        for set in [
+            json!([gateway_alone("10.5.0."), some]),
+            json!([some, gateway_alone("10.5.0.")]),
+            json!([gateway_alone("10.5.0."), some, gateway_alone("10.7.0.")]),
+            json!([{"subnet": "10.5.0.0/24", "rangeStart": "10.5.0.255"}, some]),
+        ] {
+            let pool = ranges(json!([set])).unwrap();
+            assert_eq!(pool.sets()[0].to_string(), "10.6.0.1-10.6.0.2", "{set}");
+        }
+    }
+
+    #[test]
+    fn a_set_with_nothing_to_give_is_refused_and_the_range_named() {
+        let error = ranges(json!([[gateway_alone("10.5.0."), gateway_alone("10.7.0.")]])).unwrap_err();
+        assert!(error.msg().contains("ipam.ranges[0][0]"), "{error}");
+        let error = ranges(json!([[{"subnet": "10.6.0.0/30"}], [gateway_alone("10.5.0.")]])).unwrap_err();
+        assert!(error.msg().contains("ipam.ranges[1][0]"), "{error}");
+        // What is wrong in another way is not passed over.
+        let outside = json!({"subnet": "10.5.0.0/24", "rangeStart": "10.9.0.1"});
+        assert!(ranges(json!([[{"subnet": "10.6.0.0/30"}, outside]])).is_err());
     }
 }

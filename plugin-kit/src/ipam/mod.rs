@@ -16,7 +16,7 @@ pub use static_addresses::Static;
 use std::net::IpAddr;
 
 use cni_spec::plugin::{DelRequest, GcRequest, Request, StatusRequest};
-use cni_spec::{AddResult, AttachmentId, Error, IpConfig, NetworkConfig, SpecVersion};
+use cni_spec::{AddResult, AttachmentId, Error, NetworkConfig, SpecVersion};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -142,16 +142,22 @@ impl<'a> Grant<'a> {
     }
 }
 
-/// Results before 0.3.0 hold one address per family.
-pub(crate) fn deny_several_in_old_versions(config: &NetworkConfig, ips: &[IpConfig]) -> Result<(), Error> {
-    let of_family = |v4: bool| ips.iter().filter(|ip| ip.address.addr().is_ipv4() == v4).count();
-    if config.cni_version() < SpecVersion::V0_3_0 && (of_family(true) > 1 || of_family(false) > 1) {
+/// A result as a configuration's version has room for it. Before 0.3.0 there is one address per family, and routes are that
+/// address's: those of a family without one do not get through, with an IPAM plugin that is executed.
+pub(crate) fn fitted(config: &NetworkConfig, mut result: AddResult) -> Result<AddResult, Error> {
+    if config.cni_version() >= SpecVersion::V0_3_0 {
+        return Ok(result);
+    }
+    let [v4, v6] =
+        [true, false].map(|v4| result.ips.iter().filter(|ip| ip.address.addr().is_ipv4() == v4).count());
+    if v4 > 1 || v6 > 1 {
         return Err(Error::config(format!(
             "cniVersion {} has room for one address per family: use 0.3.0 or later",
             config.cni_version()
         )));
     }
-    Ok(())
+    result.routes.retain(|route| if route.dst.addr().is_ipv4() { v4 == 1 } else { v6 == 1 });
+    Ok(result)
 }
 
 /// An address; to the reference `""` is none.

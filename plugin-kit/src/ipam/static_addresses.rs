@@ -39,8 +39,8 @@ impl Static {
                     .collect::<Result<_, Error>>()?;
             }
         }
-        super::deny_several_in_old_versions(&call.config, &ips)?;
-        Ok(AddResult { ips, routes: config.routes, dns: config.dns, ..AddResult::default() })
+        let result = AddResult { ips, routes: config.routes, dns: config.dns, ..AddResult::default() };
+        super::fitted(&call.config, result)
     }
 }
 

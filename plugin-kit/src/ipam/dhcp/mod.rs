@@ -52,8 +52,7 @@ impl Manager for Dhcp {
         let value = asked.map_err(|failure| failure.error(&socket))?;
         let held = Held { socket, subject: Some(subject) };
         let result = AddResult::from_value(&value, SpecVersion::LATEST)?;
-        super::deny_several_in_old_versions(&call.config, &result.ips)?;
-        Ok(Grant::new(result, held))
+        Ok(Grant::new(super::fitted(&call.config, result)?, held))
     }
 
     fn del(&self, call: &DelRequest) -> Result<(), Error> {

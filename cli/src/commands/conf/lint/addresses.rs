@@ -72,10 +72,11 @@ fn check_host_local(findings: &mut Findings<'_>, plugin: &At<'_>, ipam: &At<'_>,
     }
     let mut sets: Vec<(RangeSet, At<'_>)> = Vec::new();
     for set in &sets_at {
-        let mut good = Vec::new();
+        let (mut good, mut empty) = (Vec::new(), Vec::new());
         for at in set {
             match range(at) {
                 Some(Ok(range)) => good.push(range),
+                Some(Err(error @ RangeError::Empty { .. })) => empty.push((at, error)),
                 Some(Err(error)) => check_range(findings, at, &error),
                 None if at.node.get("subnet").is_none() => {
                     findings.error(at, "a range needs a subnet").suggest("\"subnet\": \"10.1.0.0/16\"");
@@ -83,7 +84,18 @@ fn check_host_local(findings: &mut Findings<'_>, plugin: &At<'_>, ipam: &At<'_>,
                 None => {}
             }
         }
-        let Some(first) = set.first().filter(|_| good.len() == set.len()) else {
+        for (at, error) in &empty {
+            match good.is_empty() {
+                true => check_range(findings, at, error),
+                // It is passed over.
+                false => {
+                    let place = at.field("subnet").unwrap_or_else(|| (*at).clone());
+                    findings.warning(&place, error.to_string());
+                }
+            }
+        }
+        let all_read = !good.is_empty() && good.len() + empty.len() == set.len();
+        let Some(first) = set.first().filter(|_| all_read) else {
             continue;
         };
         match RangeSet::new(good) {

@@ -361,6 +361,12 @@ fn addresses_that_make_no_sense() {
             "no IP address",
             "\"10.1.0.1\"",
         ),
+        (
+            r#"{"subnet": «"10.1.0.0/16"», "rangeStart": "10.1.0.1", "rangeEnd": "10.1.0.1"}"#,
+            "[0][0].subnet",
+            "no address",
+            "",
+        ),
         (r#"«{»"gateway": "10.1.0.1"}"#, "[0][0]", "needs a subnet", "subnet"),
         (r#"{"subnet": «"::ffff:0.0.0.0/120"»}"#, "[0][0].subnet", "", ""),
         (
