@@ -43,14 +43,16 @@ impl Dhcp {
 impl Manager for Dhcp {
     fn add<'a>(&'a self, call: &'a Request) -> Result<Grant<'a>, Error> {
         let socket = Self::socket(&call.config)?;
-        let subject = Subject::of(call, Some(&call.netns));
-        let asked = ask(&socket, &Call::Add(subject.clone()), None);
-        if let Err(Failure::Io(_)) = asked {
-            // What it has acquired, and believes to have said, nobody knows of.
-            let _ = release(&socket, subject.clone());
-        }
-        let value = asked.map_err(|failure| failure.error(&socket))?;
-        let held = Held { socket, subject: Some(subject) };
+        let asked = Call::Add(Subject::of(call, Some(&call.netns)));
+        let answer = ask(&socket, &asked, None);
+        let mut held = Held { socket, subject: asked.into_subject() };
+        let value = answer.map_err(|failure| {
+            // What it has acquired, and believes to have said, nobody knows of: that is given back. Otherwise there is nothing.
+            if !matches!(failure, Failure::Io(_)) {
+                held.subject = None;
+            }
+            failure.error(&held.socket)
+        })?;
         let result = AddResult::from_value(&value, SpecVersion::LATEST)?;
         Ok(Grant::new(super::fitted(&call.config, result)?, held))
     }

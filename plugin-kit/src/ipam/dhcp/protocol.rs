@@ -35,6 +35,16 @@ pub enum Call {
     Status,
 }
 
+impl Call {
+    /// The attachment that it is about, without a second copy of a configuration, which may be large.
+    pub(super) fn into_subject(self) -> Option<Subject> {
+        match self {
+            Self::Add(subject) | Self::Check(subject) | Self::Del(subject) => Some(subject),
+            Self::Gc { .. } | Self::Status => None,
+        }
+    }
+}
+
 /// The attachment that a call is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
