@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use cnikit_tests::{Call, isolated, memory};
+use cnikit_tests::isolated;
 use serde_json::json;
 
 use crate::attack::{DECODING, IO, NETNS, VERSION, Victim, at_once, honest};
+use crate::bound::small;
 
 #[test]
 fn what_is_no_json_object_is_refused() {
@@ -117,12 +118,6 @@ fn the_largest_input_that_is_served_does_not_make_a_plugin_large() {
         at_once("ranges", &ranges).error();
         small("ranges", &ranges);
     });
-}
-
-fn small(name: &str, call: &Call<'_>) {
-    let peak = memory(call).peak;
-    eprintln!("{name}: {peak:.1} MiB");
-    assert!(peak < 32.0, "{name}: {peak} MiB");
 }
 
 #[test]

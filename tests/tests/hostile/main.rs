@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests are tests
 
 mod attack;
+mod bound;
 mod configuration;
 mod environment;
 mod files;
