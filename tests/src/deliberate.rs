@@ -384,16 +384,20 @@ pub fn missed_by_us(error: &str) -> Option<&'static str> {
     COMPLAINTS.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why)
 }
 
-/// Why our DEL succeeds where the reference's does not.
-const DEL: &str = "a DEL is done when nothing is left: whether or not the configuration is right, the interface still there, or a \
-                   rule that was to be deleted; a runtime that is refused tries again for ever";
+/// What the reference's DEL refuses and ours does not: a text in its error, and why. A DEL is done when nothing is left; a
+/// runtime that is refused tries again for ever.
+pub const DEL_REFUSALS: &[(&str, &str)] = &[
+    ("\"Failed to get link", "sbr: the interface is gone, and its rules and tables with it"),
+    (
+        "\"failed to find \\\"",
+        "host-device: the interface is not in the container any more: it has been given back",
+    ),
+];
 
 /// Why we do what the reference refused with an error like this.
 pub fn refused_by_the_reference(command: &str, error: &str) -> Option<&'static str> {
-    if command == "DEL" {
-        return Some(DEL);
-    }
-    REFUSALS.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why)
+    let refusals = if command == "DEL" { DEL_REFUSALS } else { REFUSALS };
+    refusals.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why)
 }
 
 /// The reference's codes for whatever has none of its own.

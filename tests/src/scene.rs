@@ -76,6 +76,17 @@ impl Scene {
         self
     }
 
+    /// The same with other names for things: what each is called, and what it is to be called.
+    ///
+    /// # Panics
+    /// If a name means something in JSON.
+    #[must_use]
+    pub fn called(self, names: &[(&str, &str)]) -> Self {
+        let rename = |scene: String, (from, to): &(&str, &str)| scene.replace(from, to);
+        let scene = names.iter().fold(self.0.to_string(), rename);
+        Self(serde_json::from_str(&scene).expect("names in place of names"))
+    }
+
     /// The scene as JSON.
     pub fn json(&self) -> &Value {
         &self.0

@@ -309,6 +309,79 @@ fn pods_pass_firewalld() {
     });
 }
 
+/// Listens to what firewalld is asked about zones.
+const MONITOR: &str = "dbus-monitor --system \"destination='org.fedoraproject.FirewallD1',type='method_call',interface='org.fedoraproject.FirewallD1.zone'\" \\
+        > /run/asked 2>&1 & echo $! > /run/monitor.pid; echo 0 > /run/number";
+
+/// What firewalld was asked since the last time: a method and its arguments each.
+fn asked(node: &Node) -> Vec<String> {
+    // Once a question of ours has been heard, so has all before it.
+    let log = node.shell(
+        "last=$(cat /run/number); number=$((last + 1)); echo $number > /run/number
+         until grep -qF \"198.51.100.$number\\\"\" /run/asked; do
+             firewall-cmd --zone=work --query-source=198.51.100.$number > /run/state 2>&1 || true
+         done
+         echo $last; cat /run/asked",
+    );
+    let (last, log) = log.split_once('\n').unwrap();
+    let mut calls: Vec<String> = Vec::new();
+    for line in log.lines() {
+        if let Some((_, member)) = line.split_once("member=") {
+            calls.push(member.to_owned());
+        } else if let (Some(argument), Some(call)) = (line.strip_prefix("   string "), calls.last_mut()) {
+            *call += &format!(" {argument}");
+        }
+    }
+    let heard = calls.iter().rposition(|call| call.ends_with(&format!("198.51.100.{last}\"")));
+    calls.drain(..heard.map_or(0, |heard| heard + 1));
+    calls.retain(|call| !call.contains("198.51.100."));
+    calls
+}
+
+/// What is asked by each command, and what CHECK says once a pod's address is no source any more.
+fn conversation(plugins: &Implementation, keys: Value) -> (Vec<(&'static str, Vec<String>)>, Outcome) {
+    let node = node(plugins);
+    node.shell(FIREWALLD);
+    node.shell(MONITOR);
+    asked(&node);
+    let site = Site::new(&node, plugins, keys);
+    let (pod, said) = site.attach("a", 1);
+    let mut heard = vec![("ADD", asked(&node))];
+    let config = site.config("firewall", 1, Some(&said));
+    site.call("CHECK", "firewall", &pod, &config).done();
+    heard.push(("CHECK", asked(&node)));
+    node.shell("firewall-cmd --zone=trusted --remove-source=10.1.0.2/32 || firewall-cmd --zone=work --remove-source=10.1.0.2/32");
+    let missed = site.call("CHECK", "firewall", &pod, &config);
+    asked(&node);
+    for _ in 0..2 {
+        site.detach(&pod, 1, &said);
+        heard.push(("DEL", asked(&node)));
+    }
+    node.shell("kill $(cat /run/monitor.pid) $(cat /run/firewalld.pid) $(cat /run/dbus.pid)");
+    (heard, missed)
+}
+
+#[test]
+fn firewalld_is_asked_for_the_same() {
+    if ["/usr/sbin/firewalld", "/usr/bin/dbus-monitor"].iter().any(|program| !Path::new(program).exists()) {
+        eprintln!("DID NOT RUN: firewalld and dbus-monitor are not installed");
+        return;
+    }
+    isolated(|| {
+        let Some(reference) = Implementation::reference() else { return };
+        for keys in [json!({}), json!({"backend": "firewalld", "firewalldZone": "work"})] {
+            let (theirs, _) = conversation(&reference, keys.clone());
+            let (ours, missed) = conversation(&ours!(), keys.clone());
+            assert_eq!(theirs, ours, "{keys}: reference, ours");
+            assert_eq!(ours[0].1.len(), 2, "an address of each family: {ours:?}");
+            // Debian's reference asks, and does not look at the answer.
+            let missed = missed.error();
+            assert_eq!(missed["code"], 102, "{missed}");
+            assert!(missed["msg"].as_str().unwrap().contains("10.1.0.2"), "{missed}");
+        }
+    });
+}
+
 #[test]
 fn a_firewalld_that_was_asked_for_and_is_not_there_is_an_error() {
     isolated(|| {

@@ -13,3 +13,5 @@ mod pair;
 mod published;
 mod random;
 mod sbr;
+mod sctp;
+mod tap;

@@ -13,11 +13,15 @@ pub(crate) struct Case {
     /// Each plugin's, with its `type`. The first says which version and which network, for all.
     pub(crate) list: Vec<Value>,
     pub(crate) args: String,
+    /// The container's ID, and its interface's name.
+    pub(crate) names: (&'static str, &'static str),
     /// What is done on the node before: shell.
     pub(crate) before: &'static str,
     /// What is different in this case: the beginning of a path, and why.
     pub(crate) except: Option<(&'static str, &'static str)>,
 }
+
+const USUAL_NAMES: (&str, &str) = ("c1", "eth0");
 
 impl Case {
     pub(crate) fn new(plugin: &str, mut config: Value) -> Self {
@@ -26,7 +30,7 @@ impl Case {
     }
 
     pub(crate) fn list(list: Vec<Value>) -> Self {
-        Self { list, args: String::new(), before: "true", except: None }
+        Self { list, args: String::new(), names: USUAL_NAMES, before: "true", except: None }
     }
 
     pub(crate) fn after(self, before: &'static str) -> Self {
@@ -35,6 +39,10 @@ impl Case {
 
     pub(crate) fn args(self, args: &str) -> Self {
         Self { args: args.to_owned(), ..self }
+    }
+
+    pub(crate) fn called(self, names: (&'static str, &'static str)) -> Self {
+        Self { names, ..self }
     }
 
     /// Says that what is at a path is meant to be different, and why.
@@ -94,7 +102,8 @@ impl Case {
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} CNI_ARGS={:?} after {:?}", json!(self.list), self.args, self.before)
+        let Self { list, args, names, before, .. } = self;
+        write!(f, "{} {names:?} CNI_ARGS={args:?} after {before:?}", json!(list))
     }
 }
 
@@ -129,7 +138,10 @@ impl Side {
     ) -> Outcome {
         let call = |config: &Value| {
             let plugin = config["type"].as_str().unwrap();
-            self.node.call(plugins, command, plugin, config).on(&self.pod).args(&case.args).run()
+            let (container, interface) = case.names;
+            let call = self.node.call(plugins, command, plugin, config).on(&self.pod).args(&case.args);
+            // Hundreds of cases are tried where others want to work.
+            call.container(container).env("CNI_IFNAME", interface).within(Duration::from_secs(60)).run()
         };
         let mut configs = case.configs(previous);
         if command == "DEL" {
@@ -149,7 +161,9 @@ impl Side {
     }
 
     fn scene(&self, case: &Case, said: &Value) -> Scene {
-        deliberate::erase(Scene::new(&State::of(&self.node), said.clone(), &case.text()))
+        let scene = Scene::new(&State::of(&self.node), said.clone(), &case.text());
+        let ((container, interface), usual) = (case.names, USUAL_NAMES);
+        deliberate::erase(scene.called(&[(container, usual.0), (interface, usual.1)]))
     }
 
     fn check(&self, plugins: &Implementation, case: &Case, said: &Value) -> Result<(), String> {
@@ -180,7 +194,7 @@ impl Side {
         let unknown = case.filters()
             && matches!((&self.own, plugins), (Implementation::Ours(_), Implementation::Reference(_)));
         let nothing = Value::Null;
-        let left = |state: &State| left(state, before, said.unwrap_or(&nothing), unknown);
+        let left = |state: &State| left_of(case.names.0, state, before, said.unwrap_or(&nothing), unknown);
         let state = State::when(&self.node, |state| left(state).is_empty());
         match left(&state) {
             left if left.is_empty() => Ok(()),
@@ -290,6 +304,10 @@ pub(crate) fn same(case: &Case) -> Result<(), String> {
 
 /// What is there of an attachment that should be gone; what all attachments of a node share is fine.
 pub(crate) fn left(state: &State, before: &State, said: &Value, filters: bool) -> Vec<String> {
+    left_of(USUAL_NAMES.0, state, before, said, filters)
+}
+
+fn left_of(container: &str, state: &State, before: &State, said: &Value, filters: bool) -> Vec<String> {
     let mut left = Vec::new();
     let (now, before) = (state.json(), before.json());
     for (place, content) in now.as_object().unwrap() {
@@ -320,7 +338,7 @@ pub(crate) fn left(state: &State, before: &State, said: &Value, filters: bool) -
     if filters {
         return left;
     }
-    for word in addresses.iter().map(String::as_str).chain(["c1"]) {
+    for word in addresses.iter().map(String::as_str).chain([container]) {
         if now["nftables"]["ruleset"].as_str().unwrap().contains(word) {
             left.push(format!("in nftables: {}", text(&now["nftables"]["ruleset"])));
         }

@@ -53,6 +53,16 @@ impl Scene {
         }
     }
 
+    /// Runs a shell script somewhere; it must succeed. Returns what it printed.
+    pub(crate) fn shell(&self, place: &str, script: &str) -> String {
+        match place {
+            "pod" => self.node.pod_shell(&self.pod, script),
+            "friend" => self.node.pod_shell(&self.friend, script),
+            "outside" => self.node.pod_shell(&self.outside, script),
+            _ => self.node.shell(script),
+        }
+    }
+
     /// Serves TCP and UDP somewhere, at a port: says which that is, and who asks.
     pub(crate) fn serve(&self, place: &str, port: u16) {
         let listener = self.at(place, || TcpListener::bind(("::", port)).unwrap());

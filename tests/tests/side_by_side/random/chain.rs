@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
-use super::interface::{bridge, macvlan, ptp};
+use super::interface::{bridge, macvlan, ptp, with_names};
 use super::{all_same, key, object};
 use crate::pair::Case;
 
@@ -153,22 +153,28 @@ fn tuning_with_random_keys() {
 
 #[test]
 fn bandwidth_with_random_rates() {
-    isolated(|| all_same(6, &behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], bandwidth())));
+    isolated(|| {
+        all_same(6, &with_names(behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], bandwidth())))
+    });
 }
 
 #[test]
 fn sbr_behind_random_bridges() {
-    isolated(|| all_same(6, &behind(bridge(), Just(json!({"type": "sbr"})))));
+    isolated(|| all_same(6, &with_names(behind(bridge(), Just(json!({"type": "sbr"}))))));
 }
 
 #[test]
 fn portmap_with_random_keys() {
-    isolated(|| all_same(6, &behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], portmap())));
+    isolated(|| {
+        all_same(6, &with_names(behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], portmap())))
+    });
 }
 
 #[test]
 fn firewall_with_random_keys() {
-    isolated(|| all_same(5, &behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], firewall())));
+    isolated(|| {
+        all_same(5, &with_names(behind(proptest::prop_oneof![bridge().boxed(), ptp().boxed()], firewall())))
+    });
 }
 
 #[test]

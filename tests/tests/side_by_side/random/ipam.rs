@@ -1,7 +1,9 @@
 //! `host-local` and `static` alone: histories of calls for several containers, each compared in what is said and in what
 //! is on the disk afterwards.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use cnikit_tests::{Implementation, Node, Scene, State, deliberate, differences, isolated, ours};
 use proptest::collection::vec;
@@ -37,9 +39,8 @@ fn range(subnet: Subnet) -> impl Strategy<Value = Value> {
     (host(), host(), host()).prop_map(move |(start, end, gateway)| {
         let zero = if is_v6(&subnet) { "" } else { "0" };
         let mut range = json!({"subnet": format!("{common}{zero}/{bits}")});
-        // Three addresses at least: where there is none beside the gateway, ours says so and the reference tries.
-        let start = start.filter(|_| size > 4).map(|start| start.min(size - 4));
-        let end = end.filter(|_| size > 4).map(|end| end.max(start.unwrap_or(1) + 2));
+        // One that is its gateway alone has nothing to give, and is one of a set all the same.
+        let end = end.map(|end| end.max(start.unwrap_or(1)));
         for (key, number) in [("rangeStart", start), ("rangeEnd", end), ("gateway", gateway)] {
             if let Some(number) = number {
                 range[key] = json!(format!("{common}{number}"));
@@ -120,6 +121,15 @@ fn of_host_local() -> impl Strategy<Value = History> {
         weighted(0.2, Just("/var/lib/cni/elsewhere")),
     );
     (version, keys, steps(address)).prop_map(|(version, keys, mut steps)| {
+        // To a second ADD the reference gives what is asked for beside the first's; or takes that away, if it fails.
+        let mut added = HashSet::new();
+        for step in &mut steps {
+            match step.command {
+                "ADD" if !added.insert((step.container, step.interface)) => step.asked = None,
+                "DEL" => drop(added.remove(&(step.container, step.interface))),
+                _ => {}
+            }
+        }
         // The reference's takes one address from there.
         for (way, addresses) in steps.iter_mut().filter_map(|step| step.asked.as_mut()) {
             addresses.truncate(if *way == "CNI_ARGS" { 1 } else { 2 });
@@ -182,6 +192,7 @@ impl Side {
         call.container(&format!("c{}", step.container))
             .env("CNI_IFNAME", step.interface)
             .env("CNI_NETNS", "/run/netns/none")
+            .within(Duration::from_secs(60))
             .run()
     }
 
@@ -231,6 +242,45 @@ fn host_local_with_random_ranges_and_histories() {
 #[test]
 fn static_with_random_addresses_and_requests() {
     isolated(|| each(10, &of_static(), same_history));
+}
+
+#[test]
+fn host_local_passes_over_ranges_with_nothing_to_give() {
+    isolated(|| {
+        let gateway = |common: &str| {
+            let address = format!("{common}1");
+            json!({"subnet": format!("{common}0/24"), "rangeStart": address, "rangeEnd": address})
+        };
+        let (some, others) = (json!({"subnet": "10.6.0.0/30"}), json!({"subnet": "fd00:6::/126"}));
+        for sets in [
+            json!([[gateway("10.5.0."), some]]),
+            json!([[some, gateway("10.5.0.")]]),
+            json!([[gateway("10.5.0."), some, gateway("10.7.0.")], [others]]),
+            // A set of nothing else is refused, and nothing is taken from the other.
+            json!([[gateway("10.5.0.")]]),
+            json!([[gateway("10.5.0."), gateway("10.7.0.")], [others]]),
+            json!([[some], [gateway("10.5.0.")]]),
+        ] {
+            let ipam = json!({"type": "host-local", "ranges": sets});
+            let config = json!({"cniVersion": "1.0.0", "name": "blue", "type": "some", "ipam": ipam});
+            let step = |command, container, ip: Option<&str>| Step {
+                command,
+                container,
+                interface: "eth0",
+                asked: ip.map(|ip| ("runtimeConfig", vec![ip.to_owned()])),
+            };
+            let steps = vec![
+                step("ADD", 0, Some("10.5.0.1")),
+                step("ADD", 0, None),
+                step("CHECK", 0, None),
+                step("ADD", 1, None),
+                step("DEL", 0, None),
+                step("ADD", 1, None),
+                step("DEL", 1, None),
+            ];
+            same_history(&History { config, steps }).unwrap();
+        }
+    });
 }
 
 /// What random histories found.
