@@ -1,5 +1,6 @@
 //! Which routes go to which table. Pure: from what was found in the container to a plan.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cni_spec::{AddResult, IpConfig};
@@ -45,14 +46,20 @@ pub(super) struct Home {
 impl Found {
     /// The table of each address: one that it has already, else the first that is free.
     pub(super) fn homes(&self, addresses: &AddResult) -> Vec<Home> {
-        let mut taken = self.tables.clone();
+        let mut taken: BTreeSet<_> = self.tables.iter().copied().collect();
+        // All below it are taken: where there are many addresses, nobody looks at the same tables again and again.
+        let mut free = FIRST_TABLE;
         let mut home = |ip: &IpConfig| {
             let from = IpNet::from(ip.address.addr());
             let of_its_own = |rule: &&Rule| rule.source() == Some(from) && is_taken_by_us(rule.table);
             let settled = self.rules.iter().find(of_its_own).map(|rule| rule.table);
-            let free = || (FIRST_TABLE..).find(|table| is_taken_by_us(*table) && !taken.contains(table));
-            let table = settled.or_else(free).unwrap_or(FIRST_TABLE);
-            taken.push(table);
+            let table = settled.unwrap_or_else(|| {
+                while !is_taken_by_us(free) || taken.contains(&free) {
+                    free += 1;
+                }
+                free
+            });
+            taken.insert(table);
             Home { net: ip.address, gateway: ip.gateway, table, settled: settled.is_some() }
         };
         addresses.ips.iter().map(&mut home).collect()
