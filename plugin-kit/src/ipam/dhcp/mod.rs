@@ -149,7 +149,7 @@ fn leave_note(socket: &Path, call: &Call) -> Result<Option<PathBuf>, Error> {
     let failed = |error: io::Error| {
         Error::io(format!("leave a note for the DHCP daemon in {}: {error}", directory.display()))
     };
-    let name = digest(subject.config()?.name(), &subject.container_id, &subject.if_name);
+    let name = digest(&subject.network()?, &subject.container_id, &subject.if_name);
     let note = directory.join(name);
     let content = serde_json::to_vec(call).map_err(|error| failed(error.into()))?;
     let written = files::replace(&note, &content, 0o600, Durability::Disk);

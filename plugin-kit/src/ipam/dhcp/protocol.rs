@@ -76,6 +76,14 @@ impl Subject {
         }
     }
 
+    /// The network, without a copy of the rest of a configuration, which may be large.
+    pub(super) fn network(&self) -> Result<NetworkName, Error> {
+        let tells = |key: &str| ["name", "cniVersion", "type"].iter().any(|it| key.eq_ignore_ascii_case(it));
+        let few = self.config.iter().filter(|(key, _)| tells(key));
+        let few = few.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(NetworkConfig::from_document(few)?.name().clone())
+    }
+
     /// The configuration, understood.
     ///
     /// # Errors
