@@ -141,8 +141,8 @@ fn as_many_addresses_interfaces_and_routes_as_there_can_be_before_it() {
             result
         };
         for plugin in names() {
-            // It holds each route against each address, for each address: that is a matter of time.
-            let result = result(if plugin == "sbr" { 200 } else { 2000 });
+            // Each route goes to each address's table: a plan of sbr's is as large as the addresses times the routes.
+            let result = result(if plugin == "sbr" { 50 } else { 2000 });
             let config = |mut keys: Value| {
                 keys["prevResult"] = result.clone();
                 keys
