@@ -47,14 +47,15 @@ fn exchange(
     scene.shell(
         arrives_at,
         &format!(
-            "rm -f /run/peer /run/came; timeout 5 socat -u {family}-RECVFROM:132 SYSTEM:'echo $SOCAT_PEERADDR > /run/peer; cat > /run/came' \
+            "rm -f /run/peer /run/came; timeout 20 socat -u {family}-RECVFROM:132 SYSTEM:'echo $SOCAT_PEERADDR > /run/peer; cat > /run/came' \
              > /run/listens 2>&1 & echo $! > /run/listener"
         ),
     );
+    // A bridge of the reference's looks for duplicates of its own address for two seconds, and asks for nobody meanwhile.
     scene.shell(
         from,
         &format!(
-            "for try in 1 2 3 4 5 6 7 8 9 10 11 12; do
+            "for try in $(seq 50); do
                  printf '{bytes}' | socat -u STDIN {family}-SENDTO:{target}:132 2> /run/sends || true
                  sleep 0.1; [ ! -s /run/came ] || break
              done
