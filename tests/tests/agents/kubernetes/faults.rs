@@ -1,5 +1,6 @@
 //! Servers that die and forget, nodes that are deleted while nobody looks, tokens that are no good any more.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cnikit_tests::isolated;
@@ -115,7 +116,9 @@ fn history_is_gone(watch_cache: WatchCache) {
     assert_everybody_talks(&machines, &voices);
     for machine in &machines[..3] {
         let routes = machine.node.shell("ip route show proto 87 type unicast");
-        assert_eq!(routes.lines().count(), 3, "{routes}");
+        // The way to the newcomer may just be tried out: there are two routes to one subnet then.
+        let subnets: BTreeSet<_> = routes.lines().filter_map(|route| route.split(' ').next()).collect();
+        assert_eq!(subnets.len(), 3, "{routes}");
     }
 }
 
