@@ -48,10 +48,10 @@ fn main() -> ExitCode {
 fn script(executable: &Path, map: &Path) -> String {
     let mut seen = BTreeMap::new();
     // What asks a daemon waits for that anyway.
-    for scenario in SCENARIOS.iter().filter(|scenario| !scenario.served) {
+    for (n, scenario) in SCENARIOS.iter().filter(|scenario| !scenario.served).enumerate() {
         eprintln!("{}", scenario.name);
         for function in addresses(scenario, executable, map) {
-            *seen.entry(function).or_default() += 1;
+            *seen.entry(function).or_default() |= 1 << n;
         }
     }
     Map::read(map).script(&seen)

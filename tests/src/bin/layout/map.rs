@@ -49,21 +49,17 @@ impl Map {
         &self.functions
     }
 
-    /// A linker script that puts the sections of some functions together, by how many plugins execute them: what all have in
-    /// common comes first; of that, what is executed in its whole, before what has other kinds that are not.
+    /// A linker script that puts the sections of some functions together, by who executes them (a bit for each plugin): what all
+    /// have in common comes first, and what one has for itself is in one place.
     pub(crate) fn script(&self, functions: &BTreeMap<u64, u32>) -> String {
-        let mut patterns: BTreeMap<String, Share> = BTreeMap::new();
+        let mut patterns: BTreeMap<String, u32> = BTreeMap::new();
         for (start, section) in &self.sections {
             let Some(pattern) = section.pattern() else { continue };
-            let share = patterns.entry(pattern).or_default();
-            share.kinds += 1;
-            if let Some(plugins) = functions.range(start..&section.end).map(|(_, plugins)| *plugins).max() {
-                share.plugins = share.plugins.max(plugins);
-                share.executed += 1;
-            }
+            let plugins = functions.range(start..&section.end).fold(0, |all, (_, plugins)| all | plugins);
+            *patterns.entry(pattern).or_default() |= plugins;
         }
-        let mut patterns: Vec<_> = patterns.into_iter().filter(|(_, share)| share.executed > 0).collect();
-        patterns.sort_by_key(|(_, share)| (Reverse(share.plugins), share.kinds - share.executed));
+        let mut patterns: Vec<_> = patterns.into_iter().filter(|(_, plugins)| *plugins != 0).collect();
+        patterns.sort_by_key(|(_, plugins)| Reverse((plugins.count_ones(), *plugins)));
         let mut script = String::from(HEAD);
         for (pattern, _) in patterns {
             let _ = writeln!(script, "    {pattern}");
@@ -71,17 +67,6 @@ impl Map {
         script.push_str(TAIL);
         script
     }
-}
-
-/// What a pattern names.
-#[derive(Debug, Default)]
-struct Share {
-    /// How many plugins execute one of its kinds, at the most.
-    plugins: u32,
-    /// Sections that it names.
-    kinds: usize,
-    /// Those that somebody executes.
-    executed: usize,
 }
 
 fn fields(line: &str) -> Option<(u64, u64, &str)> {
@@ -98,10 +83,14 @@ fn fields(line: &str) -> Option<(u64, u64, &str)> {
 
 impl Section {
     /// What names it in the next build as well, whatever has become of the hashes of compilers and crates. None of a file that
-    /// is not from a library: it has its place.
+    /// is not from a library, unless it is where a program begins: it has its place.
     fn pattern(&self) -> Option<String> {
+        const BEGIN: &str = "crt1.o";
         if self.file.contains(".rcgu.o") || self.file.contains(".rlib(") {
             return Some(format!("*({})", without_hashes(&self.name)));
+        }
+        if self.file.ends_with(&format!("/{BEGIN}")) {
+            return Some(format!("*{BEGIN}({})", self.name));
         }
         let (library, member) = self.file.strip_suffix(')')?.rsplit_once('(')?;
         let library = library.rsplit('/').next()?;
@@ -109,25 +98,27 @@ impl Section {
     }
 }
 
-/// `…17h0123456789abcdefE`, and `Cs…_` before each crate's name.
+/// Without what another compiler, or another place of the sources, makes different: of each crate `Cs…_`, its hash; of each
+/// `B…_`, which stands for a part of the name, where that part is. (Rust's names of version 0, of which types are a part: those that
+/// it had before call all kinds of a generic function by one name, half of which nobody executes.)
 fn without_hashes(name: &str) -> String {
-    const LEGACY: &str = "17h";
-    let is_hash = |rest: &str| rest.bytes().take(16).filter(u8::is_ascii_hexdigit).count() == 16;
-    let legacy = name.match_indices(LEGACY).find(|(at, _)| is_hash(&name[at + LEGACY.len()..]));
-    if let Some((at, _)) = legacy {
-        return format!("{}{LEGACY}*", &name[..at]);
+    let mut short = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(at) = rest.find(['B', 'C']) {
+        let (before, tag) = rest.split_at(at);
+        let head = if tag.starts_with("Cs") { 2 } else { 1 };
+        let digits = tag[head..].bytes().take_while(u8::is_ascii_alphanumeric).count();
+        let ends = tag[head + digits..].starts_with('_');
+        short.push_str(before);
+        short.push_str(&tag[..head]);
+        rest = &tag[head..];
+        // Of a name that merely has such a letter in it, a part is left open as well: it matches itself.
+        if ends && (head == 2 || tag.starts_with('B')) {
+            short.push('*');
+            rest = &rest[digits..];
+        }
     }
-    let mut parts = name.split("Cs");
-    let mut short = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let after =
-            part.split_once('_').filter(|(hash, _)| hash.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-        let _ = match after {
-            Some((_, after)) => write!(short, "Cs*_{after}"),
-            None => write!(short, "Cs{part}"),
-        };
-    }
-    short
+    short + rest
 }
 
 const HEAD: &str = "\
@@ -142,3 +133,39 @@ const TAIL: &str = "  }
 }
 INSERT BEFORE .text;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_outlives_hashes_and_places() {
+        let name = ".text._RINvNtCs3qVZfxBSLn4_4core3ptr9drop_glueNtNtCs1aQx_6netops4name8LinkNameEBY_";
+        let other = ".text._RINvNtCsgOv9hWBl0Yd_4core3ptr9drop_glueNtNtCsfQ3_6netops4name8LinkNameEB10_";
+        let pattern = ".text._RINvNtCs*_4core3ptr9drop_glueNtNtCs*_6netops4name8LinkNameEB*_";
+        assert_eq!(without_hashes(name), pattern);
+        assert_eq!(without_hashes(other), pattern);
+        assert_eq!(without_hashes(".text.unlikely.memcpy"), ".text.unlikely.memcpy");
+        assert_eq!(
+            without_hashes(".text._RNvCs1_7___rustc12___rust_alloc"),
+            ".text._RNvCs*_7___rustc12___rust_alloc"
+        );
+    }
+
+    #[test]
+    fn what_all_execute_comes_first_and_what_one_executes_is_together() {
+        let file = "/deps/plugins.rcgu.o:(.text.";
+        let lines: String = ["one", "all", "two", "none", "one_too", "two_too"]
+            .iter()
+            .enumerate()
+            .map(|(n, name)| format!("{:x} {:x} 10 16 {file}{name})\n", n * 16, n * 16))
+            .collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("map");
+        std::fs::write(&path, lines).expect("a map");
+        let executed = BTreeMap::from([(0, 0b01), (16, 0b11), (32, 0b10), (64, 0b01), (80, 0b10)]);
+        let script = Map::read(&path).script(&executed);
+        let order: Vec<_> = script.lines().filter_map(|line| line.trim().strip_prefix("*(.text.")).collect();
+        assert_eq!(order, ["all)", "two)", "two_too)", "one)", "one_too)"]);
+    }
+}
