@@ -1,7 +1,7 @@
 //! Which functions of `cnikit-plugins` ordinary calls execute, as a linker script that puts them together: see `cli/build.rs`.
 //!
 //! ```text
-//! CNIKIT_LINK_MAP=/tmp/map cargo build --release -p cnikit --bin cnikit-plugins
+//! CNIKIT_LINK_MAP=/tmp/map cargo build --release
 //! layout target/…/release/cnikit-plugins /tmp/map > cli/hot.ld
 //! ```
 //!

@@ -118,7 +118,21 @@ fn without_hashes(name: &str) -> String {
             rest = &rest[digits..];
         }
     }
-    short + rest
+    short.push_str(rest);
+    if let Some(at) = instantiating_crate(&short) {
+        short.replace_range(at.., "*");
+    }
+    short
+}
+
+/// Where a name tells, at its end, for which crate a generic function was made: of several that are the same, any may stay.
+fn instantiating_crate(name: &str) -> Option<usize> {
+    const CRATE: &str = "Cs*_";
+    let at = name.rfind(CRATE)?;
+    let rest = &name[at + CRATE.len()..];
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let length: usize = rest[..digits].parse().ok()?;
+    (rest.len() == digits + length).then_some(at)
 }
 
 const HEAD: &str = "\
@@ -145,6 +159,8 @@ mod tests {
         let pattern = ".text._RINvNtCs*_4core3ptr9drop_glueNtNtCs*_6netops4name8LinkNameEB*_";
         assert_eq!(without_hashes(name), pattern);
         assert_eq!(without_hashes(other), pattern);
+        let made_for = ".text._RINvNtCs3qVZfxBSLn4_4core3ptr13drop_in_placeNtB2_3FooECs9_13plugin_bridge";
+        assert_eq!(without_hashes(made_for), ".text._RINvNtCs*_4core3ptr13drop_in_placeNtB*_3FooE*");
         assert_eq!(without_hashes(".text.unlikely.memcpy"), ".text.unlikely.memcpy");
         assert_eq!(
             without_hashes(".text._RNvCs1_7___rustc12___rust_alloc"),
