@@ -362,3 +362,18 @@ fn calls_at_the_same_time_take_different_tables() {
     tables.sort_unstable();
     assert_eq!(tables, (100..108).collect::<Vec<_>>());
 }
+
+#[test]
+fn more_routes_than_fit_into_a_plan_are_refused() {
+    let node = &MemoryNode::new();
+    let numbers = || (0..150).map(|n| format!("10.{}.{}", n / 100, n % 100));
+    let addresses: Value = numbers().map(|n| json!({"address": format!("{n}.5/24")})).collect();
+    let routes: Value = numbers().map(|n| json!({"dst": format!("{n}.0/28"), "gw": "10.0.0.1"})).collect();
+    let ipam = json!({"type": "static", "addresses": addresses, "routes": routes});
+    let pod = Pod::new(node, "eth0", &ipam.to_string(), &json!({}));
+    let before = node.snapshot();
+    let error = pod.plugin().add(&pod.call.request()).unwrap_err();
+    assert!(error.to_string().contains("150 addresses and"), "{error}");
+    assert_eq!(node.snapshot(), before);
+    pod.plugin().del(&pod.call.del_request()).unwrap();
+}

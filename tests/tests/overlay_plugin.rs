@@ -132,8 +132,8 @@ fn a_node_file_that_no_agent_wrote_is_refused_at_once_and_attachments_end_all_th
             ("mkfifo $F", 5),
             ("mkdir $F", 5),
             ("mknod $F c 1 5 || ln -s /dev/zero $F", 5),
-            ("truncate -s 1T $F", 6),
-            ("head -c 9000000 /dev/zero > $F", 6),
+            ("truncate -s 1T $F", 5),
+            ("head -c 9000000 /dev/zero > $F", 5),
             ("head -c 1000000 /dev/urandom > $F", 6),
             ("printf '%0.s[' $(seq 20000) > $F", 6),
             (

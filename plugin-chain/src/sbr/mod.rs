@@ -13,6 +13,10 @@ use plugin_kit::{Addressing, Attach, Attachment, Owner, Remains, Request, kernel
 pub use config::SbrConfig;
 use moves::Found;
 
+/// Each route goes to the table of each address whose packets take it, and a plan is in memory as a whole: it has no more than
+/// so many.
+const MOST: usize = 32 * 1024;
+
 /// The plugin `sbr`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sbr;
@@ -46,6 +50,12 @@ impl Attach for Sbr {
         // From the look at what is free until it is taken.
         kernel.claim(Place::Container).map_err(|e| kernel_error(&e))?;
         let found = look(kernel, &request.names.interface).map_err(|e| kernel_error(&e))?;
+        let (ips, routes) = (addresses.ips.len(), found.routes.len() + addresses.routes.len());
+        if ips.saturating_mul(routes) > MOST {
+            return Err(Error::config(format!(
+                "prevResult: {ips} addresses and {routes} routes: sbr makes at most {MOST} routes, one of each for each address"
+            )));
+        }
         let homes = found.homes(addresses);
         for home in &homes {
             plan_rule(&mut plan, home.net.addr().into(), home.table);

@@ -140,9 +140,8 @@ fn as_many_addresses_interfaces_and_routes_as_there_can_be_before_it() {
             result["routes"] = routes;
             result
         };
+        let result = result(2000);
         for plugin in names() {
-            // Each route goes to each address's table: a plan of sbr's is as large as the addresses times the routes.
-            let result = result(if plugin == "sbr" { 50 } else { 2000 });
             let config = |mut keys: Value| {
                 keys["prevResult"] = result.clone();
                 keys
