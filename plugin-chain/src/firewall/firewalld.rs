@@ -18,39 +18,21 @@ const BUS: &str = "/run/dbus/system_bus_socket";
 
 /// Makes addresses sources of a zone: all of them or, if that fails, none.
 pub(super) fn add(backend: Backend, zone: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    if !may_run(backend) {
-        return Ok(());
-    }
-    let answers = match call("addSource", zone, addresses) {
-        Ok(answers) => answers,
-        Err(error) if backend == Backend::Firewalld => return Err(absent(&error.to_string())),
-        Err(_) => return Ok(()),
-    };
+    let Some(answers) = ask(backend, "addSource", zone, addresses)? else { return Ok(()) };
     let failed = answers.into_iter().find_map(|answer| match answer {
         Answer::Failed { name, text } if !is_there_already(&text) => Some((name, text)),
         _ => None,
     });
-    match failed {
-        None => Ok(()),
-        Some((name, _)) if is_nobody(&name) && backend != Backend::Firewalld => Ok(()),
-        Some((name, text)) if is_nobody(&name) => Err(absent(&text)),
-        Some((_, text)) => {
-            remove(backend, zone, addresses);
-            Err(Error::config(format!("firewalldZone: {zone}: firewalld says: {text}")))
-        }
+    let Some((name, text)) = failed else { return Ok(()) };
+    if !is_nobody(&name) {
+        remove(backend, zone, addresses);
     }
+    refused(backend, zone, &name, &text)
 }
 
 /// That addresses are sources of a zone, where there is a firewalld.
 pub(super) fn check(backend: Backend, zone: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    if !may_run(backend) {
-        return Ok(());
-    }
-    let answers = match call("querySource", zone, addresses) {
-        Ok(answers) => answers,
-        Err(error) if backend == Backend::Firewalld => return Err(absent(&error.to_string())),
-        Err(_) => return Ok(()),
-    };
+    let Some(answers) = ask(backend, "querySource", zone, addresses)? else { return Ok(()) };
     for (address, answer) in addresses.iter().zip(answers) {
         match answer {
             Answer::Done(Some(0)) => {
@@ -58,11 +40,7 @@ pub(super) fn check(backend: Backend, zone: &str, addresses: &[IpAddr]) -> Resul
                 return Err(Error::new(error::DIFFERS, text));
             }
             Answer::Done(_) => {}
-            Answer::Failed { name, .. } if is_nobody(&name) && backend != Backend::Firewalld => {}
-            Answer::Failed { name, text } if is_nobody(&name) => return Err(absent(&text)),
-            Answer::Failed { text, .. } => {
-                return Err(Error::config(format!("firewalldZone: {zone}: firewalld says: {text}")));
-            }
+            Answer::Failed { name, text } => refused(backend, zone, &name, &text)?,
         }
     }
     Ok(())
@@ -81,6 +59,32 @@ fn may_run(backend: Backend) -> bool {
         Backend::Unsaid => INSTALLED.iter().any(|directory| Path::new(directory).exists()),
         Backend::Iptables => false,
         Backend::Firewalld => true,
+    }
+}
+
+/// An answer for each address; `None` where no firewalld runs, and none has to.
+fn ask(
+    backend: Backend,
+    member: &str,
+    zone: &str,
+    addresses: &[IpAddr],
+) -> Result<Option<Vec<Answer>>, Error> {
+    if !may_run(backend) {
+        return Ok(None);
+    }
+    match call(member, zone, addresses) {
+        Ok(answers) => Ok(Some(answers)),
+        Err(error) if backend == Backend::Firewalld => Err(absent(&error.to_string())),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What a failure means: nothing, if nobody is there who would have to be.
+fn refused(backend: Backend, zone: &str, name: &str, text: &str) -> Result<(), Error> {
+    match is_nobody(name) {
+        true if backend != Backend::Firewalld => Ok(()),
+        true => Err(absent(text)),
+        false => Err(Error::config(format!("firewalldZone: {zone}: firewalld says: {text}"))),
     }
 }
 
