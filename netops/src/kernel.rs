@@ -130,6 +130,9 @@ pub enum Query {
     Link(LinkName),
     /// Every interface.
     Links,
+    /// Whether an interface is up and has a carrier. Who asks has the kernel put it into service, or out of it, at once, if that is
+    /// due (`linkwatch_sync_dev()`). Answer: [`Answer::Present`].
+    Carrier(LinkName),
     /// How a bridge treats one of its ports. Answer: [`Answer::Port`].
     Port(LinkName),
     /// The addresses of one interface; none if it does not exist.
@@ -207,6 +210,7 @@ impl fmt::Display for Query {
         match self {
             Self::Link(link) => write!(f, "interface \"{link}\""),
             Self::Links => f.write_str("interfaces"),
+            Self::Carrier(link) => write!(f, "carrier of \"{link}\""),
             Self::Port(link) => write!(f, "bridge port \"{link}\""),
             Self::Addresses(link) => write!(f, "addresses of \"{link}\""),
             Self::Peer(link) => write!(f, "the other end of \"{link}\""),

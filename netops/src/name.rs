@@ -118,8 +118,15 @@ impl MacAddr {
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let digit = |number: u8| char::from_digit(number.into(), 16).unwrap_or_default();
+        let mut text = String::with_capacity(17);
+        for (n, byte) in self.0.into_iter().enumerate() {
+            if n > 0 {
+                text.push(':');
+            }
+            text.extend([digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.pad(&text)
     }
 }
 

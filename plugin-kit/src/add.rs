@@ -97,7 +97,7 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
     }
 
     /// Sees to it that what was made carries packets now. The kernel enables a bridge's port, and the queue of an interface,
-    /// some time after both ends of a cable are up: within a second, or at once for who asks for the interface
+    /// some time after both ends of a cable are up: within a second, or at once for who asks whether it has a carrier
     /// (`linkwatch_sync_dev()`). Until then packets are dropped.
     fn await_service(&mut self, request: &Request<'_, P::Config>, plan: &Plan) -> Result<(), Error> {
         let links = |wanted| {
@@ -105,10 +105,10 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
             links.filter(move |(place, _)| *place == wanted).map(|(_, link)| link).collect::<BTreeSet<_>>()
         };
         let idle = links(Place::Host).into_iter().filter(|link| !self.had_carrier(link));
-        let idle = idle.cloned().map(Query::Link);
+        let idle = idle.cloned().map(Query::Carrier);
         let queries: Vec<_> = idle.chain(neighbours(request, plan)).collect();
         let answers = self.kernel.read(Place::Host, &queries).map_err(|e| kernel_error(&e))?;
-        let inside: Vec<_> = links(Place::Container).into_iter().cloned().map(Query::Link).collect();
+        let inside: Vec<_> = links(Place::Container).into_iter().cloned().map(Query::Carrier).collect();
         if !inside.is_empty() {
             self.kernel.read(Place::Container, &inside).map_err(|e| kernel_error(&e))?;
         }

@@ -115,8 +115,8 @@ const ADD: &[(&str, usize)] = &[
     ("pread64", 1),
     ("pwrite64", 1),
     ("read", 4),
-    ("recvfrom", 13),
-    ("sendto", 9),
+    ("recvfrom", 9),
+    ("sendto", 7),
     ("setns", 2),
     ("setsockopt", 6),
     ("socket", 2),
@@ -143,7 +143,5 @@ const DEL: &[(&str, usize)] = &[
     ("socket", 2),
     ("statx", 5),
     ("unlinkat", 2),
-    // Whether there are other threads.
-    ("unshare", 1),
     ("wait4", 1),
 ];

@@ -1,49 +1,16 @@
 //! What nobody has to wait for is left to somebody else.
 //!
-//! A process that has one thread may be about to end, as plugins are: there it is an orphan, a process of its own. One with
-//! several goes on, or else its end waits for what its threads are doing in the kernel: there it is a thread, which costs less,
-//! the less the more memory the process has (`fork(2)` copies its page tables), and leaves that process no children.
+//! Sending a message is left to an orphan (`sys/orphan.rs`), from any process. Other work, in a process that has one thread, which may
+//! be about to end, as plugins are, is left to an orphan as well; where there are several threads, to one more, for what the others
+//! were holding would be held for ever in a new process (`fork(2)`), and its end waits for that.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread;
-use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::sys;
-
-/// Leaves to somebody else to send a datagram, and then to close some descriptors; one of them a while later.
-///
-/// Whoever has the other end of a pipe among them sees when that is.
-pub(super) fn send(
-    keep: &[BorrowedFd<'_>],
-    message: Option<(BorrowedFd<'_>, &[u8])>,
-    late: Option<(BorrowedFd<'_>, Duration)>,
-) -> Result<(), Errno> {
-    if sys::is_only_thread() {
-        return sys::leave_to_an_orphan(keep, message, late);
-    }
-    let keep = owned(keep)?;
-    let message = match message {
-        Some((socket, datagram)) => Some((own(socket)?, datagram.to_vec())),
-        None => None,
-    };
-    let late = match late {
-        Some((last, time)) => Some((own(last)?, time)),
-        None => None,
-    };
-    spawn(move || {
-        if let Some((socket, datagram)) = message {
-            sys::send(&socket, &datagram);
-        }
-        drop(keep);
-        if let Some((last, time)) = late {
-            thread::sleep(time);
-            drop(last);
-        }
-    })
-}
 
 /// Leaves some work to somebody else, and to close some descriptors after it.
 pub(super) fn work(keep: &[BorrowedFd<'_>], work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
@@ -51,26 +18,13 @@ pub(super) fn work(keep: &[BorrowedFd<'_>], work: impl FnOnce() + Send + 'static
         Ok(left) => return left,
         Err(work) => work,
     };
-    let keep = owned(keep)?;
-    spawn(move || {
+    let number = |error: io::Error| error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw);
+    let keep: Vec<OwnedFd> =
+        keep.iter().map(BorrowedFd::try_clone_to_owned).collect::<Result<_, _>>().map_err(number)?;
+    let worker = thread::Builder::new().name("netops-aside".to_owned());
+    let spawned = worker.spawn(move || {
         work();
         drop(keep);
-    })
-}
-
-fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-    let spawned = thread::Builder::new().name("netops-aside".to_owned()).spawn(work);
-    spawned.map(drop).map_err(|error| number(&error))
-}
-
-fn owned(descriptors: &[BorrowedFd<'_>]) -> Result<Vec<OwnedFd>, Errno> {
-    descriptors.iter().map(|descriptor| own(*descriptor)).collect()
-}
-
-fn own(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    descriptor.try_clone_to_owned().map_err(|error| number(&error))
-}
-
-fn number(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw)
+    });
+    spawned.map(drop).map_err(number)
 }

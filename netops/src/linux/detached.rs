@@ -1,4 +1,4 @@
-//! Links removed by somebody else (`aside.rs`).
+//! Links removed by somebody else (`sys/orphan.rs`).
 //!
 //! `RTM_DELLINK` returns some 20 ms after the link is gone, with its addresses and routes: it waits for the kernel's
 //! readers (`rcu_barrier()` in `netdev_run_todo()`). Nobody needs that, so somebody else does that waiting, and this thread
@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 
 use super::netlink::{Datagram, Socket};
 use super::rtnetlink::link;
-use super::{LinuxKernel, Side, aside, sys};
+use super::{LinuxKernel, Side, sys};
 use crate::error::Error;
 use crate::name::LinkName;
 use crate::place::Place;
@@ -65,7 +65,7 @@ pub(super) fn remove<'a>(
 pub(super) fn close(side: &Side) {
     if let (true, Some(socket)) = (side.slow_to_close, &side.netfilter) {
         // Should that not work, this thread does it, and takes its time.
-        let _ = aside::send(&[], None, Some((socket.as_fd(), KEPT)));
+        let _ = sys::leave_to_an_orphan(&[], None, Some((socket.as_fd(), KEPT)));
     }
 }
 

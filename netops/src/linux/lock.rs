@@ -29,10 +29,12 @@ pub(super) fn claim(namespace: &Namespace) -> Result<(), Errno> {
 }
 
 fn wait_for(namespace: &Namespace, how: c_int) -> Result<(), Errno> {
-    let deadline = Instant::now() + PATIENCE;
+    let mut began = None;
     loop {
         match sys::lock(namespace, how) {
-            Err(Errno::EWOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(Errno::EWOULDBLOCK) if began.get_or_insert_with(Instant::now).elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
             Err(Errno::EWOULDBLOCK) => return Ok(()),
             result => return result,
         }

@@ -1,19 +1,20 @@
 //! System calls that neither `std` nor `nix` wraps: the only unsafe code here. Each is a function that is safe to call.
 #![allow(unsafe_code)]
 
+mod orphan;
+
+pub(super) use orphan::{leave_to_an_orphan, let_an_orphan};
+
 use std::ffi::{CStr, c_int};
 use std::fs::File;
 use std::mem::size_of_val;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::ptr;
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, clone};
 
 /// The kind of namespace behind a descriptor, as `clone(2)`'s flag for it (`NS_GET_NSTYPE`, `ioctl_ns(2)`).
 pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
@@ -25,23 +26,47 @@ pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
 
 /// The index of an interface in a socket's namespace (`SIOCGIFINDEX`, `netdevice(7)`), which any socket tells.
 pub(super) fn index_of(socket: &impl AsFd, name: &str) -> Result<u32, Errno> {
-    // SAFETY: all of it are numbers, for which zero is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays NUL.
-    let room = request.ifr_name.len() - 1;
-    let name = name.as_bytes();
-    if name.len() > room {
-        return Err(Errno::ENODEV);
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
-    }
+    let mut request = about(name)?;
     // SAFETY: the request outlives the call, which reads its name and writes its index.
     Errno::result(unsafe {
         libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFINDEX as _, &raw mut request)
     })?;
     // SAFETY: the kernel has just written it; any bits are a number.
     Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
+}
+
+/// Whether an interface in a socket's namespace is up and has a carrier (`ETHTOOL_GLINK`), which any socket tells.
+pub(super) fn has_carrier(socket: &impl AsFd, name: &str) -> Result<bool, Errno> {
+    /// `struct ethtool_value` of `linux/ethtool.h`.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    const ETHTOOL_GLINK: u32 = 10;
+    let mut value = Value { command: ETHTOOL_GLINK, data: 0 };
+    let mut request = about(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request, and the value that it points to, outlive the call, which reads the first and writes the second.
+    Errno::result(unsafe {
+        libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
+    })?;
+    Ok(value.data != 0)
+}
+
+/// A request about an interface, of which nothing but the name is set.
+fn about(name: &str) -> Result<libc::ifreq, Errno> {
+    // SAFETY: all of it are numbers and pointers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays NUL.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(Errno::ENODEV);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
 }
 
 /// Locks an open file, for as long as it is open, or says `EWOULDBLOCK` (`flock(2)`). Takes `LOCK_SH` or `LOCK_EX`.
@@ -150,13 +175,7 @@ pub(super) fn make_tap(device: &File, wanted: &NewTap<'_>) -> Result<(), Errno> 
 pub(super) fn attach_tap(device: &File, name: &str, flags: c_int) -> Result<(), Errno> {
     // linux/if_tun.h: _IOW('T', 202, int)
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
-    // SAFETY: a structure of integers, which are valid as zero.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays NUL.
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
+    let mut request = about(name)?;
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: this request reads and writes the structure that it is given.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), TUNSETIFF as _, &raw mut request) };
@@ -204,136 +223,6 @@ fn wait_for(child: libc::pid_t) -> Result<Option<c_int>, Errno> {
         }
     }
 }
-
-/// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
-/// waits for: an orphan in a session of its own, that holds no others, and closes them when the `send` has returned,
-/// whatever came of it; one of them a while later.
-///
-/// Whoever has the other end of a pipe among them sees when that is.
-pub(super) fn leave_to_an_orphan(
-    keep: &[BorrowedFd<'_>],
-    message: Option<(BorrowedFd<'_>, &[u8])>,
-    late: Option<(BorrowedFd<'_>, Duration)>,
-) -> Result<(), Errno> {
-    let (sender, last) = (message.map(|(socket, _)| socket), late.map(|(last, _)| last));
-    let mut kept: Vec<RawFd> = keep.iter().chain(&sender).chain(&last).map(AsRawFd::as_raw_fd).collect();
-    kept.sort_unstable();
-    kept.dedup();
-    let work = || {
-        close_all_but(&kept);
-        if let Some((socket, datagram)) = message {
-            send(&socket, datagram);
-        }
-        if let Some((last, time)) = late {
-            close_all_but(&[last.as_raw_fd()]);
-            let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-            // SAFETY: the pointers are to a local, and to nothing.
-            unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
-        }
-    };
-    // SAFETY: these are nothing but async-signal-safe calls, on memory that was prepared above.
-    unsafe { orphan(work) }
-}
-
-/// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it holds but some
-/// descriptors. Only a process of one thread can: of others, what they were holding when the new process was made would never
-/// be let go there. Any other has the work given back.
-pub(super) fn let_an_orphan<W: FnOnce()>(keep: &[BorrowedFd<'_>], work: W) -> Result<Result<(), Errno>, W> {
-    if !is_only_thread() {
-        return Err(work);
-    }
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    kept.sort_unstable();
-    let work = || {
-        close_all_but(&kept);
-        // What would come after here is this process's, not the orphan's.
-        let _ = catch_unwind(AssertUnwindSafe(work));
-    };
-    // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
-    Ok(unsafe { orphan(work) })
-}
-
-/// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
-/// refuses else. Where that is forbidden, nobody knows.
-pub(super) fn is_only_thread() -> bool {
-    // SAFETY: only an integer is passed, and the call has no effect.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
-}
-
-/// Sends a datagram (`send(2)`). Async-signal-safe.
-pub(super) fn send(socket: &impl AsFd, datagram: &[u8]) {
-    // SAFETY: the datagram is as long as it is said to be.
-    unsafe { libc::send(socket.as_fd().as_raw_fd(), datagram.as_ptr().cast(), datagram.len(), 0) };
-}
-
-/// Bytes for the stack of an orphan, which sends a message and waits; of one that does other work, too.
-const STACK: usize = 256 * 1024;
-
-/// Runs something in a new process, an orphan in a session of its own.
-///
-/// # Safety
-/// It must be nothing but async-signal-safe calls, unless this is the process's only thread.
-unsafe fn orphan(work: impl FnOnce()) -> Result<(), Errno> {
-    let mut work = Some(work);
-    // The process between, of which the orphan is the child so that it becomes init's when that ends: it borrows this
-    // one's memory, instead of having it copied, while this thread waits for it to end (`vfork(2)`).
-    let between = Box::new(|| {
-        // SAFETY: the new process runs nothing but what the caller vouches for, and ends in _exit(2): so it does not matter
-        // what other threads were holding, and nothing is run twice.
-        unsafe {
-            match libc::fork() {
-                0 => {
-                    libc::setsid();
-                    if let Some(work) = work.take() {
-                        work();
-                    }
-                    libc::_exit(0)
-                }
-                -1 => 1,
-                _ => 0,
-            }
-        }
-    });
-    let mut stack = vec![0; STACK];
-    let borrowed = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: nothing else runs on the stack, and this thread not at all, before that process has ended; it does no more
-    // than fork.
-    let child = unsafe { clone(between, &mut stack, borrowed, Some(libc::SIGCHLD)) }?.as_raw();
-    match wait_for(child) {
-        // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
-        Ok(Some(0)) | Err(Errno::ECHILD) => Ok(()),
-        Ok(_) => Err(Errno::EAGAIN),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Closes every descriptor but some, which are given in ascending order. Async-signal-safe.
-fn close_all_but(kept: &[RawFd]) {
-    let mut from: libc::c_uint = 0;
-    for kept in kept {
-        let kept = kept.cast_unsigned();
-        if from < kept {
-            close_range(from, kept - 1);
-        }
-        from = kept + 1;
-    }
-    close_range(from, libc::c_uint::MAX);
-}
-
-fn close_range(first: libc::c_uint, last: libc::c_uint) {
-    // SAFETY: this process is about to end and uses none of these; its memory refers to none.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
-            // Before Linux 5.9. Descriptors are handed out from below.
-            for descriptor in first..=last.min(OPEN_FILES) {
-                libc::close(descriptor.cast_signed());
-            }
-        }
-    }
-}
-
-/// As many as a process commonly may have open.
-const OPEN_FILES: libc::c_uint = 65_536;
 
 /// Asks the legacy variant of `iptables` something: what is asked is in the buffer, and so is the answer.
 pub(super) fn xtables(family: c_int, level: c_int, question: c_int, buffer: &mut [u8]) -> Result<(), Errno> {

@@ -328,6 +328,9 @@ impl Machine {
         Ok(match query {
             Query::Link(name) => Answer::Links(namespace.link(name).map(state).into_iter().collect()),
             Query::Links => Answer::Links(namespace.links.values().map(state).collect()),
+            Query::Carrier(name) => {
+                Answer::Present(namespace.link(name).map(state).is_some_and(|link| link.up && link.carrier))
+            }
             Query::Port(name) => {
                 let membership = namespace.link(name).and_then(|link| link.membership.as_ref());
                 Answer::Port(membership.map(|membership| membership.port.clone()))

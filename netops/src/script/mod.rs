@@ -209,7 +209,7 @@ impl Kernel for Script {
             Query::Foreign(_) => Answer::Foreign(false),
             Query::Comments(_) => Answer::Comments(Vec::new()),
             Query::Droppers => Answer::Chains(Vec::new()),
-            Query::Isolation(_) | Query::ForwardJump(_) => Answer::Present(false),
+            Query::Carrier(_) | Query::Isolation(_) | Query::ForwardJump(_) => Answer::Present(false),
         };
         Ok(queries.iter().map(nothing).collect())
     }

@@ -62,6 +62,7 @@ pub(crate) fn run(name: &str, test: impl FnOnce(Lab) + Send) {
             Ok(()) => {
                 mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
                     .unwrap();
+                begin_without_forwarding();
                 Some(catch_unwind(AssertUnwindSafe(|| test(Lab::new()))))
             }
             Err(nix::errno::Errno::EPERM) => None,
@@ -100,9 +101,15 @@ fn repeat_in_user_namespace(name: &str) {
     );
 }
 
+/// A new namespace has it from the machine (`net.core.devconf_inherit_init_net`).
+fn begin_without_forwarding() {
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+}
+
 impl Lab {
     fn new() -> Self {
         let container = Namespace::create().unwrap();
+        container.enter(begin_without_forwarding).unwrap();
         let kernel = LinuxKernel::new(Some(container.try_clone().unwrap()));
         Self { kernel, container }
     }

@@ -14,10 +14,11 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use super::message::{Datagram, Message, attribute, get_u32, messages};
 use crate::error::Errno;
 use crate::linux::namespace::errno_of;
-use crate::linux::{aside, sys};
+use crate::linux::sys;
 
-/// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`).
-const BUFFER: usize = 64 * 1024;
+/// The kernel makes answers of at most 32 KiB for readers of that much and more (`netlink_dump()`). Two of these, and the rest, fit
+/// into what the C library's heap has from the beginning.
+const BUFFER: usize = 32 * 1024;
 /// `NLMSGERR_ATTR_MSG`: what was wrong, in words.
 const EXPLANATION: u16 = 1;
 /// How many answers fit into a receive buffer as the kernel gives it: 208 KiB, of which it reckons some 2.3 for one
@@ -227,7 +228,7 @@ impl Socket {
         self.collect(first, messages.len(), last - messages.start, wanted)
     }
 
-    /// Leaves to somebody else to send requests (see [`aside`]). Nothing is acknowledged.
+    /// Leaves to somebody else to send requests (`sys/orphan.rs`). Nothing is acknowledged.
     pub(in crate::linux) fn send_detached(
         &mut self,
         requests: &mut Datagram,
@@ -238,7 +239,7 @@ impl Socket {
         self.sequence = first.wrapping_add(requests.len() as u32);
         requests.number(first);
         let bytes = requests.bytes(0..requests.len()).ok_or(Failure::TooLong)?;
-        aside::send(keep, Some((self.inner.as_fd(), bytes)), late)
+        sys::leave_to_an_orphan(keep, Some((self.inner.as_fd(), bytes)), late)
             .map_err(|errno| Failure::Refused(errno.into()))
     }
 

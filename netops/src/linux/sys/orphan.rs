@@ -1,0 +1,301 @@
+//! Processes of their own, which nobody waits for: orphans, in sessions of their own, that hold no descriptors but some.
+//!
+//! Each is made by a process between, of which it is the child, so that it becomes init's when that ends. That one borrows this
+//! process's memory while the thread that makes it waits (`vfork(2)`). The orphan that sends a datagram borrows it for as long as it
+//! runs, beside this process, which costs half of what copying its page tables does (`fork(2)`), and no copy of each page that is
+//! written to afterwards; so it must do nothing but make system calls, and not even by way of the C library, which would write
+//! their error numbers into a variable of this process's thread.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_long, c_uint, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::wait_for;
+
+/// Bytes for the stack of one that makes a few system calls. No handler of a signal runs on it.
+const STACK: usize = 32 * 1024;
+
+/// What an orphan shares with the process that leaves it something to do. Where nobody has written its system calls down, it has a
+/// copy.
+const SHARED: c_int =
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { libc::CLONE_VM } else { 0 };
+
+/// Memory for a stack. No handler of a signal runs on it, and nothing but system calls and a few loops.
+#[repr(align(16))]
+struct Stack(UnsafeCell<MaybeUninit<[u8; STACK]>>);
+
+impl Stack {
+    const fn new() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    /// Where it begins: it grows downwards.
+    fn top(&self) -> *mut c_void {
+        self.0.get().wrapping_add(1).cast()
+    }
+}
+
+/// What an orphan has to do, and where it runs. It stays in its place for as long as that one does.
+struct Errand {
+    /// Not zero while somebody is out on it; the kernel makes it zero when that one is no more (`CLONE_CHILD_CLEARTID`).
+    out: AtomicU32,
+    /// In ascending order.
+    keep: Vec<RawFd>,
+    message: Option<(RawFd, Vec<u8>)>,
+    late: Option<(RawFd, libc::timespec)>,
+    stack: Stack,
+}
+
+/// Errands on which somebody is out, or was.
+static ERRANDS: Mutex<Vec<Sent>> = Mutex::new(Vec::new());
+
+struct Sent(NonNull<Errand>);
+
+// SAFETY: it is looked at, and freed, by whoever holds the lock of `ERRANDS`.
+unsafe impl Send for Sent {}
+
+impl Sent {
+    fn is_over(&self) -> bool {
+        // SAFETY: it is freed only after this has said so, by who then forgets it.
+        unsafe { self.0.as_ref() }.out.load(Ordering::Acquire) == 0
+    }
+}
+
+/// Leaves some descriptors, and the sending of a datagram through one of them, to a process of its own, which nobody
+/// waits for: an orphan in a session of its own, that holds no others, and closes them when the `send` has returned,
+/// whatever came of it; one of them a while later, less than a second.
+///
+/// Whoever has the other end of a pipe among them sees when that is.
+pub(in crate::linux) fn leave_to_an_orphan(
+    keep: &[BorrowedFd<'_>],
+    message: Option<(BorrowedFd<'_>, &[u8])>,
+    late: Option<(BorrowedFd<'_>, Duration)>,
+) -> Result<(), Errno> {
+    let (sender, last) = (message.map(|(socket, _)| socket), late.map(|(last, _)| last));
+    let time = |time: Duration| libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let errand = Box::new(Errand {
+        out: AtomicU32::new(1),
+        keep: ascending(keep.iter().chain(&sender).chain(&last)),
+        message: message.map(|(socket, datagram)| (socket.as_raw_fd(), datagram.to_vec())),
+        late: late.map(|(last, later)| (last.as_raw_fd(), time(later))),
+        stack: Stack::new(),
+    });
+    let errand = NonNull::from(Box::leak(errand));
+    let mut errands = ERRANDS.lock().unwrap_or_else(PoisonError::into_inner);
+    for over in errands.extract_if(.., |sent| sent.is_over()) {
+        // SAFETY: it was a box, and the one who ran in it has ended.
+        drop(unsafe { Box::from_raw(over.0.as_ptr()) });
+    }
+    errands.push(Sent(errand));
+    // SAFETY: it is not freed as long as somebody is out on it.
+    let errand = unsafe { errand.as_ref() };
+    let flags = SHARED | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    let (orders, nothing) = (ptr::from_ref(errand).cast_mut().cast(), ptr::null_mut::<c_void>());
+    // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more.
+    let make = || unsafe {
+        libc::clone(run, errand.stack.top(), flags, orders, nothing, nothing, errand.out.as_ptr())
+    };
+    // SAFETY: it is a system call.
+    let outcome = unsafe { by_another(make) };
+    if outcome.is_err() || SHARED == 0 {
+        errand.out.store(0, Ordering::Release);
+    }
+    outcome
+}
+
+/// The orphan.
+extern "C" fn run(orders: *mut c_void) -> c_int {
+    // SAFETY: an errand, which nobody changes or frees before this process has ended; and these system calls write to no memory.
+    unsafe {
+        let errand = &*orders.cast::<Errand>();
+        call(libc::SYS_setsid, [0; 6]);
+        close_all_but(&errand.keep);
+        if let Some((socket, datagram)) = &errand.message {
+            let (datagram, length) = (datagram.as_ptr().expose_provenance(), datagram.len());
+            call(libc::SYS_sendto, [*socket as usize, datagram, length, 0, 0, 0]);
+        }
+        if let Some((last, time)) = &errand.late {
+            close_all_but(std::slice::from_ref(last));
+            call(libc::SYS_nanosleep, [ptr::from_ref(time).expose_provenance(), 0, 0, 0, 0, 0]);
+        }
+        call(libc::SYS_exit_group, [0; 6]);
+    }
+    0
+}
+
+/// A system call, and what it returns: a negative error number if it failed.
+///
+/// # Safety
+/// As the call's own.
+#[cfg(target_arch = "x86_64")]
+unsafe fn call(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let mut result = number as isize;
+    // SAFETY: the caller's; `syscall` itself changes these registers only (the System V ABI's supplement for this processor, A.2).
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// A system call, and what it returns: a negative error number if it failed.
+///
+/// # Safety
+/// As the call's own.
+#[cfg(target_arch = "aarch64")]
+unsafe fn call(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let mut result = a as isize;
+    // SAFETY: the caller's; `svc` itself changes this register only (`syscall(2)`).
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// A system call, and what it returns: a negative error number if it failed. In an orphan of its own memory, the C library may
+/// write where it likes.
+///
+/// # Safety
+/// As the call's own.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn call(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    // SAFETY: the caller's.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => -(Errno::last_raw() as isize),
+        result => result as isize,
+    }
+}
+
+/// Leaves some work to a process of its own, which nobody waits for, as [`leave_to_an_orphan`] does; it has a copy of this one's
+/// memory. Only a process of one thread can: of others, what they were holding when the new process was made would never
+/// be let go there. Any other has the work given back.
+pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
+    keep: &[BorrowedFd<'_>],
+    work: W,
+) -> Result<Result<(), Errno>, W> {
+    if !is_only_thread() {
+        return Err(work);
+    }
+    let keep = ascending(keep.iter());
+    let mask = SigSet::thread_get_mask();
+    let make = || {
+        // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
+        let orphan = unsafe { libc::fork() };
+        if orphan == 0 {
+            // SAFETY: this process uses no descriptor but those that it keeps, and ends in _exit(2), so that nothing is run twice.
+            unsafe {
+                libc::setsid();
+                close_all_but(&keep);
+                let _ = mask.map(|mask| mask.thread_set_mask());
+                // What would come after here is the first process's, not the orphan's.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+                libc::_exit(0)
+            }
+        }
+        orphan
+    };
+    // SAFETY: what is not a system call is done by a process of its own memory.
+    Ok(unsafe { by_another(make) })
+}
+
+/// Has a process made by another, which makes it and ends.
+///
+/// # Safety
+/// What makes it must do no more than that, in any process that shares this one's memory.
+unsafe fn by_another<F: FnOnce() -> libc::pid_t>(make: F) -> Result<(), Errno> {
+    extern "C" fn run<F: FnOnce() -> libc::pid_t>(orders: *mut c_void) -> c_int {
+        // SAFETY: it is what is handed over below, to nobody else.
+        let orders = unsafe { &mut *orders.cast::<(Option<F>, Result<(), Errno>)>() };
+        if let Some(make) = orders.0.take() {
+            orders.1 = Errno::result(make()).map(drop);
+        }
+        0
+    }
+
+    let stack = Box::new(Stack::new());
+    let mut orders = (Some(make), Err(Errno::EAGAIN));
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // A signal's handler would run in either process, too, on these stacks and with this thread's variables.
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    // SAFETY: nothing else runs on the stack, and this thread not at all, before that process has ended.
+    let child = unsafe { libc::clone(run::<F>, stack.top(), flags, (&raw mut orders).cast()) };
+    let child = Errno::result(child);
+    if let Ok(mask) = mask {
+        let _ = mask.thread_set_mask();
+    }
+    match wait_for(child?) {
+        // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
+        Ok(_) | Err(Errno::ECHILD) => orders.1,
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
+/// refuses else. Where that is forbidden, nobody knows.
+fn is_only_thread() -> bool {
+    // SAFETY: only an integer is passed, and the call has no effect.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+
+fn ascending<'a, 'b: 'a>(descriptors: impl Iterator<Item = &'a BorrowedFd<'b>>) -> Vec<RawFd> {
+    let mut descriptors: Vec<_> = descriptors.map(AsRawFd::as_raw_fd).collect();
+    descriptors.sort_unstable();
+    descriptors.dedup();
+    descriptors
+}
+
+/// Closes every descriptor but some, which are given in ascending order.
+///
+/// # Safety
+/// The process must use none of those afterwards.
+unsafe fn close_all_but(kept: &[RawFd]) {
+    let mut from: c_uint = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        for kept in kept {
+            let kept = kept.cast_unsigned();
+            if from < kept {
+                close_range(from, kept - 1);
+            }
+            from = kept + 1;
+        }
+        close_range(from, c_uint::MAX);
+    }
+}
+
+/// # Safety
+/// The process must use none of them afterwards.
+unsafe fn close_range(first: c_uint, last: c_uint) {
+    // SAFETY: the caller's; no memory refers to them.
+    unsafe {
+        if call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0]) != 0 {
+            // Before Linux 5.9. Descriptors are handed out from below.
+            for descriptor in first..=last.min(OPEN_FILES) {
+                call(libc::SYS_close, [descriptor as usize, 0, 0, 0, 0, 0]);
+            }
+        }
+    }
+}
+
+/// As many as a process commonly may have open.
+const OPEN_FILES: c_uint = 65_536;
