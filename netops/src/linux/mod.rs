@@ -95,12 +95,13 @@ impl LinuxKernel {
     }
 
     /// From now on [`Kernel::remove`] returns when links are gone, and not only when the kernel has cleaned up behind them,
-    /// some 20 ms later. That is left to somebody else: in a program of one thread, such as a plugin that removes one link and
-    /// ends, to a process of its own (`fork(2)`), which holds nothing of this one's, standard output included, and is never
-    /// this one's child to wait for; in any other to a thread, for which the program's end waits, should it come that soon.
+    /// some 20 ms later. That is left to somebody else: to a process of its own (`clone(2)`), which holds no descriptor of this
+    /// one's, standard output included, and is never this one's child to wait for. It shares this one's memory, and makes nothing
+    /// but system calls.
     ///
-    /// So is forgetting the connections that went through a port mapping; a thread may be too late for that when the program
-    /// ends within some 20 ms.
+    /// Forgetting the connections that went through a port mapping is left to somebody else, too: in a program of one thread, such
+    /// as a plugin that is about to end, to a process of its own (`fork(2)`); in any other to a thread, which may be too late when
+    /// the program ends within some 20 ms.
     #[must_use]
     pub fn with_detached_removals(mut self) -> Self {
         self.detached = true;

@@ -6,9 +6,7 @@
 //! written to afterwards; so it must do nothing but make system calls, and not even by way of the C library, which would write
 //! their error numbers into a variable of this process's thread.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_long, c_uint, c_void};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -21,26 +19,28 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::wait_for;
 
-/// Bytes for the stack of one that makes a few system calls. No handler of a signal runs on it.
-const STACK: usize = 32 * 1024;
+/// Bytes for the stack of one that makes a few system calls.
+const SMALL: usize = 16 * 1024;
+/// Of one that does other work.
+const LARGE: usize = 256 * 1024;
 
 /// What an orphan shares with the process that leaves it something to do. Where nobody has written its system calls down, it has a
 /// copy.
 const SHARED: c_int =
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { libc::CLONE_VM } else { 0 };
 
-/// Memory for a stack. No handler of a signal runs on it, and nothing but system calls and a few loops.
-#[repr(align(16))]
-struct Stack(UnsafeCell<MaybeUninit<[u8; STACK]>>);
+/// Memory for a stack, of which nothing is touched beforehand. No handler of a signal runs on it.
+struct Stack(Vec<u8>);
 
 impl Stack {
-    const fn new() -> Self {
-        Self(UnsafeCell::new(MaybeUninit::uninit()))
+    fn of(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
 
-    /// Where it begins: it grows downwards.
+    /// Where it begins: it grows downwards, from a multiple of 16.
     fn top(&self) -> *mut c_void {
-        self.0.get().wrapping_add(1).cast()
+        let end = self.0.as_ptr().cast_mut().wrapping_add(self.0.capacity());
+        end.map_addr(|end| end & !15).cast()
     }
 }
 
@@ -87,7 +87,7 @@ pub(in crate::linux) fn leave_to_an_orphan(
         keep: ascending(keep.iter().chain(&sender).chain(&last)),
         message: message.map(|(socket, datagram)| (socket.as_raw_fd(), datagram.to_vec())),
         late: late.map(|(last, later)| (last.as_raw_fd(), time(later))),
-        stack: Stack::new(),
+        stack: Stack::of(SMALL),
     });
     let errand = NonNull::from(Box::leak(errand));
     let mut errands = ERRANDS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ pub(in crate::linux) fn leave_to_an_orphan(
         libc::clone(run, errand.stack.top(), flags, orders, nothing, nothing, errand.out.as_ptr())
     };
     // SAFETY: it is a system call.
-    let outcome = unsafe { by_another(make) };
+    let outcome = unsafe { by_another(SMALL, make) };
     if outcome.is_err() || SHARED == 0 {
         errand.out.store(0, Ordering::Release);
     }
@@ -215,14 +215,15 @@ pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
         orphan
     };
     // SAFETY: what is not a system call is done by a process of its own memory.
-    Ok(unsafe { by_another(make) })
+    Ok(unsafe { by_another(LARGE, make) })
 }
 
-/// Has a process made by another, which makes it and ends.
+/// Has a process made by another, which makes it and ends. That one has a stack of so many bytes, and the process that it makes, a
+/// copy of it, unless it is given one of its own.
 ///
 /// # Safety
 /// What makes it must do no more than that, in any process that shares this one's memory.
-unsafe fn by_another<F: FnOnce() -> libc::pid_t>(make: F) -> Result<(), Errno> {
+unsafe fn by_another<F: FnOnce() -> libc::pid_t>(bytes: usize, make: F) -> Result<(), Errno> {
     extern "C" fn run<F: FnOnce() -> libc::pid_t>(orders: *mut c_void) -> c_int {
         // SAFETY: it is what is handed over below, to nobody else.
         let orders = unsafe { &mut *orders.cast::<(Option<F>, Result<(), Errno>)>() };
@@ -232,7 +233,7 @@ unsafe fn by_another<F: FnOnce() -> libc::pid_t>(make: F) -> Result<(), Errno> {
         0
     }
 
-    let stack = Box::new(Stack::new());
+    let stack = Stack::of(bytes);
     let mut orders = (Some(make), Err(Errno::EAGAIN));
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // A signal's handler would run in either process, too, on these stacks and with this thread's variables.
