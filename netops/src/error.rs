@@ -31,6 +31,8 @@ impl Errno {
     pub const ENOMEM: Self = Self(libc::ENOMEM);
     /// No memory in a socket's buffer.
     pub const ENOBUFS: Self = Self(libc::ENOBUFS);
+    /// An address that another has.
+    pub const EADDRINUSE: Self = Self(libc::EADDRINUSE);
     /// This kernel cannot do it.
     pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
     /// The interface is down.

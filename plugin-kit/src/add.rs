@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cni_spec::{AddResult, Error, plugin};
 use netops::{
     Address, Answer, Applied, ApplyError, Errno, Kernel, LinkName, NeighbourState, Place, Plan, Query,
-    Resource,
+    Resource, Step,
 };
 
 use crate::attach::{Attach, Attachment, Kit, Withdraw, override_dns};
@@ -16,6 +18,10 @@ use crate::ipam::{Grant, Manager};
 use crate::kernels::Kernels;
 use crate::owner::Owner;
 use crate::request::Request;
+
+/// How long a namespace's end may take that others depend on.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// An `ADD` under way.
 pub(crate) struct Add<'k, P, K> {
@@ -83,14 +89,23 @@ impl<'k, P: Attach, K: Kernels> Add<'k, P, K> {
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
-        let applied = match plan.apply(self.kernel) {
-            Err(error)
-                if error.cause.errno() == Some(Errno::EEXIST)
-                    && detach::remove_abandoned(plan, self.kernel)? =>
-            {
-                plan.apply(self.kernel)
+        let mut began = None;
+        let applied = loop {
+            match plan.apply(self.kernel) {
+                Err(error)
+                    if error.cause.errno() == Some(Errno::EEXIST)
+                        && detach::remove_abandoned(plan, self.kernel)? =>
+                {
+                    break plan.apply(self.kernel);
+                }
+                Err(error)
+                    if is_being_left(plan, &error)
+                        && began.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
+                {
+                    thread::sleep(PAUSE);
+                }
+                outcome => break outcome,
             }
-            outcome => outcome,
         };
         self.done.push(applied.map_err(apply_error)?);
         Ok(())
@@ -180,6 +195,15 @@ fn neighbours<C>(request: &Request<'_, C>, plan: &Plan) -> Vec<Query> {
         reached.map(|ip| Query::NeighbourOf(holder.link.clone(), ip)).collect::<Vec<_>>()
     };
     holders.flat_map(of).collect()
+}
+
+/// Whether what is to go up has the MAC address of another interface on the same one (`macvlan_addr_busy()`). That may be the last one
+/// that had its IP address, from which ours are made: the kernel takes a namespace apart some time after its end.
+fn is_being_left(plan: &Plan, error: &ApplyError) -> bool {
+    let netops::Error::Refused { object, errno, .. } = &error.cause else { return false };
+    let rises =
+        |step: &Step| matches!(step.resource, Resource::LinkUp(_)) && step.resource.to_string() == *object;
+    *errno == Errno::EADDRINUSE && error.left.is_empty() && plan.steps().iter().any(rises)
 }
 
 fn apply_error(error: ApplyError) -> Error {

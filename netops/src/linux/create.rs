@@ -186,7 +186,7 @@ fn wait_for(
             Some(Detection::Over) => return Ok(created),
             Some(Detection::Found(address)) => {
                 let detail = format!("{address} is in use on another machine (duplicate address detection)");
-                return refuse(Errno::new(libc::EADDRINUSE), detail);
+                return refuse(Errno::EADDRINUSE, detail);
             }
             Some(Detection::Running) if Instant::now() >= deadline => {
                 return Err(Error::TimedOut { operation: Operation::Create, object: resource.to_string() });

@@ -54,7 +54,7 @@ pub(super) fn is_mac_free(machine: &Machine, link: &Interface, mac: MacAddr) -> 
     let beside = on(machine, place, parent).map(|(_, other)| other);
     let beside = beside.filter(|other| other.up && other.kind.name() == link.kind.name());
     match below.into_iter().chain(beside).any(|other| other.mac == mac) {
-        true => Err(Problem::Refused(Errno::new(libc::EADDRINUSE), None)),
+        true => Err(Problem::Refused(Errno::EADDRINUSE, None)),
         false => Ok(()),
     }
 }

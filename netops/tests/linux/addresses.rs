@@ -144,7 +144,7 @@ fn a_duplicate_is_named() {
     in_lab!(|mut lab| {
         cable(&mut lab, "fd00:10::5/64", "fd00:10::5/64");
         let error = settle(&mut lab).unwrap_err();
-        assert_eq!(error.errno(), Some(Errno::new(98)), "EADDRINUSE: {error}");
+        assert_eq!(error.errno(), Some(Errno::EADDRINUSE), "{error}");
         assert!(error.to_string().contains("fd00:10::5 is in use"), "{error}");
     });
 }

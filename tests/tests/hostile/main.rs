@@ -11,3 +11,4 @@ mod files;
 mod input;
 mod privilege;
 mod removal;
+mod vanished;
