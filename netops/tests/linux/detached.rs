@@ -168,7 +168,7 @@ fn remove_many() {
     };
     let peer = VethPeer { place: Place::Host, name: name("veth2"), mtu: None, mac: None };
     let veth = Resource::Link(Link::new(name("veth1"), LinkKind::Veth { peer }));
-    let mut rounds = |count| {
+    let rounds = |count| {
         for _ in 0..count {
             let mut kernel = LinuxKernel::new(None).with_detached_removals();
             assert!(kernel.create(Place::Host, &[&veth])[0].is_ok());
