@@ -278,6 +278,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
                 differences = plan.without(&moved).check(&mut *kernel).map_err(|e| kernel_error(&e))?;
             }
         }
+        differences.retain(|difference| !request.is_given_behind(difference));
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
         errors.extend(self.plugin.verify(&request).err());

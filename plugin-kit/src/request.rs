@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cni_spec::{AddResult, Error, Interface, plugin};
-use netops::{Link, LinkKind, LinkName, MacAddr, Place, VethPeer};
+use netops::{Deviation, Difference, Link, LinkKind, LinkName, MacAddr, Place, VethPeer};
 
 use crate::owner::{self, Owner};
 
@@ -152,6 +152,17 @@ impl<C> Request<'_, C> {
         let interfaces = self.previous.iter().flat_map(|result| &result.interfaces);
         let mut recorded = interfaces.filter(|i| i.sandbox.is_none() && i.name == link.as_str());
         recorded.next().and_then(|interface| interface.mac.as_deref()?.parse().ok())
+    }
+
+    /// Whether something differs only because a plugin behind this one in the list has given the container's interface another MTU:
+    /// the result says which; before 1.1.0 it need not.
+    pub(crate) fn is_given_behind(&self, difference: &Difference) -> bool {
+        let Deviation::Wrong { what: "MTU", actual, .. } = &difference.deviation else { return false };
+        let interfaces = self.previous.iter().flat_map(|result| &result.interfaces);
+        let mut inside =
+            interfaces.filter(|i| i.sandbox.is_some() && i.name == self.names.interface.as_str());
+        let recorded = inside.find_map(|interface| interface.mtu);
+        difference.place == Place::Container && recorded.is_none_or(|mtu| mtu.to_string() == *actual)
     }
 
     /// Says of every address in the result that it is on the container's interface.

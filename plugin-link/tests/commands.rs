@@ -5,7 +5,8 @@
 use cni_spec::plugin::Plugin;
 use cni_spec::{AddResult, ErrorCode};
 use netops::{
-    Address, Feature, Kernel, Link, LinkKind, LinkName, MacAddr, MemoryKernel, Place, Resource, Route,
+    Address, Feature, Kernel, Link, LinkKind, LinkName, LinkSettings, MacAddr, MemoryKernel, Place, Resource,
+    Route,
 };
 use plugin_kit::testing::{MemoryNode, TestCall};
 use plugin_kit::{Attach, Kit};
@@ -224,6 +225,27 @@ fn check_names_each_difference() {
     let owned = LinkKind::Tap(netops::Tap { owner: Some(7), ..netops::Tap::default() });
     differs(Tap, json!({"owner": 1000}), replace(owned), "owner is 7, not 1000");
     differs(Macvlan, json!({}), replace(LinkKind::Dummy), "MAC address");
+}
+
+#[test]
+fn an_interface_may_have_been_given_another_mtu_by_a_plugin_behind() {
+    let node = MemoryNode::with_kernel(uplinked());
+    let plugin = Kit::with_kernels(Vlan, &node);
+    let call = call("vlan", json!({"master": "up0", "vlanId": 5, "mtu": 1400}));
+    let result = plugin.add(&call.request()).unwrap();
+    let checked = |mtu: Option<u32>| {
+        let mut result = result.clone();
+        result.interfaces[0].mtu = mtu;
+        plugin.check(&call.clone().previous(&result).request())
+    };
+    checked(Some(1400)).unwrap();
+    let other = LinkSettings { mtu: Some(1300), ..LinkSettings::none(name("eth0")) };
+    make(&mut node.process(), Place::Container, &[Resource::Settings(other)]);
+    checked(Some(1300)).unwrap();
+    // Before 1.1.0 results do not say it.
+    checked(None).unwrap();
+    let error = checked(Some(1400)).unwrap_err();
+    assert!(error.to_string().contains("MTU is 1300, not 1400"), "{error}");
 }
 
 #[test]

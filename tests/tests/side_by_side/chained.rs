@@ -3,7 +3,7 @@
 use cnikit_tests::{State, isolated};
 use serde_json::{Value, json};
 
-use crate::keys::all_same;
+use crate::keys::{UPLINK, all_same};
 use crate::pair::{Case, Pair};
 
 fn chained(plugin: &'static str, keys: Value) -> Case {
@@ -94,6 +94,26 @@ fn tuning_with_each_key_and_each_way_to_give_it() {
                 .args("MAC=c2:b0:57:49:47:f1;IgnoreUnknown=true"),
         ];
         all_same(cases.map(|keys| chained("tuning", keys)).into_iter().chain(named));
+    });
+}
+
+#[test]
+fn an_interface_with_an_mtu_gets_another_from_tuning_behind_it() {
+    isolated(|| {
+        let ipam = json!({"type": "host-local", "subnet": "10.1.0.0/24"});
+        let tuned = |first: Value, version: &str| {
+            let mut first = first;
+            first["cniVersion"] = version.into();
+            first["ipam"] = ipam.clone();
+            Case::list(vec![first, json!({"type": "tuning", "mtu": 1400})]).after(UPLINK)
+        };
+        let makers = [
+            json!({"type": "bridge", "mtu": 1450}),
+            json!({"type": "ptp", "mtu": 1450}),
+            json!({"type": "macvlan", "master": "up0", "mtu": 1450}),
+        ];
+        // Results have had an MTU since 1.1.0.
+        all_same(makers.into_iter().map(|first| tuned(first, "1.0.0")));
     });
 }
 
