@@ -19,7 +19,7 @@ fn main() {
     let chosen = env::var_os("RUSTC_LINKER").is_some()
         || env::var("CARGO_ENCODED_RUSTFLAGS")
             .is_ok_and(|flags| flags.contains("fuse-ld") || flags.contains("linker="));
-    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_ENV", "gnu") && !chosen {
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") && !chosen {
         let here = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         argument(&format!("-T,{here}/hot.ld"));
     }

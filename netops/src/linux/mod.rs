@@ -44,6 +44,8 @@ mod tap;
 mod watch;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 #[cfg(feature = "fuzzing")]
 pub use answers::read_as_answers;
@@ -121,7 +123,11 @@ impl LinuxKernel {
     fn side(&mut self, place: Place) -> Result<&mut Side, Error> {
         match place {
             Place::Host => Ok(&mut self.host),
-            Place::Container => self.container.as_mut().ok_or(Error::NoContainer),
+            Place::Container => {
+                let container = self.container.as_mut().ok_or(Error::NoContainer)?;
+                container.home = self.host.namespace.clone();
+                Ok(container)
+            }
         }
     }
 
@@ -215,8 +221,10 @@ impl Drop for LinuxKernel {
 #[derive(Debug, Default)]
 struct Side {
     /// `None` is the calling thread's own, until someone has to be told which that is.
-    namespace: Option<Namespace>,
+    namespace: Option<Arc<Namespace>>,
     foreign: bool,
+    /// The calling thread's own, if that is another one and is known.
+    home: Option<Arc<Namespace>>,
     route: Option<Socket>,
     netfilter: Option<Socket>,
     /// Something was deleted through `netfilter`, and nobody else holds it.
@@ -234,13 +242,14 @@ struct Known {
 
 impl Side {
     fn new(namespace: Namespace) -> Self {
-        Self { namespace: Some(namespace), foreign: true, ..Self::default() }
+        Self { namespace: Some(Arc::new(namespace)), foreign: true, ..Self::default() }
     }
 
     /// Runs something in the namespace.
     fn within<R>(&self, inside: impl FnOnce() -> R) -> Result<R, Error> {
-        match &self.namespace {
-            Some(namespace) if self.foreign => namespace.enter(inside),
+        match (&self.namespace, &self.home) {
+            (Some(namespace), Some(home)) if self.foreign => namespace.enter_from(home.as_fd(), inside),
+            (Some(namespace), None) if self.foreign => namespace.enter(inside),
             _ => Ok(inside()),
         }
     }
@@ -249,7 +258,7 @@ impl Side {
     fn namespace(&mut self) -> Result<&Namespace, Error> {
         let namespace = match self.namespace.take() {
             Some(namespace) => namespace,
-            None => Namespace::current()?,
+            None => Arc::new(Namespace::of_socket(self.route()?).or_else(|_| Namespace::current())?),
         };
         Ok(self.namespace.insert(namespace))
     }

@@ -24,6 +24,16 @@ pub(super) fn namespace_type(namespace: &impl AsFd) -> Result<c_int, Errno> {
     Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) })
 }
 
+/// The network namespace that a socket is in (`SIOCGSKNS`, Linux 4.9).
+pub(super) fn namespace_of(socket: &impl AsFd) -> Result<OwnedFd, Errno> {
+    // linux/sockios.h
+    const SIOCGSKNS: libc::c_ulong = 0x894c;
+    // SAFETY: this request takes no argument, and touches no memory of ours.
+    let namespace = Errno::result(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS as _) })?;
+    // SAFETY: the kernel has just opened it, for whoever asked.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
 /// The index of an interface in a socket's namespace (`SIOCGIFINDEX`, `netdevice(7)`), which any socket tells.
 pub(super) fn index_of(socket: &impl AsFd, name: &str) -> Result<u32, Errno> {
     let mut request = about(name)?;

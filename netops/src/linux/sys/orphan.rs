@@ -24,10 +24,13 @@ const SMALL: usize = 16 * 1024;
 /// Of one that does other work.
 const LARGE: usize = 256 * 1024;
 
-/// What an orphan shares with the process that leaves it something to do. Where nobody has written its system calls down, it has a
-/// copy.
-const SHARED: c_int =
-    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { libc::CLONE_VM } else { 0 };
+/// What an orphan shares with the process that leaves it something to do, which is told when that is over. It has a copy where nobody
+/// has written its system calls down, and of C libraries that make no process which tells (musl's `clone` refuses).
+const SHARED: c_int = if cfg!(all(target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))) {
+    libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID
+} else {
+    0
+};
 
 /// Memory for a stack, of which nothing is touched beforehand. No handler of a signal runs on it.
 struct Stack(Vec<u8>);
@@ -98,7 +101,7 @@ pub(in crate::linux) fn leave_to_an_orphan(
     errands.push(Sent(errand));
     // SAFETY: it is not freed as long as somebody is out on it.
     let errand = unsafe { errand.as_ref() };
-    let flags = SHARED | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    let flags = SHARED | libc::SIGCHLD;
     let (orders, nothing) = (ptr::from_ref(errand).cast_mut().cast(), ptr::null_mut::<c_void>());
     // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more.
     let make = || unsafe {

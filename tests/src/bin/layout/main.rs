@@ -13,7 +13,7 @@ mod map;
 #[cfg(target_arch = "x86_64")]
 mod recorder;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,19 +46,31 @@ fn main() -> ExitCode {
 }
 
 fn script(executable: &Path, map: &Path) -> String {
-    let mut seen = BTreeMap::new();
+    let mut begun = BTreeMap::new();
     // What asks a daemon waits for that anyway.
     for (n, scenario) in SCENARIOS.iter().filter(|scenario| !scenario.served).enumerate() {
         eprintln!("{}", scenario.name);
-        for function in addresses(scenario, executable, map) {
-            *seen.entry(function).or_default() |= 1 << n;
+        for (stage, functions) in calls(scenario, executable, map) {
+            begun.entry((stage, n)).or_insert_with(Vec::new).extend(functions);
         }
     }
-    Map::read(map).script(&seen)
+    let begun: Vec<u64> = begun.into_values().flatten().collect();
+    Map::read(map).script(&begun)
 }
 
-/// The functions that the calls of an attachment's life begin, by address.
-fn addresses(scenario: &Scenario, executable: &Path, map: &Path) -> BTreeSet<u64> {
+/// The order in which it counts what the calls of an attachment's life execute. What comes first on a node is not what is done for
+/// each pod.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Add,
+    Del,
+    Check,
+    Version,
+    First,
+}
+
+/// The functions that the calls of an attachment's life begin, in the order in which they do.
+fn calls(scenario: &Scenario, executable: &Path, map: &Path) -> Vec<(Stage, Vec<u64>)> {
     let plugins = Implementation::Ours(executable.to_owned());
     let node = Node::new(&plugins);
     node.shell("ip link set lo up");
@@ -66,10 +78,17 @@ fn addresses(scenario: &Scenario, executable: &Path, map: &Path) -> BTreeSet<u64
     let recorder = std::env::current_exe().expect("a path of one's own");
     let wrapper = [&*recorder.to_string_lossy(), "record", &map.to_string_lossy()].map(str::to_owned);
     let wrapper = wrapper.each_ref().map(String::as_str);
-    let run = |call: Call<'_>| -> Outcome { call.run_through(&wrapper) };
-    // What comes first on a node is not what is done for each pod.
+    let mut begun = Vec::new();
+    let mut run = |stage, call: Call<'_>| -> Outcome {
+        let outcome = call.run_through(&wrapper);
+        let seen = node.shell(&format!("cat {SEEN}; rm {SEEN}"));
+        let functions = seen.lines().map(|line| u64::from_str_radix(line, 16).expect("an address"));
+        begun.push((stage, functions.collect()));
+        outcome
+    };
     for container in ["first", "second"] {
         let pod = node.pod(container);
+        let stage = |stage| if container == "first" { Stage::First } else { stage };
         let call = |command: &str, config: &Value, previous: &Value| {
             let mut config = config.clone();
             if !previous.is_null() {
@@ -82,18 +101,17 @@ fn addresses(scenario: &Scenario, executable: &Path, map: &Path) -> BTreeSet<u64
         let configs = scenario.configs(container);
         let mut result = Value::Null;
         for config in &configs {
-            run(call("VERSION", &json!({"cniVersion": "1.0.0", "type": config["type"]}), &Value::Null))
-                .result();
-            result = run(call("ADD", config, &result)).result();
+            let version = json!({"cniVersion": "1.0.0", "type": config["type"]});
+            run(stage(Stage::Version), call("VERSION", &version, &Value::Null)).result();
+            result = run(stage(Stage::Add), call("ADD", config, &result)).result();
         }
         for config in configs.iter().filter(|config| config["type"] != "host-local") {
             // Behind some, it finds something amiss: `sbr` moves routes.
-            let _ = run(call("CHECK", config, &result));
+            let _ = run(stage(Stage::Check), call("CHECK", config, &result));
         }
         for config in configs.iter().rev() {
-            run(call("DEL", config, &result)).done();
+            run(stage(Stage::Del), call("DEL", config, &result)).done();
         }
     }
-    let seen = node.shell(&format!("cat {SEEN}"));
-    seen.lines().map(|line| u64::from_str_radix(line, 16).expect("an address")).collect()
+    begun
 }

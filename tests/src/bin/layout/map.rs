@@ -1,6 +1,5 @@
 //! What a linker says of where it has put what.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -49,20 +48,17 @@ impl Map {
         &self.functions
     }
 
-    /// A linker script that puts the sections of some functions together, by who executes them (a bit for each plugin): what all
-    /// have in common comes first, and what one has for itself is in one place.
-    pub(crate) fn script(&self, functions: &BTreeMap<u64, u32>) -> String {
-        let mut patterns: BTreeMap<String, u32> = BTreeMap::new();
-        for (start, section) in &self.sections {
-            let Some(pattern) = section.pattern() else { continue };
-            let plugins = functions.range(start..&section.end).fold(0, |all, (_, plugins)| all | plugins);
-            *patterns.entry(pattern).or_default() |= plugins;
-        }
-        let mut patterns: Vec<_> = patterns.into_iter().filter(|(_, plugins)| *plugins != 0).collect();
-        patterns.sort_by_key(|(_, plugins)| Reverse((plugins.count_ones(), *plugins)));
+    /// A linker script that puts the sections of some functions together, in the order of these.
+    pub(crate) fn script(&self, functions: &[u64]) -> String {
         let mut script = String::from(HEAD);
-        for (pattern, _) in patterns {
-            let _ = writeln!(script, "    {pattern}");
+        let mut named = BTreeSet::new();
+        for function in functions {
+            let section = self.sections.range(..=function).next_back();
+            let Some((_, section)) = section.filter(|(_, section)| *function < section.end) else { continue };
+            if let Some(pattern) = section.pattern().filter(|pattern| !named.contains(pattern)) {
+                let _ = writeln!(script, "    {pattern}");
+                named.insert(pattern);
+            }
         }
         script.push_str(TAIL);
         script
@@ -169,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn what_all_execute_comes_first_and_what_one_executes_is_together() {
+    fn sections_stand_in_the_order_of_their_functions() {
         let file = "/deps/plugins.rcgu.o:(.text.";
-        let lines: String = ["one", "all", "two", "none", "one_too", "two_too"]
+        let lines: String = ["one", "two", "none", "three"]
             .iter()
             .enumerate()
             .map(|(n, name)| format!("{:x} {:x} 10 16 {file}{name})\n", n * 16, n * 16))
@@ -179,9 +175,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("map");
         std::fs::write(&path, lines).expect("a map");
-        let executed = BTreeMap::from([(0, 0b01), (16, 0b11), (32, 0b10), (64, 0b01), (80, 0b10)]);
-        let script = Map::read(&path).script(&executed);
+        let script = Map::read(&path).script(&[52, 16, 8, 48, 0, 64]);
         let order: Vec<_> = script.lines().filter_map(|line| line.trim().strip_prefix("*(.text.")).collect();
-        assert_eq!(order, ["all)", "two)", "two_too)", "one)", "one_too)"]);
+        assert_eq!(order, ["three)", "two)", "one)"]);
     }
 }
