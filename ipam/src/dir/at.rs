@@ -123,6 +123,13 @@ impl Directory {
     }
 }
 
+/// The number that a directory has of a file as well.
+pub(super) fn inode(stat: &FileStat) -> u64 {
+    #[allow(clippy::unnecessary_cast, reason = "it has 32 bits on some machines")]
+    let inode = stat.st_ino as u64;
+    inode
+}
+
 pub(super) fn modified(stat: &FileStat) -> Option<SystemTime> {
     let seconds = u64::try_from(stat.st_mtime).ok()?;
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).ok()?;

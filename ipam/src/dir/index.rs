@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::at::{Directory, modified};
+use super::at::{Directory, inode, modified};
 use crate::boot::BootId;
 use crate::lease::{Owner, lease_text};
 use crate::store::StoreError;
@@ -87,7 +87,7 @@ impl Index {
         Ok(match self.entries.stat(&entry_name(owner, slot))? {
             None => Entry::Absent,
             // The entry is one name of the inode; the lease is the other.
-            Some(stat) if stat.st_nlink > 1 => Entry::Standing(stat.st_ino),
+            Some(stat) if stat.st_nlink > 1 => Entry::Standing(inode(&stat)),
             Some(_) => Entry::Stale,
         })
     }
@@ -200,7 +200,8 @@ impl Index {
         self.entries.for_each(|name, _| names.push(name.to_owned()))?;
         let mut inodes = HashSet::with_capacity(names.len());
         for name in names {
-            inodes.extend(self.entries.stat(&name)?.filter(|stat| stat.st_nlink > 1).map(|stat| stat.st_ino));
+            inodes
+                .extend(self.entries.stat(&name)?.filter(|stat| stat.st_nlink > 1).map(|stat| inode(&stat)));
         }
         Ok(inodes)
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
-use super::at::Directory;
+use super::at::{Directory, inode};
 use super::index::{DRAFT, Index, PREFIX, SWEPT};
 use super::read_holder;
 use crate::lease::{Holder, address_of};
@@ -33,7 +33,7 @@ pub(super) fn begin_boot(leases: &Directory, index_name: &str) -> Result<usize, 
     let mut removed = 0;
     for address in addresses {
         match leases.stat(&address.to_string())? {
-            Some(stat) if outlived.contains(&stat.st_ino) => removed += unlink(leases, address),
+            Some(stat) if outlived.contains(&inode(&stat)) => removed += unlink(leases, address),
             Some(stat) => removed += examine(leases, &draft, address, &stat),
             None => {}
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::time::TimeSpec;
 
 use super::wait_for;
 
@@ -84,7 +85,7 @@ pub(in crate::linux) fn leave_to_an_orphan(
     late: Option<(BorrowedFd<'_>, Duration)>,
 ) -> Result<(), Errno> {
     let (sender, last) = (message.map(|(socket, _)| socket), late.map(|(last, _)| last));
-    let time = |time: Duration| libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let time = |time| *TimeSpec::from_duration(time).as_ref();
     let errand = Box::new(Errand {
         out: AtomicU32::new(1),
         keep: ascending(keep.iter().chain(&sender).chain(&last)),
