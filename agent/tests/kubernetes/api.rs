@@ -57,7 +57,7 @@ struct Store {
     forgotten: u64,
     /// Every request, as `GET nodes` or `WATCH 12`.
     requests: Vec<String>,
-    /// What nobody may do anything with: nodes, pods.
+    /// What nobody may do anything with, nodes or pods, or what nobody may do with it, as `PATCH nodes`.
     forbidden: BTreeSet<&'static str>,
     /// How long a watch may last, whatever was asked for.
     longest_watch: Option<Duration>,
@@ -188,7 +188,7 @@ impl Api {
         self.state.news.send_replace(revision);
     }
 
-    /// From now on nobody may do anything with `nodes`, or `pods`.
+    /// From now on nobody may do anything with `nodes`, or `pods`; or only not `PATCH nodes`.
     pub fn forbid(&self, resource: &'static str) {
         self.state.store().forbidden.insert(resource);
     }
@@ -268,7 +268,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     let (forbidden, is_silent) = {
         let mut store = state.store();
         store.requests.push(format!("{word} {about}"));
-        (store.forbidden.contains(&*resource), store.is_silent)
+        let forbidden = [resource.clone(), format!("{word} {resource}")];
+        (forbidden.iter().any(|what| store.forbidden.contains(&**what)), store.is_silent)
     };
     if is_silent {
         std::future::pending::<()>().await;

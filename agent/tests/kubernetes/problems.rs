@@ -39,6 +39,26 @@ async fn what_may_not_be_done_is_said_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn of_a_node_that_is_gone_it_is_said_that_it_is_and_nothing_else() {
+    let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
+    register(&api, 1);
+    let mut one = AgentDouble::start(store(&api, state.path()), local(1));
+    one.until("it has a subnet", |view| !held(view).is_empty()).await;
+    api.forbid("PATCH nodes");
+    one.change(|local| local.mtu = 1300);
+    one.until("it says so", |view| !view.problems.is_empty()).await;
+    api.delete("node-1");
+    one.until("it says nothing else", |view| {
+        view.problems.is_empty()
+            && view.waiting.as_ref().is_some_and(|why| why.contains("there is no Node node-1"))
+    })
+    .await;
+    register(&api, 1);
+    api.permit("PATCH nodes");
+    one.until("it is well", |view| view.problems.is_empty()).await;
+}
+
+#[tokio::test]
 async fn two_agents_under_one_name_do_not_write_in_turns() {
     let (api, state) = (Api::start().await, tempfile::tempdir().unwrap());
     register(&api, 1);

@@ -239,7 +239,7 @@ impl Work {
     /// Says in this node's annotation what it is, where that is not what is there.
     async fn tell(&mut self) {
         let local = self.links.local.borrow_and_update().clone();
-        let Some(seen) = self.known.get(&local.name) else { return };
+        let Some(seen) = self.known.get(&local.name) else { return self.refused = None };
         let wanted = match object::annotation(&local, &self.subnets(&local)) {
             Ok(wanted) => wanted,
             Err(why) => return self.refused = Some(why),
