@@ -269,7 +269,7 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
         let plan = self.plugin.plan(&request, &mut *kernel)?.plan;
         let filters = plan.only(|step| adoption::is_filter(&step.resource));
         errors.extend(adoption::check(&filters, &request.owner, &mut *kernel)?);
-        let plan = plan.without(&filters);
+        let plan = request.as_recorded(&plan.without(&filters));
         let mut differences = plan.check(&mut *kernel).map_err(|e| kernel_error(&e))?;
         if !differences.is_empty() {
             let moved =
@@ -278,7 +278,6 @@ impl<P: Attach, K: Kernels> Plugin for Kit<P, K> {
                 differences = plan.without(&moved).check(&mut *kernel).map_err(|e| kernel_error(&e))?;
             }
         }
-        differences.retain(|difference| !request.is_given_behind(difference));
         errors
             .extend(differences.iter().map(|difference| Error::new(error::DIFFERS, difference.to_string())));
         errors.extend(self.plugin.verify(&request).err());

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cni_spec::{AddResult, Error, Interface, plugin};
-use netops::{Deviation, Difference, Link, LinkKind, LinkName, MacAddr, Place, VethPeer};
+use netops::{Link, LinkKind, LinkName, MacAddr, Ownership, Place, Plan, Resource, Step, VethPeer};
 
 use crate::owner::{self, Owner};
 
@@ -154,15 +154,27 @@ impl<C> Request<'_, C> {
         recorded.next().and_then(|interface| interface.mac.as_deref()?.parse().ok())
     }
 
-    /// Whether something differs only because a plugin behind this one in the list has given the container's interface another MTU:
-    /// the result says which; before 1.1.0 it need not.
-    pub(crate) fn is_given_behind(&self, difference: &Difference) -> bool {
-        let Deviation::Wrong { what: "MTU", actual, .. } = &difference.deviation else { return false };
+    /// A plan of an attachment that was made, as it should be now: a plugin behind this one in the list may have given the container's
+    /// interface another MTU, which the result has, or, before 1.1.0, need not have.
+    pub(crate) fn as_recorded(&self, plan: &Plan) -> Plan {
         let interfaces = self.previous.iter().flat_map(|result| &result.interfaces);
         let mut inside =
             interfaces.filter(|i| i.sandbox.is_some() && i.name == self.names.interface.as_str());
         let recorded = inside.find_map(|interface| interface.mtu);
-        difference.place == Place::Container && recorded.is_none_or(|mtu| mtu.to_string() == *actual)
+        let mut now = Plan::new();
+        for Step { place, ownership, resource } in plan.steps() {
+            let resource = match resource {
+                Resource::Link(link) if *place == Place::Container && link.name == self.names.interface => {
+                    Resource::Link(Link { mtu: link.mtu.and(recorded), ..link.clone() })
+                }
+                resource => resource.clone(),
+            };
+            match ownership {
+                Ownership::Own => now.own(*place, resource),
+                Ownership::Shared => now.share(*place, resource),
+            };
+        }
+        now
     }
 
     /// Says of every address in the result that it is on the container's interface.

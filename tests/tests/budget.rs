@@ -101,6 +101,40 @@ fn an_ordinary_attachment_has_the_memory_of_its_own_that_is_known() {
     });
 }
 
+/// Of a name that is no interface's, the kernel executes `modprobe` for whoever asks by `ioctl(2)`, and waits for it: there might be a
+/// module that makes one of that name. (That takes a kernel with modules, which is not to be seen here.)
+#[test]
+fn nobody_asks_in_a_way_that_has_the_kernel_look_for_a_module() {
+    isolated(|| {
+        let plugins = ours!();
+        let node = Node::new(&plugins);
+        let pod = node.pod("one");
+        let call = |command, previous: Option<&Value>| {
+            node.call(&plugins, command, "bridge", &config(previous)).on(&pod).container("c1")
+        };
+        let mut asked = 0;
+        let mut run = |command, previous: Option<&Value>| {
+            let (outcome, made) = system_calls(&call(command, previous), &node);
+            let about_interfaces = made.iter().filter(|one| one.name == "ioctl" && one.rest.contains("ifr_"));
+            for one in about_interfaces {
+                asked += 1;
+                // By index, nothing is looked for.
+                let by_name = !one.rest.contains("SIOCGIFNAME");
+                assert!(!(by_name && one.rest.contains("ENODEV")), "{command}: {one:?}");
+            }
+            serde_json::from_str::<Value>(&outcome.stdout).ok()
+        };
+        let first = run("DEL", None);
+        assert_eq!(first, None);
+        let result = run("ADD", None);
+        run("CHECK", result.as_ref());
+        run("DEL", result.as_ref());
+        run("DEL", result.as_ref());
+        run("DEL", None);
+        assert!(asked > 0, "strace shows no such calls as these: what is looked for here?");
+    });
+}
+
 /// In MiB: heap, stack, and what was written to of the executable's data.
 const OWN_MEMORY: f64 = 0.5;
 
@@ -128,16 +162,18 @@ const ADD: &[(&str, usize)] = &[
 const DEL: &[(&str, usize)] = &[
     ("clone", 2),
     ("close", 11),
-    ("close_range", 3),
+    ("close_range", 6),
     ("flock", 1),
+    ("getpid", 1),
     ("getrandom", 1),
     ("newfstatat", 4),
     ("openat", 7),
     ("pipe2", 1),
+    ("prctl", 1),
     ("pread64", 1),
     ("read", 5),
-    ("recvfrom", 7),
-    ("sendto", 4),
+    ("recvfrom", 9),
+    ("sendto", 5),
     ("setsid", 1),
     ("setsockopt", 5),
     ("socket", 2),

@@ -18,7 +18,7 @@ use nix::sys::time::TimeSpec;
 
 use super::netlink::{Datagram, Socket};
 use super::rtnetlink::link;
-use super::{LinuxKernel, Side, sys};
+use super::{LinuxKernel, Side, read, sys};
 use crate::error::Error;
 use crate::name::LinkName;
 use crate::place::Place;
@@ -30,15 +30,18 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// When something must be wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A link that was there a moment ago.
+pub(super) type Present<'a> = (&'a LinkName, u32);
+
 /// Removes links that are there, as far as that works in this way; returns those that are still there.
 pub(super) fn remove<'a>(
     kernel: &mut LinuxKernel,
     place: Place,
-    links: Vec<&'a LinkName>,
-) -> Result<Vec<&'a LinkName>, Error> {
+    links: Vec<Present<'a>>,
+) -> Result<Vec<Present<'a>>, Error> {
     let mut left = links;
     let mut request = Datagram::default();
-    left.iter().for_each(|name| link::delete(&mut request, name));
+    left.iter().for_each(|(name, _)| link::delete(&mut request, name));
     let Ok((done, working)) = pipe() else { return Ok(left) };
     let side = kernel.side(place)?;
     let netfilter =
@@ -54,7 +57,7 @@ pub(super) fn remove<'a>(
         // The other end of the pipe is closed when the request has been dealt with: then there is a last look.
         let mut ends = [PollFd::new(done.as_fd(), PollFlags::empty())];
         let running = !matches!(ppoll(&mut ends, Some(TimeSpec::from_duration(PAUSE)), None), Ok(1..));
-        left.retain(|name| is_there(socket, name));
+        left.retain(|link| is_there(socket, link));
         if left.is_empty() || !running || Instant::now() > deadline {
             return Ok(left);
         }
@@ -73,15 +76,15 @@ pub(super) fn close(side: &Side) {
 pub(super) fn present<'a>(
     kernel: &mut LinuxKernel,
     place: Place,
-    mut links: Vec<&'a LinkName>,
-) -> Result<Vec<&'a LinkName>, Error> {
-    let socket = kernel.side(place)?.route()?;
-    links.retain(|name| is_there(socket, name));
-    Ok(links)
+    links: Vec<&'a LinkName>,
+) -> Result<Vec<Present<'a>>, Error> {
+    let found = |name| Ok(read::index(kernel, place, name)?.map(|index| (name, index)));
+    links.into_iter().map(found).filter_map(Result::transpose).collect()
 }
 
-/// Whether there is a link of a name. The name goes when all that packets see has gone, and whoever would change something
-/// waits for the rest. To ask rtnetlink would be to wait for it, too.
-fn is_there(socket: &Socket, name: &LinkName) -> bool {
-    sys::index_of(socket, name.as_str()) != Err(nix::errno::Errno::ENODEV)
+/// Whether a link is still there. Its name and its index go when all that packets see has gone, and whoever would change something
+/// waits for the rest. To ask rtnetlink would be to wait for it, too; and to ask by name would have the kernel execute `modprobe`
+/// in the end, for there might be a module for an interface of that name.
+fn is_there(socket: &Socket, (name, index): &Present<'_>) -> bool {
+    sys::has_name(socket, *index, name.as_str()).unwrap_or(true)
 }

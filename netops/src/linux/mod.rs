@@ -64,8 +64,8 @@ use crate::resource::Resource;
 
 /// The kernel that this program runs on.
 ///
-/// The host's namespace is that of the thread which uses the value (all that do must be in the same); the container's
-/// is given. Nothing is opened before it is needed. All methods are synchronous, and leave the calling thread in the
+/// The host's namespace is that of the thread which uses the value (all that do must be in the same: one in another may find itself
+/// in the first's); the container's is given. Nothing is opened before it is needed. All methods are synchronous, and leave the calling thread in the
 /// namespace that it was in.
 ///
 /// Needs `CAP_NET_ADMIN` in both namespaces, and `CAP_SYS_ADMIN` to enter the container's.
@@ -98,8 +98,9 @@ impl LinuxKernel {
 
     /// From now on [`Kernel::remove`] returns when links are gone, and not only when the kernel has cleaned up behind them,
     /// some 20 ms later. That is left to somebody else: to a process of its own (`clone(2)`), which holds no descriptor of this
-    /// one's, standard output included, and is never this one's child to wait for. It shares this one's memory, and makes nothing
-    /// but system calls.
+    /// one's, standard output included, and is never this one's child to wait for: a process to which orphans come (PID 1, or
+    /// `PR_SET_CHILD_SUBREAPER`) waits for the kernel itself. It shares this one's memory for that time, and makes nothing but
+    /// system calls; it keeps the privileges that this one had.
     ///
     /// Forgetting the connections that went through a port mapping is left to somebody else, too: in a program of one thread, such
     /// as a plugin that is about to end, to a process of its own (`fork(2)`); in any other to a thread, which may be too late when
@@ -223,7 +224,7 @@ struct Side {
     /// `None` is the calling thread's own, until someone has to be told which that is.
     namespace: Option<Arc<Namespace>>,
     foreign: bool,
-    /// The calling thread's own, if that is another one and is known.
+    /// Of a container: the host's, once that is known, which is the way back from here.
     home: Option<Arc<Namespace>>,
     route: Option<Socket>,
     netfilter: Option<Socket>,

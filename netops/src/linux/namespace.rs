@@ -206,7 +206,7 @@ impl Namespace {
         self.enter_from(here.as_fd(), inside)
     }
 
-    /// The same, by a thread of which it is known which namespace it is in.
+    /// The same, by a thread of which it is known which namespace it is in: that is where it is afterwards.
     pub(super) fn enter_from<R>(&self, home: BorrowedFd<'_>, inside: impl FnOnce() -> R) -> Result<R, Error> {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| self.refused(errno.into()))?;
         let _way_back = WayBack(home);

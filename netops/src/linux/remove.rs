@@ -78,9 +78,9 @@ fn remove_detached<'a>(
     let mut gone = detached::present(kernel, place, links)?;
     if !gone.is_empty() {
         let left = detached::remove(kernel, place, gone.clone())?;
-        gone.retain(|name| !left.contains(name));
+        gone.retain(|link| !left.contains(link));
     }
-    Ok(gone)
+    Ok(gone.into_iter().map(|(name, _)| name).collect())
 }
 
 fn link_of(resource: &Resource) -> Option<&LinkName> {

@@ -34,7 +34,8 @@ pub(super) fn namespace_of(socket: &impl AsFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 
-/// The index of an interface in a socket's namespace (`SIOCGIFINDEX`, `netdevice(7)`), which any socket tells.
+/// The index of an interface in a socket's namespace (`SIOCGIFINDEX`, `netdevice(7)`), which any socket tells. To be asked of one
+/// that is there: for a name that is nobody's, the kernel executes `modprobe`, and waits for it (`dev_load()`).
 pub(super) fn index_of(socket: &impl AsFd, name: &str) -> Result<u32, Errno> {
     let mut request = about(name)?;
     // SAFETY: the request outlives the call, which reads its name and writes its index.
@@ -45,7 +46,25 @@ pub(super) fn index_of(socket: &impl AsFd, name: &str) -> Result<u32, Errno> {
     Ok(unsafe { request.ifr_ifru.ifru_ifindex }.cast_unsigned())
 }
 
-/// Whether an interface in a socket's namespace is up and has a carrier (`ETHTOOL_GLINK`), which any socket tells.
+/// Whether there is an interface of an index and a name in a socket's namespace (`SIOCGIFNAME`), which any socket tells. Nothing
+/// is waited for.
+pub(super) fn has_name(socket: &impl AsFd, index: u32, name: &str) -> Result<bool, Errno> {
+    let mut request = about("")?;
+    request.ifr_ifru.ifru_ifindex = index.cast_signed();
+    // SAFETY: the request outlives the call, which reads its index and writes its name.
+    let asked = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFNAME as _, &raw mut request) };
+    match Errno::result(asked) {
+        Ok(_) => {
+            let is = request.ifr_name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0);
+            Ok(is.eq(name.bytes()))
+        }
+        Err(Errno::ENODEV) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether an interface in a socket's namespace is up and has a carrier (`ETHTOOL_GLINK`), which any socket tells. To be asked of
+/// one that is there, as for its [index](index_of).
 pub(super) fn has_carrier(socket: &impl AsFd, name: &str) -> Result<bool, Errno> {
     /// `struct ethtool_value` of `linux/ethtool.h`.
     #[repr(C)]
@@ -221,12 +240,12 @@ pub(super) fn make_tap_as(
     }
 }
 
-/// Waits for a child to end; its exit status, or `None` if a signal ended it.
+/// Waits for a child to end, of whatever kind; its exit status, or `None` if a signal ended it.
 fn wait_for(child: libc::pid_t) -> Result<Option<c_int>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: the pointer is to a local.
-        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
+        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) }) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
             Ok(_) => return Ok(libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use netops::*;
 use nix::errno::Errno as Number;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -157,6 +158,16 @@ fn whoever_reads_a_programs_output_is_not_kept_waiting_nor_left_its_children() {
 }
 
 #[test]
+fn whoever_takes_in_orphans_does_not_get_ours() {
+    in_lab!(|mut lab| {
+        attach(&mut lab);
+        let said = program("subreaper");
+        assert!(said.contains("removed: [Ok(Before), Ok(Now)], no child is left"), "{said}");
+        assert_eq!(lab.output(Place::Host, "ip link show veth1").status.code(), Some(1));
+    });
+}
+
+#[test]
 fn a_program_that_removes_many_has_no_more_of_anything_for_it() {
     in_lab!(|_lab| {
         let said = program("many");
@@ -212,8 +223,12 @@ fn a_program_that_removes_and_ends() {
             if variable == "many" {
                 remove_many();
             }
+            if variable == "subreaper" {
+                set_child_subreaper(true).unwrap();
+            }
             let kernel = LinuxKernel::new(None);
-            let mut kernel = if variable == "detached" { kernel.with_detached_removals() } else { kernel };
+            let synchronous = variable == "synchronous";
+            let mut kernel = if synchronous { kernel } else { kernel.with_detached_removals() };
             let removed = kernel.remove(Place::Host, &[&masquerade(), &veth()]);
             let children = waitpid(None, Some(WaitPidFlag::WNOHANG)).err();
             let left = if children == Some(Number::ECHILD) { "no child is" } else { "children are" };

@@ -9,7 +9,7 @@ use crate::linux::create::write_sysctls;
 use crate::linux::netlink::{Datagram, Refusal};
 use crate::linux::rtnetlink::link::{Creation, ParentIndex};
 use crate::linux::rtnetlink::{link, namespace};
-use crate::linux::{Known, LinuxKernel, Side, read, refused, sys, tap};
+use crate::linux::{Known, LinuxKernel, read, refused, sys, tap};
 use crate::name::SysctlKey;
 use crate::place::Place;
 use crate::resource::{Link, LinkKind, Resource, Sysctl, Tap, VethPeer};
@@ -130,11 +130,7 @@ impl LinuxKernel {
         if let Resource::Link(link) = resource
             && let Some(peer) = peer(link)
             && refusal.errno == Errno::EEXIST
-            && let Some(Err(_)) = self
-                .side(place)
-                .and_then(Side::route)
-                .ok()
-                .map(|socket| sys::index_of(socket, link.name.as_str()))
+            && let Ok(None) = read::link(self, place, &link.name)
         {
             let detail = format!("there is an interface \"{}\" in the {}'s namespace", peer.name, peer.place);
             return Refusal { errno: refusal.errno, detail: Some(detail) };

@@ -328,6 +328,11 @@ pub(in crate::linux) fn index(body: &[u8]) -> Option<u32> {
     Some(LinkHeader::parse(body).ok()?.index)
 }
 
+/// Reads the index alone in a message about a link (`struct ifinfomsg`).
+pub(in crate::linux) fn parse_index(body: &[u8]) -> Option<u32> {
+    body.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
 /// A link as the kernel shows it; `None` for bytes that do not, or whose name could not be ours to use.
 pub(in crate::linux) fn parse(body: &[u8]) -> Option<LinkState> {
     let header = LinkHeader::parse(body).ok()?;

@@ -1,12 +1,15 @@
 //! Processes of their own, which nobody waits for: orphans, in sessions of their own, that hold no descriptors but some.
 //!
-//! Each is made by a process between, of which it is the child, so that it becomes init's when that ends. That one borrows this
-//! process's memory while the thread that makes it waits (`vfork(2)`). The orphan that sends a datagram borrows it for as long as it
-//! runs, beside this process, which costs half of what copying its page tables does (`fork(2)`), and no copy of each page that is
-//! written to afterwards; so it must do nothing but make system calls, and not even by way of the C library, which would write
-//! their error numbers into a variable of this process's thread.
+//! Each is made by a process between, of which it is the child, so that it becomes init's when that ends, or whoever's takes in the
+//! orphans here: a process that does so itself (PID 1, `PR_SET_CHILD_SUBREAPER`) is refused, for it would have to reap it.
+//!
+//! The process between borrows this one's memory while the thread that makes it waits (`vfork(2)`). The orphan that sends a datagram
+//! borrows it for as long as it runs, beside this process, which costs half of what copying its page tables does (`fork(2)`), and no
+//! copy of each page that is written to afterwards; so it must do nothing but make system calls, and not even by way of the C
+//! library, which would write their error numbers into a variable of this process's thread.
 
 use std::ffi::{c_int, c_long, c_uint, c_void};
+use std::iter;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -15,8 +18,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::prctl::get_child_subreaper;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::TimeSpec;
+use nix::unistd::getpid;
 
 use super::wait_for;
 
@@ -33,7 +38,7 @@ const SHARED: c_int = if cfg!(all(target_env = "gnu", any(target_arch = "x86_64"
     0
 };
 
-/// Memory for a stack, of which nothing is touched beforehand. No handler of a signal runs on it.
+/// Memory for a stack, of which nothing is touched beforehand. Where it is shared, all signals are blocked: no handler runs on it.
 struct Stack(Vec<u8>);
 
 impl Stack {
@@ -50,7 +55,8 @@ impl Stack {
 
 /// What an orphan has to do, and where it runs. It stays in its place for as long as that one does.
 struct Errand {
-    /// Not zero while somebody is out on it; the kernel makes it zero when that one is no more (`CLONE_CHILD_CLEARTID`).
+    /// Not zero while somebody is out on it; the kernel makes it zero when that one has no use for this memory any more
+    /// (`CLONE_CHILD_CLEARTID`).
     out: AtomicU32,
     /// In ascending order.
     keep: Vec<RawFd>,
@@ -84,6 +90,9 @@ pub(in crate::linux) fn leave_to_an_orphan(
     message: Option<(BorrowedFd<'_>, &[u8])>,
     late: Option<(BorrowedFd<'_>, Duration)>,
 ) -> Result<(), Errno> {
+    if takes_in_orphans() {
+        return Err(Errno::ECHILD);
+    }
     let (sender, last) = (message.map(|(socket, _)| socket), late.map(|(last, _)| last));
     let time = |time| *TimeSpec::from_duration(time).as_ref();
     let errand = Box::new(Errand {
@@ -93,27 +102,35 @@ pub(in crate::linux) fn leave_to_an_orphan(
         late: late.map(|(last, later)| (last.as_raw_fd(), time(later))),
         stack: Stack::of(SMALL),
     });
-    let errand = NonNull::from(Box::leak(errand));
+    let sent = Sent(NonNull::from(Box::leak(errand)));
+    // SAFETY: nobody frees it before it is among the others below, and then not as long as somebody is out on it.
+    let errand = unsafe { sent.0.as_ref() };
+    let flags = SHARED | libc::SIGCHLD;
+    let (orders, nothing) = (ptr::from_ref(errand).cast_mut().cast(), ptr::null_mut::<c_void>());
+    // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more. The
+    // process between uses no descriptor.
+    let make = || unsafe {
+        // What others wait for to be closed is closed when this returns, also if the orphan has yet to begin.
+        close_quickly(&errand.keep);
+        libc::clone(run, errand.stack.top(), flags, orders, nothing, nothing, errand.out.as_ptr())
+    };
+    // SAFETY: they are system calls.
+    let outcome = unsafe { by_another(SMALL, make) };
+    if SHARED == 0 || matches!(outcome, Outcome::Failed(_)) {
+        errand.out.store(0, Ordering::Release);
+    }
     let mut errands = ERRANDS.lock().unwrap_or_else(PoisonError::into_inner);
+    errands.push(sent);
     for over in errands.extract_if(.., |sent| sent.is_over()) {
         // SAFETY: it was a box, and the one who ran in it has ended.
         drop(unsafe { Box::from_raw(over.0.as_ptr()) });
     }
-    errands.push(Sent(errand));
-    // SAFETY: it is not freed as long as somebody is out on it.
-    let errand = unsafe { errand.as_ref() };
-    let flags = SHARED | libc::SIGCHLD;
-    let (orders, nothing) = (ptr::from_ref(errand).cast_mut().cast(), ptr::null_mut::<c_void>());
-    // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more.
-    let make = || unsafe {
-        libc::clone(run, errand.stack.top(), flags, orders, nothing, nothing, errand.out.as_ptr())
-    };
-    // SAFETY: it is a system call.
-    let outcome = unsafe { by_another(SMALL, make) };
-    if outcome.is_err() || SHARED == 0 {
-        errand.out.store(0, Ordering::Release);
-    }
-    outcome
+    outcome.into()
+}
+
+/// Whether the orphans of this process's children become its own.
+fn takes_in_orphans() -> bool {
+    getpid().as_raw() == 1 || get_child_subreaper().unwrap_or(false)
 }
 
 /// The orphan.
@@ -200,8 +217,13 @@ pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
     if !is_only_thread() {
         return Err(work);
     }
+    if takes_in_orphans() {
+        return Ok(Err(Errno::ECHILD));
+    }
     let keep = ascending(keep.iter());
     let mask = SigSet::thread_get_mask();
+    // The process between must not drop it: what it holds is this one's, memory and descriptors.
+    let mut work = Some(work);
     let make = || {
         // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
         let orphan = unsafe { libc::fork() };
@@ -212,34 +234,55 @@ pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
                 close_all_but(&keep);
                 let _ = mask.map(|mask| mask.thread_set_mask());
                 // What would come after here is the first process's, not the orphan's.
-                let _ = catch_unwind(AssertUnwindSafe(work));
+                let _ = catch_unwind(AssertUnwindSafe(|| work.take().map(|work| work())));
                 libc::_exit(0)
             }
         }
         orphan
     };
     // SAFETY: what is not a system call is done by a process of its own memory.
-    Ok(unsafe { by_another(LARGE, make) })
+    Ok(unsafe { by_another(LARGE, make) }.into())
+}
+
+/// What came of making a process by another.
+enum Outcome {
+    Made,
+    /// There is nobody.
+    Failed(Errno),
+    /// The one between was killed, before or after it had made it.
+    Unknown,
+}
+
+impl From<Outcome> for Result<(), Errno> {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Made => Ok(()),
+            Outcome::Failed(errno) => Err(errno),
+            Outcome::Unknown => Err(Errno::EINTR),
+        }
+    }
 }
 
 /// Has a process made by another, which makes it and ends. That one has a stack of so many bytes, and the process that it makes, a
 /// copy of it, unless it is given one of its own.
 ///
 /// # Safety
-/// What makes it must do no more than that, in any process that shares this one's memory.
-unsafe fn by_another<F: FnOnce() -> libc::pid_t>(bytes: usize, make: F) -> Result<(), Errno> {
-    extern "C" fn run<F: FnOnce() -> libc::pid_t>(orders: *mut c_void) -> c_int {
+/// What makes it must make nothing but system calls, in any process that shares this one's memory.
+unsafe fn by_another<F: FnMut() -> libc::pid_t>(bytes: usize, make: F) -> Outcome {
+    extern "C" fn run<F: FnMut() -> libc::pid_t>(orders: *mut c_void) -> c_int {
         // SAFETY: it is what is handed over below, to nobody else.
-        let orders = unsafe { &mut *orders.cast::<(Option<F>, Result<(), Errno>)>() };
-        if let Some(make) = orders.0.take() {
-            orders.1 = Errno::result(make()).map(drop);
-        }
+        let (make, outcome) = unsafe { &mut *orders.cast::<(F, Outcome)>() };
+        *outcome = match Errno::result(make()) {
+            Ok(_) => Outcome::Made,
+            Err(errno) => Outcome::Failed(errno),
+        };
         0
     }
 
     let stack = Stack::of(bytes);
-    let mut orders = (Some(make), Err(Errno::EAGAIN));
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let mut orders = (make, Outcome::Unknown);
+    // Its end is told to nobody else (no `SIGCHLD`): who waits for any child of theirs does not find it.
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     // A signal's handler would run in either process, too, on these stacks and with this thread's variables.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     // SAFETY: nothing else runs on the stack, and this thread not at all, before that process has ended.
@@ -248,11 +291,12 @@ unsafe fn by_another<F: FnOnce() -> libc::pid_t>(bytes: usize, make: F) -> Resul
     if let Ok(mask) = mask {
         let _ = mask.thread_set_mask();
     }
-    match wait_for(child?) {
-        // Somebody has reaped it for us, or children are not kept (SIGCHLD ignored).
-        Ok(_) | Err(Errno::ECHILD) => orders.1,
-        Err(errno) => Err(errno),
+    match child {
+        // Should somebody have reaped it for us, it has ended all the same.
+        Ok(child) => drop(wait_for(child)),
+        Err(errno) => return Outcome::Failed(errno),
     }
+    orders.1
 }
 
 /// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
@@ -274,18 +318,34 @@ fn ascending<'a, 'b: 'a>(descriptors: impl Iterator<Item = &'a BorrowedFd<'b>>) 
 /// # Safety
 /// The process must use none of those afterwards.
 unsafe fn close_all_but(kept: &[RawFd]) {
-    let mut from: c_uint = 0;
     // SAFETY: the caller's.
-    unsafe {
-        for kept in kept {
-            let kept = kept.cast_unsigned();
-            if from < kept {
-                close_range(from, kept - 1);
-            }
-            from = kept + 1;
-        }
-        close_range(from, c_uint::MAX);
-    }
+    between(kept).for_each(|(first, last)| unsafe { close_range(first, last) });
+}
+
+/// The same, where the kernel does it at once.
+///
+/// # Safety
+/// The process must use none of those afterwards.
+unsafe fn close_quickly(kept: &[RawFd]) {
+    // SAFETY: the caller's.
+    let _ = between(kept).all(|(first, last)| unsafe { close_range_at_once(first, last) });
+}
+
+/// The ranges of all descriptors but some, which are given in ascending order: first and last.
+fn between(kept: &[RawFd]) -> impl Iterator<Item = (c_uint, c_uint)> {
+    let kept = kept.iter().map(|kept| kept.cast_unsigned());
+    let starts = iter::once(0).chain(kept.clone().map(|kept| kept + 1));
+    let ends = kept.map(|kept| kept.checked_sub(1)).chain([Some(c_uint::MAX)]);
+    starts.zip(ends).filter_map(|(first, last)| last.filter(|last| first <= *last).map(|last| (first, last)))
+}
+
+/// Whether the kernel does so (Linux 5.9).
+///
+/// # Safety
+/// The process must use none of them afterwards.
+unsafe fn close_range_at_once(first: c_uint, last: c_uint) -> bool {
+    // SAFETY: the caller's; no memory refers to them.
+    unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0]) == 0 }
 }
 
 /// # Safety
@@ -293,7 +353,7 @@ unsafe fn close_all_but(kept: &[RawFd]) {
 unsafe fn close_range(first: c_uint, last: c_uint) {
     // SAFETY: the caller's; no memory refers to them.
     unsafe {
-        if call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0]) != 0 {
+        if !close_range_at_once(first, last) {
             // Before Linux 5.9. Descriptors are handed out from below.
             for descriptor in first..=last.min(OPEN_FILES) {
                 call(libc::SYS_close, [descriptor as usize, 0, 0, 0, 0, 0]);
