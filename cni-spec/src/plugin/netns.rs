@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::{getpid, gettid};
+
 use crate::{Error, ErrorCode};
 
 /// What is at a path.
@@ -77,8 +79,10 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn own_identity() -> io::Result<(u64, u64)> {
-    // /proc/self would be the namespace of the process's first thread.
-    identity(Path::new("/proc/thread-self/ns/net")).or_else(|_| identity(Path::new("/proc/self/ns/net")))
+    // `self` is the process's first thread, of which the kernel has less to look up.
+    let (first, own) = ("/proc/self/ns/net", "/proc/thread-self/ns/net");
+    let is_first = gettid() == getpid();
+    identity(Path::new(if is_first { first } else { own })).or_else(|_| identity(Path::new(first)))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
