@@ -65,8 +65,7 @@ impl Names {
     /// The names of an attachment that was made, where its result says them.
     pub(crate) fn recorded(mut self, result: &AddResult) -> Self {
         let mac = |interface: &Interface| interface.mac.as_deref().and_then(|mac| mac.parse().ok());
-        let inside = |i: &&Interface| i.sandbox.is_some() && i.name == self.interface.as_str();
-        if let Some(mac) = result.interfaces.iter().find(inside).and_then(mac) {
+        if let Some(mac) = result.interfaces.iter().find(|i| self.is_inside(i)).and_then(mac) {
             self.container_mac = mac;
         }
         let host = || result.interfaces.iter().filter(|i| i.sandbox.is_none());
@@ -79,6 +78,11 @@ impl Names {
             self.host_mac = mac(interface).unwrap_or(self.host_mac);
         }
         self
+    }
+
+    /// Whether an interface of a result is the container's.
+    fn is_inside(&self, interface: &Interface) -> bool {
+        interface.sandbox.is_some() && interface.name == self.interface.as_str()
     }
 }
 
@@ -158,8 +162,7 @@ impl<C> Request<'_, C> {
     /// interface another MTU, which the result has, or, before 1.1.0, need not have.
     pub(crate) fn as_recorded(&self, plan: &Plan) -> Plan {
         let interfaces = self.previous.iter().flat_map(|result| &result.interfaces);
-        let mut inside =
-            interfaces.filter(|i| i.sandbox.is_some() && i.name == self.names.interface.as_str());
+        let mut inside = interfaces.filter(|interface| self.names.is_inside(interface));
         let recorded = inside.find_map(|interface| interface.mtu);
         let mut now = Plan::new();
         for Step { place, ownership, resource } in plan.steps() {
@@ -179,8 +182,7 @@ impl<C> Request<'_, C> {
 
     /// Says of every address in the result that it is on the container's interface.
     pub fn assign_addresses(&self, result: &mut AddResult) {
-        let inside = |i: &Interface| i.sandbox.is_some() && i.name == self.names.interface.as_str();
-        let index = result.interfaces.iter().position(inside);
+        let index = result.interfaces.iter().position(|interface| self.names.is_inside(interface));
         for ip in &mut result.ips {
             ip.interface = index;
         }

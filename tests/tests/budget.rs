@@ -163,7 +163,7 @@ const ADD: &[(&str, usize)] = &[
 const DEL: &[(&str, usize)] = &[
     ("clone", 2),
     ("close", 11),
-    ("close_range", 6),
+    ("close_range", 3),
     ("flock", 1),
     ("getpid", 2),
     ("getrandom", 1),

@@ -78,8 +78,8 @@ pub(super) fn present<'a>(
     place: Place,
     links: Vec<&'a LinkName>,
 ) -> Result<Vec<Present<'a>>, Error> {
-    let found = |name| Ok(read::index(kernel, place, name)?.map(|index| (name, index)));
-    links.into_iter().map(found).filter_map(Result::transpose).collect()
+    let indices = read::indices(kernel, place, &links)?;
+    Ok(links.into_iter().filter_map(|name| Some((name, (*indices.get(name)?)?))).collect())
 }
 
 /// Whether a link is still there. Its name and its index go when all that packets see has gone, and whoever would change something

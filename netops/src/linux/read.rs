@@ -151,7 +151,7 @@ fn messages(
 }
 
 /// The index of an interface alone: of one that was seen before, that is known in a tenth of the time.
-pub(super) fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<u32>, Error> {
+fn index(kernel: &mut LinuxKernel, place: Place, name: &LinkName) -> Result<Option<u32>, Error> {
     match seen_before(kernel, place, name)? {
         Some(index) => Ok(Some(index)),
         None => Ok(indices(kernel, place, &[name])?.remove(name).flatten()),

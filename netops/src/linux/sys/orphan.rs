@@ -13,7 +13,7 @@ use std::iter;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ struct Errand {
     out: AtomicU32,
     /// In ascending order.
     keep: Vec<RawFd>,
+    /// Whether all other descriptors have been closed by the process between.
+    closed: AtomicBool,
     message: Option<(RawFd, Vec<u8>)>,
     late: Option<(RawFd, libc::timespec)>,
     stack: Stack,
@@ -98,6 +100,7 @@ pub(in crate::linux) fn leave_to_an_orphan(
     let errand = Box::new(Errand {
         out: AtomicU32::new(1),
         keep: ascending(keep.iter().chain(&sender).chain(&last)),
+        closed: AtomicBool::new(false),
         message: message.map(|(socket, datagram)| (socket.as_raw_fd(), datagram.to_vec())),
         late: late.map(|(last, later)| (last.as_raw_fd(), time(later))),
         stack: Stack::of(SMALL),
@@ -107,15 +110,13 @@ pub(in crate::linux) fn leave_to_an_orphan(
     let errand = unsafe { sent.0.as_ref() };
     let flags = SHARED | libc::SIGCHLD;
     let (orders, nothing) = (ptr::from_ref(errand).cast_mut().cast(), ptr::null_mut::<c_void>());
-    // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more. The
-    // process between uses no descriptor.
-    let make = || unsafe {
-        // What others wait for to be closed is closed when this returns, also if the orphan has yet to begin.
-        close_quickly(&errand.keep);
+    // SAFETY: nothing else runs on the stack, for as long as the errand is not over; what does makes system calls and no more.
+    let make = |closed| unsafe {
+        errand.closed.store(closed, Ordering::Release);
         libc::clone(run, errand.stack.top(), flags, orders, nothing, nothing, errand.out.as_ptr())
     };
-    // SAFETY: they are system calls.
-    let outcome = unsafe { by_another(SMALL, make) };
+    // SAFETY: it is a system call.
+    let outcome = unsafe { by_another(SMALL, &errand.keep, make) };
     if SHARED == 0 || matches!(outcome, Outcome::Failed(_)) {
         errand.out.store(0, Ordering::Release);
     }
@@ -139,7 +140,9 @@ extern "C" fn run(orders: *mut c_void) -> c_int {
     unsafe {
         let errand = &*orders.cast::<Errand>();
         call(libc::SYS_setsid, [0; 6]);
-        close_all_but(&errand.keep);
+        if !errand.closed.load(Ordering::Acquire) {
+            close_all_but(&errand.keep);
+        }
         if let Some((socket, datagram)) = &errand.message {
             let (datagram, length) = (datagram.as_ptr().expose_provenance(), datagram.len());
             call(libc::SYS_sendto, [*socket as usize, datagram, length, 0, 0, 0]);
@@ -224,14 +227,16 @@ pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
     let mask = SigSet::thread_get_mask();
     // The process between must not drop it: what it holds is this one's, memory and descriptors.
     let mut work = Some(work);
-    let make = || {
+    let make = |closed: bool| {
         // SAFETY: there is no other thread, and this one holds nothing that `work` could want: it was called from safe code.
         let orphan = unsafe { libc::fork() };
         if orphan == 0 {
             // SAFETY: this process uses no descriptor but those that it keeps, and ends in _exit(2), so that nothing is run twice.
             unsafe {
                 libc::setsid();
-                close_all_but(&keep);
+                if !closed {
+                    close_all_but(&keep);
+                }
                 let _ = mask.map(|mask| mask.thread_set_mask());
                 // What would come after here is the first process's, not the orphan's.
                 let _ = catch_unwind(AssertUnwindSafe(|| work.take().map(|work| work())));
@@ -241,7 +246,7 @@ pub(in crate::linux) fn let_an_orphan<W: FnOnce()>(
         orphan
     };
     // SAFETY: what is not a system call is done by a process of its own memory.
-    Ok(unsafe { by_another(LARGE, make) }.into())
+    Ok(unsafe { by_another(LARGE, &keep, make) }.into())
 }
 
 /// What came of making a process by another.
@@ -264,15 +269,18 @@ impl From<Outcome> for Result<(), Errno> {
 }
 
 /// Has a process made by another, which makes it and ends. That one has a stack of so many bytes, and the process that it makes, a
-/// copy of it, unless it is given one of its own.
+/// copy of it, unless it is given one of its own. Of all descriptors it closes those that are not to be kept, where the kernel does so
+/// at once, and says whether it did: what others wait for to be closed is closed when this returns, also if the orphan has yet to begin.
 ///
 /// # Safety
 /// What makes it must make nothing but system calls, in any process that shares this one's memory.
-unsafe fn by_another<F: FnMut() -> libc::pid_t>(bytes: usize, make: F) -> Outcome {
-    extern "C" fn run<F: FnMut() -> libc::pid_t>(orders: *mut c_void) -> c_int {
+unsafe fn by_another<F: FnMut(bool) -> libc::pid_t>(bytes: usize, keep: &[RawFd], make: F) -> Outcome {
+    extern "C" fn run<F: FnMut(bool) -> libc::pid_t>(orders: *mut c_void) -> c_int {
         // SAFETY: it is what is handed over below, to nobody else.
-        let (make, outcome) = unsafe { &mut *orders.cast::<(F, Outcome)>() };
-        *outcome = match Errno::result(make()) {
+        let (make, keep, outcome) = unsafe { &mut *orders.cast::<(F, &[RawFd], Outcome)>() };
+        // SAFETY: it uses none, and has a table of its own of them.
+        let closed = unsafe { close_quickly(keep) };
+        *outcome = match Errno::result(make(closed)) {
             Ok(_) => Outcome::Made,
             Err(errno) => Outcome::Failed(errno),
         };
@@ -280,7 +288,7 @@ unsafe fn by_another<F: FnMut() -> libc::pid_t>(bytes: usize, make: F) -> Outcom
     }
 
     let stack = Stack::of(bytes);
-    let mut orders = (make, Outcome::Unknown);
+    let mut orders = (make, keep, Outcome::Unknown);
     // Its end is told to nobody else (no `SIGCHLD`): who waits for any child of theirs does not find it.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     // A signal's handler would run in either process, too, on these stacks and with this thread's variables.
@@ -296,7 +304,7 @@ unsafe fn by_another<F: FnMut() -> libc::pid_t>(bytes: usize, make: F) -> Outcom
         Ok(child) => drop(wait_for(child)),
         Err(errno) => return Outcome::Failed(errno),
     }
-    orders.1
+    orders.2
 }
 
 /// Whether the process has no other thread: then the kernel lets it leave them, which is nothing (`unshare(2)`), and it
@@ -322,13 +330,13 @@ unsafe fn close_all_but(kept: &[RawFd]) {
     between(kept).for_each(|(first, last)| unsafe { close_range(first, last) });
 }
 
-/// The same, where the kernel does it at once.
+/// The same, where the kernel does it at once: whether it does.
 ///
 /// # Safety
 /// The process must use none of those afterwards.
-unsafe fn close_quickly(kept: &[RawFd]) {
+unsafe fn close_quickly(kept: &[RawFd]) -> bool {
     // SAFETY: the caller's.
-    let _ = between(kept).all(|(first, last)| unsafe { close_range_at_once(first, last) });
+    between(kept).all(|(first, last)| unsafe { close_range_at_once(first, last) })
 }
 
 /// The ranges of all descriptors but some, which are given in ascending order: first and last.
